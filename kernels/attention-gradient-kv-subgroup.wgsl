@@ -1,0 +1,141 @@
+enable subgroups;
+
+// Gradients of attention by keys and values (FlashAttention-2, Dao 2023) for adapters whose subgroups have exactly 8
+// lanes: dv = p^T . g, dk = SCALE * ds^T . q, ds = p * (g . v - delta), with p = exp(SCALE * q . k - lse) computed again.
+// Mapping: as attention-subgroup.wgsl with queries and keys exchanged: ROWS <= 16 keys a workgroup, 32 queries at a time.
+// Contract: BATCH, TOKENS, HEADS, DEPTH, DEPTH4 = ceil(DEPTH / 4), SCALE, ROWS; load_q4, load_k4, load_v4, load_g4 read
+// [BATCH, TOKENS, HEADS * DEPTH], load_lse1 [BATCH, HEADS, TOKENS], load_delta1 (row sums of g times the output)
+// [BATCH, TOKENS, HEADS]; store4 writes dk, store_second4 dv.
+// Dispatch: BATCH * HEADS * ceil(TOKENS / ROWS) workgroups of 8.
+// Numerics: f32, fixed order.
+const LANES = 8u;
+const WIDTH = HEADS * DEPTH;
+const TILES = (TOKENS + ROWS - 1u) / ROWS;
+// Lanes side by side over the vec4 columns of a head; with less than 8 the rest of the lanes share out the queries.
+const COLUMNS = select(select(select(1u, 2u, DEPTH4 > 1u), 4u, DEPTH4 > 2u), LANES, DEPTH4 > 4u);
+const PARTS = LANES / COLUMNS;
+const CHUNKS = (DEPTH4 + LANES - 1u) / LANES;
+const LOG2E = 1.4426950408889634;
+
+// Channels of a vec4 column that are inside the head.
+fn valid(column: u32) -> u32 {
+  return min(4u, DEPTH - 4u * column);
+}
+
+// Where a token's channels start; tokens beyond the last repeat it, and weigh nothing.
+fn token_row(base: u32, token: u32) -> u32 {
+  return base + min(token, TOKENS - 1u) * WIDTH;
+}
+
+// a · b + c, b given by its rows: four fma chains.
+fn madd(a: vec4f, b: mat4x4f, c: vec4f) -> vec4f {
+  return fma(vec4f(a.w), b[3], fma(vec4f(a.z), b[2], fma(vec4f(a.y), b[1], fma(vec4f(a.x), b[0], c))));
+}
+
+// Log-sum-exp and delta of a query.
+fn row_terms(head: u32, token: u32) -> vec2f {
+  let t = min(token, TOKENS - 1u);
+  let delta = load_delta1((head / HEADS * TOKENS + t) * HEADS + head % HEADS);
+  return vec2f(load_lse1(head * TOKENS + t), delta);
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let index = workgroup_index(w);
+  let head = index / TILES;
+  if (head >= BATCH * HEADS) { return; }
+  let first = index % TILES * ROWS;
+  let base = head / HEADS * TOKENS * WIDTH + head % HEADS * DEPTH;
+  let part = lane / COLUMNS;
+  let row0 = token_row(base, first + lane);
+  let row1 = token_row(base, first + LANES + lane);
+  var dk = array<vec4f, CHUNKS * ROWS>();
+  var dv = array<vec4f, CHUNKS * ROWS>();
+  for (var tile = 0u; tile < TOKENS; tile += 4u * LANES) {
+    let own = tile + 4u * lane;
+    let own0 = token_row(base, own);
+    let own1 = token_row(base, own + 1u);
+    let own2 = token_row(base, own + 2u);
+    let own3 = token_row(base, own + 3u);
+    let terms = mat4x2f(row_terms(head, own), row_terms(head, own + 1u), row_terms(head, own + 2u), row_terms(head, own + 3u));
+    let lse = vec4f(terms[0].x, terms[1].x, terms[2].x, terms[3].x);
+    let delta = vec4f(terms[0].y, terms[1].y, terms[2].y, terms[3].y);
+    let inside = vec4u(own) + vec4u(0u, 1u, 2u, 3u) < vec4u(TOKENS);
+    var p = array<vec4f, ROWS>();
+    for (var c = 0u; c < DEPTH4; c++) {
+      let i = 4u * c;
+      let n = valid(c);
+      let low = load_k4(row0 + i, n);
+      var high = low;
+      if (ROWS > LANES) { high = load_k4(row1 + i, n); }
+      let q = transpose(mat4x4f(load_q4(own0 + i, n), load_q4(own1 + i, n), load_q4(own2 + i, n), load_q4(own3 + i, n)));
+      for (var r = 0u; r < ROWS; r++) {
+        p[r] = madd(subgroupShuffle(select(low, high, r >= LANES), r % LANES), q, p[r]);
+      }
+    }
+    for (var r = 0u; r < ROWS; r++) { p[r] = select(vec4f(), exp2((p[r] * SCALE - lse) * LOG2E), inside); }
+    for (var l = 0u; l < COLUMNS; l++) {
+      let source = l * PARTS + part;
+      let token = tile + 4u * source;
+      for (var i = 0u; i < CHUNKS; i++) {
+        let column = min(lane % COLUMNS + LANES * i, DEPTH4 - 1u);
+        let n = valid(column);
+        let g = mat4x4f(
+          load_g4(token_row(base, token) + 4u * column, n),
+          load_g4(token_row(base, token + 1u) + 4u * column, n),
+          load_g4(token_row(base, token + 2u) + 4u * column, n),
+          load_g4(token_row(base, token + 3u) + 4u * column, n),
+        );
+        for (var r = 0u; r < ROWS; r++) {
+          dv[i * ROWS + r] = madd(subgroupShuffle(p[r], source), g, dv[i * ROWS + r]);
+        }
+      }
+    }
+    var ds = array<vec4f, ROWS>();
+    for (var c = 0u; c < DEPTH4; c++) {
+      let i = 4u * c;
+      let n = valid(c);
+      let low = load_v4(row0 + i, n);
+      var high = low;
+      if (ROWS > LANES) { high = load_v4(row1 + i, n); }
+      let g = transpose(mat4x4f(load_g4(own0 + i, n), load_g4(own1 + i, n), load_g4(own2 + i, n), load_g4(own3 + i, n)));
+      for (var r = 0u; r < ROWS; r++) {
+        ds[r] = madd(subgroupShuffle(select(low, high, r >= LANES), r % LANES), g, ds[r]);
+      }
+    }
+    for (var r = 0u; r < ROWS; r++) { ds[r] = p[r] * (ds[r] - delta); }
+    for (var l = 0u; l < COLUMNS; l++) {
+      let source = l * PARTS + part;
+      let token = tile + 4u * source;
+      for (var i = 0u; i < CHUNKS; i++) {
+        let column = min(lane % COLUMNS + LANES * i, DEPTH4 - 1u);
+        let n = valid(column);
+        let q = mat4x4f(
+          load_q4(token_row(base, token) + 4u * column, n),
+          load_q4(token_row(base, token + 1u) + 4u * column, n),
+          load_q4(token_row(base, token + 2u) + 4u * column, n),
+          load_q4(token_row(base, token + 3u) + 4u * column, n),
+        );
+        for (var r = 0u; r < ROWS; r++) {
+          dk[i * ROWS + r] = madd(subgroupShuffle(ds[r], source), q, dk[i * ROWS + r]);
+        }
+      }
+    }
+  }
+  for (var r = 0u; r < ROWS; r++) {
+    for (var i = 0u; i < CHUNKS; i++) {
+      var x = dk[i * ROWS + r];
+      var y = dv[i * ROWS + r];
+      for (var step = COLUMNS; step < LANES; step *= 2u) {
+        x += subgroupShuffleXor(x, step);
+        y += subgroupShuffleXor(y, step);
+      }
+      let column = lane % COLUMNS + LANES * i;
+      if (part == 0u && column < DEPTH4 && first + r < TOKENS) {
+        let at = token_row(base, first + r) + 4u * column;
+        store4(at, SCALE * x, valid(column));
+        store_second4(at, y, valid(column));
+      }
+    }
+  }
+}

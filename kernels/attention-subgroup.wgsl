@@ -1,0 +1,125 @@
+enable subgroups;
+
+// Attention with online softmax (FlashAttention-2, Dao 2023) for adapters whose subgroups have exactly 8 lanes.
+//
+// Mapping: a workgroup is one subgroup and takes ROWS <= 16 queries of one head, 32 keys at a time. For the scores lane l
+// owns keys 4l ... 4l+3, and for each 4 channels the queries are loaded once and handed round by shuffles; for the
+// weighted sum a lane owns columns of v, and the weights, still in registers, go round instead. On software Vulkan a
+// load costs far more than arithmetic, so each one feeds many fused multiply-adds; no workgroup memory, no barriers.
+// Contract: BATCH, TOKENS, HEADS, DEPTH, DEPTH4 = ceil(DEPTH / 4), SCALE, ROWS; load_q4, load_k4, load_v4 read
+// [BATCH, TOKENS, HEADS * DEPTH]; store4 writes the same, store_second1 the log-sum-exp [BATCH, HEADS, TOKENS].
+// Dispatch: BATCH * HEADS * ceil(TOKENS / ROWS) workgroups of 8.
+// Numerics: f32, scores shifted by the running maximum; fixed order. Variables in loops are set to zero explicitly:
+// left implicit they kept the values of the turn before.
+const LANES = 8u;
+const WIDTH = HEADS * DEPTH;
+const TILES = (TOKENS + ROWS - 1u) / ROWS;
+// Lanes side by side over the vec4 columns of a head; with less than 8 the rest of the lanes share out the keys.
+const COLUMNS = select(select(select(1u, 2u, DEPTH4 > 1u), 4u, DEPTH4 > 2u), LANES, DEPTH4 > 4u);
+const PARTS = LANES / COLUMNS;
+const CHUNKS = (DEPTH4 + LANES - 1u) / LANES;
+const LOG2E = 1.4426950408889634;
+
+// Channels of a vec4 column that are inside the head.
+fn valid(column: u32) -> u32 {
+  return min(4u, DEPTH - 4u * column);
+}
+
+// Where a token's channels start; tokens beyond the last repeat it, and weigh nothing.
+fn token_row(base: u32, token: u32) -> u32 {
+  return base + min(token, TOKENS - 1u) * WIDTH;
+}
+
+// a · b + c, b given by its rows: four fma chains.
+fn madd(a: vec4f, b: mat4x4f, c: vec4f) -> vec4f {
+  return fma(vec4f(a.w), b[3], fma(vec4f(a.z), b[2], fma(vec4f(a.y), b[1], fma(vec4f(a.x), b[0], c))));
+}
+
+fn across_max(x: f32) -> f32 {
+  let pair = max(x, subgroupShuffleXor(x, 1u));
+  let quad = max(pair, subgroupShuffleXor(pair, 2u));
+  return max(quad, subgroupShuffleXor(quad, 4u));
+}
+
+fn across_sum(x: f32) -> f32 {
+  let pair = x + subgroupShuffleXor(x, 1u);
+  let quad = pair + subgroupShuffleXor(pair, 2u);
+  return quad + subgroupShuffleXor(quad, 4u);
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let index = workgroup_index(w);
+  let head = index / TILES;
+  if (head >= BATCH * HEADS) { return; }
+  let first = index % TILES * ROWS;
+  let base = head / HEADS * TOKENS * WIDTH + head % HEADS * DEPTH;
+  let part = lane / COLUMNS;
+  let q0 = token_row(base, first + lane);
+  let q1 = token_row(base, first + LANES + lane);
+  var out = array<vec4f, CHUNKS * ROWS>();
+  var highest = array<f32, ROWS>();
+  var total = array<f32, ROWS>();
+  for (var r = 0u; r < ROWS; r++) { highest[r] = -3.4028234e38; }
+  for (var tile = 0u; tile < TOKENS; tile += 4u * LANES) {
+    let own = tile + 4u * lane;
+    let k0 = token_row(base, own);
+    let k1 = token_row(base, own + 1u);
+    let k2 = token_row(base, own + 2u);
+    let k3 = token_row(base, own + 3u);
+    var s = array<vec4f, ROWS>();
+    for (var c = 0u; c < DEPTH4; c++) {
+      let i = 4u * c;
+      let n = valid(c);
+      let low = load_q4(q0 + i, n);
+      var high = low;
+      if (ROWS > LANES) { high = load_q4(q1 + i, n); }
+      let k = transpose(mat4x4f(load_k4(k0 + i, n), load_k4(k1 + i, n), load_k4(k2 + i, n), load_k4(k3 + i, n)));
+      for (var r = 0u; r < ROWS; r++) {
+        s[r] = madd(subgroupShuffle(select(low, high, r >= LANES), r % LANES), k, s[r]);
+      }
+    }
+    let inside = vec4u(own) + vec4u(0u, 1u, 2u, 3u) < vec4u(TOKENS);
+    for (var r = 0u; r < ROWS; r++) {
+      let x = select(vec4f(-3.4028234e38), s[r] * (SCALE * LOG2E), inside);
+      let top = max(highest[r], across_max(max(max(x.x, x.y), max(x.z, x.w))));
+      let shrink = exp2(highest[r] - top);
+      let p = exp2(x - top);
+      highest[r] = top;
+      total[r] = total[r] * shrink + ((p.x + p.y) + (p.z + p.w));
+      s[r] = p;
+      for (var i = 0u; i < CHUNKS; i++) { out[i * ROWS + r] *= shrink; }
+    }
+    for (var l = 0u; l < COLUMNS; l++) {
+      let source = l * PARTS + part;
+      let token = tile + 4u * source;
+      for (var i = 0u; i < CHUNKS; i++) {
+        let column = min(lane % COLUMNS + LANES * i, DEPTH4 - 1u);
+        let n = valid(column);
+        let v = mat4x4f(
+          load_v4(token_row(base, token) + 4u * column, n),
+          load_v4(token_row(base, token + 1u) + 4u * column, n),
+          load_v4(token_row(base, token + 2u) + 4u * column, n),
+          load_v4(token_row(base, token + 3u) + 4u * column, n),
+        );
+        for (var r = 0u; r < ROWS; r++) {
+          out[i * ROWS + r] = madd(subgroupShuffle(s[r], source), v, out[i * ROWS + r]);
+        }
+      }
+    }
+  }
+  for (var r = 0u; r < ROWS; r++) {
+    let sum = across_sum(total[r]);
+    for (var i = 0u; i < CHUNKS; i++) {
+      var x = out[i * ROWS + r];
+      for (var step = COLUMNS; step < LANES; step *= 2u) { x += subgroupShuffleXor(x, step); }
+      let column = lane % COLUMNS + LANES * i;
+      if (part == 0u && column < DEPTH4 && first + r < TOKENS) {
+        store4(token_row(base, first + r) + 4u * column, x / sum, valid(column));
+      }
+    }
+    if (lane == 0u && first + r < TOKENS) {
+      store_second1(head * TOKENS + first + r, highest[r] / LOG2E + log(sum));
+    }
+  }
+}

@@ -1,0 +1,184 @@
+import { UserError } from '../errors.js';
+import type { Device } from '../gpu/device.js';
+import { profile, type KernelTime } from '../gpu/profiler.js';
+import { bind, gridOf, submit, type Dispatch, type Region } from '../gpu/program.js';
+import type { HostArray } from '../gpu/storage.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { link, type Binding } from './codegen.js';
+import { plan, type Block } from './plan.js';
+import { schedule, type Task } from './schedule.js';
+import { shareCommon } from './share.js';
+
+export interface CompileOptions {
+  /** Named results, readable after a run. */
+  outputs?: Record<string, Tensor>;
+  /** `assign` and `adam` nodes: what a run changes. They run in the order of creation. */
+  effects?: readonly Tensor[];
+  /** Called with the arena's size before it is allocated. */
+  onPlan?: (memory: { bytes: number; lowerBound: number; kernels: number }) => void;
+  /** Called as pipelines become ready. */
+  onProgress?: (ready: number, total: number) => void;
+}
+
+/** A graph compiled to a flat list of dispatches over planned memory: traced once, replayed at will. */
+export class Program {
+  constructor(
+    private readonly device: Device,
+    readonly dispatches: readonly Dispatch[],
+    private readonly arena: GPUBuffer | null,
+    private readonly results: ReadonlyMap<string, { region: Region; tensor: Tensor }>,
+    /** Bytes of the arena, and the least that any plan needs. */
+    readonly memory: { bytes: number; lowerBound: number },
+  ) {}
+
+  /** Submits one run; does not wait for it. */
+  run(): void {
+    submit(this.device, this.dispatches);
+  }
+
+  /** Runs once with timestamps, for a table of where the time goes. */
+  profile(): Promise<KernelTime[]> {
+    return profile(this.device, this.dispatches);
+  }
+
+  /** A named output of the last run. */
+  async read(name: string): Promise<HostArray> {
+    const result = this.results.get(name);
+    if (!result) throw new Error(`this program has no output named ${name}`);
+    const { region, tensor } = result;
+    const bytes = await this.device.readBuffer(region.buffer, region.offset, tensor.size * 4);
+    return tensor.dtype === 'f32' ? new Float32Array(bytes) : new Uint32Array(bytes);
+  }
+
+  /** Frees the arena; storages stay. */
+  destroy(): void {
+    this.arena?.destroy();
+  }
+}
+
+/**
+ * Compiles a graph for a device: merges equal nodes, fuses, plans memory, links and compiles kernels in parallel.
+ * @throws UserError when a tensor or the plan is larger than the adapter allows
+ */
+export async function compile(device: Device, options: CompileOptions): Promise<Program> {
+  const names = Object.keys(options.outputs ?? {});
+  const shared = shareCommon([...Object.values(options.outputs ?? {}), ...(options.effects ?? [])]);
+  const outputs = shared.slice(0, names.length);
+  const { tasks, tabulated } = schedule(outputs, shared.slice(names.length), device.profile);
+
+  const memory = layOut(device, tasks, outputs);
+  options.onPlan?.({ bytes: memory.bytes, lowerBound: memory.lowerBound, kernels: tasks.length });
+  const arena = memory.bytes ? device.createBuffer('the memory of a program', memory.bytes) : null;
+  if (arena) clearOnce(device, arena);
+
+  const regionOf = (binding: Binding): Region => {
+    if ('storage' in binding) return whole(device.buffer(binding.storage), binding.storage.bytes);
+    if ('second' in binding) return memory.region(arena!, binding.second, true);
+    const node = 'leaf' in binding ? binding.leaf : binding.output;
+    if (node.op === 'assign') {
+      const { storage } = (node as Tensor<'assign'>).attributes;
+      return whole(device.buffer(storage), storage.bytes);
+    }
+    if (node.op === 'storage') {
+      const { storage, offset } = (node as Tensor<'storage'>).attributes;
+      const scale = storage.dtype === 'u8' ? 1 : 4;
+      return { buffer: device.buffer(storage), offset: offset * scale, size: Math.ceil((node.size * scale) / 4) * 4 };
+    }
+    return memory.region(arena!, node, false);
+  };
+
+  const isLeaf = (node: Tensor) => tabulated.has(node) || node.op === 'storage' || node.op === 'secondary' || node.op === 'pack';
+  let ready = 0;
+  const dispatches = await Promise.all(
+    tasks.map(async (task): Promise<Dispatch> => {
+      const grid = gridOf(task.kernel.workgroups, device.limits.maxComputeWorkgroupsPerDimension);
+      const linked = link(task, isLeaf, grid[0]);
+      const regions = linked.bindings.map(regionOf);
+      for (const region of regions) checkBinding(device, region, task);
+      const pipeline = await device.pipeline(linked.source, task.kernel.source);
+      options.onProgress?.(++ready, tasks.length);
+      const bytes = regions.reduce((sum, region) => sum + region.size, 0);
+      return {
+        label: task.kernel.source,
+        pipeline,
+        bindGroup: bind(device, pipeline, regions),
+        grid,
+        flops: task.kernel.flops ?? 0,
+        bytes,
+      };
+    }),
+  );
+  const results = new Map(names.map((name, i) => [name, { region: regionOf({ leaf: outputs[i] }), tensor: outputs[i] }]));
+  return new Program(device, dispatches, arena, results, memory);
+}
+
+const whole = (buffer: GPUBuffer, bytes: number): Region => ({ buffer, offset: 0, size: Math.max(16, Math.ceil(bytes / 16) * 16) });
+
+function checkBinding(device: Device, region: Region, { output }: Task): void {
+  const limit = device.limits.maxStorageBufferBindingSize;
+  if (region.size <= limit) return;
+  const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20);
+  throw new UserError(
+    `${output.op} of shape [${output.shape}] works on a tensor of ${mebibytes(region.size)} MiB, this adapter binds at most ${mebibytes(limit)} MiB: use a smaller batch`,
+  );
+}
+
+function clearOnce(device: Device, buffer: GPUBuffer): void {
+  const encoder = device.gpu.createCommandEncoder();
+  encoder.clearBuffer(buffer);
+  device.gpu.queue.submit([encoder.finish()]);
+}
+
+interface Place {
+  block: Block;
+  offset: number;
+  bytes: number;
+}
+
+/** Where in the arena each task's output lies. */
+function layOut(device: Device, tasks: readonly Task[], outputs: readonly Tensor[]) {
+  const places = new Map<Tensor, Place>();
+  const seconds = new Map<Tensor, Place>();
+  const blocks: Block[] = [];
+  const alignment = device.limits.minStorageBufferOffsetAlignment;
+  const block = (bytes: number, first: number, last: number): Block => {
+    const made = { bytes: Math.max(16, bytes), first, last, offset: 0 };
+    blocks.push(made);
+    return made;
+  };
+  const packs = new Map<Tensor, { pack: Tensor<'pack'>; part: number }>();
+  for (const { kernel } of tasks) {
+    for (const { tensor } of kernel.operands) {
+      if (tensor.op === 'pack') tensor.inputs.forEach((input, part) => packs.set(input, { pack: tensor as Tensor<'pack'>, part }));
+    }
+  }
+  const packed = new Map<Tensor, Block>();
+  tasks.forEach(({ output, core, kernel }, time) => {
+    const packing = packs.get(output);
+    if (output.op === 'assign' || output.op === 'adam') {
+      // Effects write to storages.
+    } else if (packing) {
+      const { pack, part } = packing;
+      // Gaps between packed gradients stay zero because nothing else ever lives there.
+      if (!packed.has(pack)) packed.set(pack, block(pack.size * 4, 0, tasks.length));
+      places.set(output, { block: packed.get(pack)!, offset: pack.attributes.offsets[part] * 4, bytes: output.size * 4 });
+      places.set(pack, { block: packed.get(pack)!, offset: 0, bytes: pack.size * 4 });
+    } else {
+      places.set(output, { block: block(output.size * 4, time, time), offset: 0, bytes: output.size * 4 });
+    }
+    if (kernel.secondary) seconds.set(core, { block: block(kernel.secondary * 4, time, time), offset: 0, bytes: kernel.secondary * 4 });
+  });
+  const touch = (node: Tensor, time: number) => {
+    const place = node.op === 'secondary' ? seconds.get(node.inputs[0]) : places.get(node);
+    if (place) place.block.last = Math.max(place.block.last, time);
+  };
+  tasks.forEach((task, time) => task.reads.forEach((leaf) => touch(leaf, time)));
+  outputs.forEach((output) => touch(output, tasks.length));
+  const { bytes, lowerBound } = plan(blocks, alignment);
+  const region = (arena: GPUBuffer, node: Tensor, second: boolean): Region => {
+    const place = second ? seconds.get(node) : node.op === 'secondary' ? seconds.get(node.inputs[0]) : places.get(node);
+    if (!place) throw new Error(`${node.op} of shape [${node.shape}] has no memory`);
+    return { buffer: arena, offset: place.block.offset + place.offset, size: Math.max(16, Math.ceil(place.bytes / 16) * 16) };
+  };
+  return { bytes, lowerBound, region };
+}

@@ -1,0 +1,35 @@
+import { Tensor } from '../tensor/tensor.js';
+import { reachable } from './gradients.js';
+
+/** Merges nodes that compute the same thing from the same inputs, so that it is computed once. */
+export function shareCommon(outputs: readonly Tensor[]): Tensor[] {
+  const canonical = new Map<string, Tensor>();
+  const replaced = new Map<Tensor, Tensor>();
+  const identities = new Map<object, number>();
+  const identity = (object: object) => {
+    if (!identities.has(object)) identities.set(object, identities.size);
+    return identities.get(object)!;
+  };
+  for (const node of reachable(outputs)) {
+    const inputs = node.inputs.map((input) => replaced.get(input)!);
+    // Storages are told apart by identity, every other attribute by value.
+    const attributes = JSON.stringify(node.attributes, (_, value) =>
+      value && typeof value === 'object' && 'dtype' in value ? identity(value as object) : value,
+    );
+    const key = `${node.op}|${inputs.map((input) => input.id)}|${node.shape}|${node.dtype}|${attributes}`;
+    let same = canonical.get(key);
+    if (!same) {
+      // Made anew even when nothing changed, so that ids keep the order of creation.
+      const parts = node.op === 'pack' ? distinct(inputs) : inputs;
+      same = parts.length ? new Tensor(node.op, parts, node.attributes, node.shape, node.dtype) : node;
+      canonical.set(key, same);
+    }
+    replaced.set(node, same);
+  }
+  return outputs.map((output) => replaced.get(output)!);
+}
+
+/** Each part of a pack needs memory of its own, so one that occurs twice is copied. */
+function distinct(parts: readonly Tensor[]): Tensor[] {
+  return parts.map((part, i) => (parts.indexOf(part) < i ? new Tensor('stopGradient', [part], {}, part.shape) : part));
+}

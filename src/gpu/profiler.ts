@@ -1,0 +1,64 @@
+import type { Device } from './device.js';
+import type { Dispatch } from './program.js';
+
+/** Time of all dispatches of one kernel in a profiled run. */
+export interface KernelTime {
+  kernel: string;
+  calls: number;
+  milliseconds: number;
+  gigaflopsPerSecond: number;
+  gigabytesPerSecond: number;
+}
+
+const queriesPerSet = 4096;
+
+/**
+ * Runs a recorded list once with a timestamped pass a dispatch, and sums by kernel, longest first.
+ * @throws Error when the adapter has no timestamp queries
+ */
+export async function profile(device: Device, dispatches: readonly Dispatch[]): Promise<KernelTime[]> {
+  const { gpu } = device;
+  if (!gpu.features.has('timestamp-query')) throw new Error('this adapter has no timestamp queries: --profile cannot time kernels');
+  const times = new Float64Array(dispatches.length);
+  for (let from = 0; from < dispatches.length; from += queriesPerSet / 2) {
+    const part = dispatches.slice(from, from + queriesPerSet / 2);
+    const querySet = gpu.createQuerySet({ type: 'timestamp', count: part.length * 2 });
+    const bytes = part.length * 16;
+    const resolved = gpu.createBuffer({ size: bytes, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+    const encoder = gpu.createCommandEncoder();
+    part.forEach(({ pipeline, bindGroup, grid }, i) => {
+      const pass = encoder.beginComputePass({
+        timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+      });
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup);
+      pass.dispatchWorkgroups(grid[0], grid[1]);
+      pass.end();
+    });
+    encoder.resolveQuerySet(querySet, 0, part.length * 2, resolved, 0);
+    gpu.queue.submit([encoder.finish()]);
+    const stamps = new BigUint64Array(await device.readBuffer(resolved, 0, bytes));
+    part.forEach((_, i) => (times[from + i] = Number(stamps[2 * i + 1] - stamps[2 * i])));
+    querySet.destroy();
+    resolved.destroy();
+  }
+  const sums = new Map<string, { calls: number; nanoseconds: number; flops: number; bytes: number }>();
+  dispatches.forEach(({ label, flops, bytes }, i) => {
+    const sum = sums.get(label) ?? { calls: 0, nanoseconds: 0, flops: 0, bytes: 0 };
+    sums.set(label, {
+      calls: sum.calls + 1,
+      nanoseconds: sum.nanoseconds + times[i],
+      flops: sum.flops + flops,
+      bytes: sum.bytes + bytes,
+    });
+  });
+  return [...sums]
+    .map(([kernel, { calls, nanoseconds, flops, bytes }]) => ({
+      kernel,
+      calls,
+      milliseconds: nanoseconds / 1e6,
+      gigaflopsPerSecond: flops / nanoseconds,
+      gigabytesPerSecond: bytes / nanoseconds,
+    }))
+    .sort((a, b) => b.milliseconds - a.milliseconds);
+}

@@ -1,0 +1,26 @@
+import { UserError } from '../errors.js';
+
+/** Element types. u8 exists only for resident data sets, four to a word; kernels read it as u32. */
+export type DType = 'f32' | 'u32' | 'u8';
+export type HostArray = Float32Array | Uint32Array | Uint8Array;
+
+/**
+ * Memory that outlives a program: parameters, optimizer state, data sets, the scalars of a step. A device gives it a
+ * buffer on first use, filled from `initial` or with zeros.
+ */
+export class Storage {
+  constructor(
+    readonly name: string,
+    readonly dtype: DType,
+    readonly length: number,
+    readonly initial?: HostArray,
+  ) {
+    if (initial && initial.length !== length) {
+      throw new UserError(`storage ${name} has ${length} elements but ${initial.length} initial values`);
+    }
+  }
+
+  get bytes(): number {
+    return this.dtype === 'u8' ? this.length : this.length * 4;
+  }
+}

@@ -1,0 +1,111 @@
+import { axisOf, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
+import { Tensor, type ReduceKind } from '../tensor/tensor.js';
+import { permute, reshape } from './movement.js';
+import { emitView, patternOf, simplify, type StridedView } from './strided.js';
+import { u32, type IndexRule, type Kernel, type KernelRule } from './rule.js';
+
+/** Repeats `x` to a larger shape by NumPy's rules. Expansion and summation are each other's gradients. */
+export function expand(x: Tensor, shape: Shape): Tensor {
+  return sameShape(x.shape, shape) ? x : new Tensor('expand', [x], {}, shape, x.dtype);
+}
+
+/** Sums over axes (all by default); they vanish unless `keep`. Order of summation is fixed. */
+export function sum(x: Tensor, axes?: readonly number[], keep = false): Tensor {
+  return reduce(x, 'sum', axes, keep);
+}
+
+/** Greatest element over axes (all by default). Not differentiable. */
+export function max(x: Tensor, axes?: readonly number[], keep = false): Tensor {
+  return reduce(x, 'max', axes, keep);
+}
+
+/** Sums whatever broadcasting repeated, so that the result has the shape of an operand. */
+export function sumTo(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x;
+  const lead = x.shape.length - shape.length;
+  const axes = x.shape.map((_, axis) => axis).filter((axis) => axis < lead || (shape[axis - lead] === 1 && x.shape[axis] > 1));
+  return reshape(sum(x, axes), shape);
+}
+
+// Beyond this length a reduction is cut in parts that run side by side, then reduced again.
+const longest = 1024;
+const parts = 256;
+
+function reduce(x: Tensor, kind: ReduceKind, axes: readonly number[] | undefined, keep: boolean): Tensor {
+  const rank = x.shape.length;
+  const reduced = new Set((axes ?? x.shape.map((_, axis) => axis)).map((axis) => axisOf(axis, rank)));
+  const kept = x.shape.filter((_, axis) => !reduced.has(axis));
+  const result = keep ? x.shape.map((extent, axis) => (reduced.has(axis) ? 1 : extent)) : kept;
+  const length = x.size / sizeOf(kept);
+  if (length === 1) return reshape(x, result);
+  // Reduced axes that lie together are reduced in place; else they are first moved to the back.
+  const order = [...reduced].sort((a, b) => a - b);
+  const together = order.every((axis, i) => i === 0 || x.shape.slice(order[i - 1] + 1, axis).every((e) => e === 1));
+  if (!together) {
+    const back = x.shape.map((_, axis) => axis).filter((axis) => !reduced.has(axis));
+    return reshape(reduceMiddle(permute(x, [...back, ...order]), kind, sizeOf(kept), length, 1), result);
+  }
+  const outer = sizeOf(x.shape.slice(0, order[0]));
+  return reshape(reduceMiddle(x, kind, outer, length, x.size / outer / length), result);
+}
+
+/** Reduces [outer, length, inner] to [outer, inner]. */
+function reduceMiddle(x: Tensor, kind: ReduceKind, outer: number, length: number, inner: number): Tensor {
+  const whole = Math.ceil(length / parts);
+  if (length > longest && length % whole === 0 && whole > 1) {
+    const first = reduceMiddle(x, kind, outer * (length / whole), whole, inner);
+    return reduceMiddle(first, kind, outer, length / whole, inner);
+  }
+  if (length > longest) {
+    for (let part = Math.floor(Math.sqrt(length)); part > 1; part--) {
+      if (length % part) continue;
+      return reduceMiddle(reduceMiddle(x, kind, (outer * length) / part, part, inner), kind, outer, length / part, inner);
+    }
+  }
+  return new Tensor('reduce', [x], { kind, outer, length, inner }, [outer, inner]);
+}
+
+function expandedView({ inputs: [x], shape }: Tensor<'expand'>): StridedView {
+  const strides = stridesOf(x.shape);
+  const lead = shape.length - x.shape.length;
+  return simplify({
+    axes: shape.map((extent, axis) => ({ extent, stride: (x.shape[axis - lead] ?? 1) === 1 ? 0 : strides[axis - lead] })),
+    offset: 0,
+  });
+}
+
+export const expandRule: IndexRule<'expand'> = {
+  kind: 'index',
+  cost: 0,
+  emit: (node, emitter, index, width) => emitView(emitter, node.inputs[0], expandedView(node), index, width),
+  vectorizes: (node) => patternOf(expandedView(node)) !== 'scatter',
+  gradient: ({ inputs: [x] }, g) => [sumTo(g, x.shape)],
+};
+
+export const reduceRule: KernelRule<'reduce'> = {
+  kind: 'kernel',
+  kernel: ({ inputs: [x], attributes: { kind, outer, length, inner } }, profile): Kernel => {
+    const constants = { OUTER: u32(outer), LENGTH: u32(length), INNER: u32(inner), MAXIMUM: String(kind === 'max') };
+    if (inner > 1) {
+      return {
+        source: 'reduce-columns',
+        constants,
+        operands: [{ name: 'x', tensor: x, fusion: 'any', run: inner }],
+        workgroups: Math.ceil((outer * Math.ceil(inner / 4)) / 64),
+        run: inner,
+      };
+    }
+    const plain = profile.family === 'plain';
+    return {
+      source: plain ? 'reduce-rows' : 'reduce-rows-tiled',
+      constants,
+      operands: [{ name: 'x', tensor: x, fusion: 'any', run: length }],
+      workgroups: plain ? Math.ceil(outer / 64) : outer,
+      run: 1,
+    };
+  },
+  gradient: ({ inputs: [x], attributes: { kind, outer, inner } }, g) => {
+    if (kind === 'max') return [null];
+    return [reshape(expand(reshape(g, [outer, 1, inner]), [outer, x.size / outer / inner, inner]), x.shape)];
+  },
+};

@@ -1,0 +1,102 @@
+import { UserError } from '../errors.js';
+import { broadcastShapes, sameShape, sizeOf } from '../tensor/shape.js';
+import { Tensor } from '../tensor/tensor.js';
+import { expand } from './broadcast.js';
+import { reshape } from './movement.js';
+import { add } from './pointwise.js';
+import { bool, u32, type KernelRule } from './rule.js';
+
+export interface MatmulOptions {
+  /** `a` is stored [..., K, M]. */
+  transposeA?: boolean;
+  /** `b` is stored [..., N, K]. */
+  transposeB?: boolean;
+}
+
+/**
+ * Matrix product [..., M, K] · [..., K, N] = [..., M, N]; leading axes broadcast.
+ * @throws UserError when the inner extents differ
+ */
+export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: MatmulOptions = {}): Tensor {
+  if (a.shape.length < 2 || b.shape.length < 2) throw new UserError(`matmul of [${a.shape}] and [${b.shape}]: both need two axes`);
+  const [m, k] = ordered(a, transposeA);
+  const [k2, n] = ordered(b, transposeB);
+  if (k !== k2) throw new UserError(`matmul of [${a.shape}] and [${b.shape}]: inner extents ${k} and ${k2} differ`);
+  const leadA = a.shape.slice(0, -2);
+  const leadB = b.shape.slice(0, -2);
+  if (sizeOf(leadB) === 1 && !transposeA) {
+    // One matrix for all of the batch: the batch is just more rows.
+    const rows = reshape(a, [sizeOf(leadA) * m, k]);
+    return reshape(product(rows, reshape(b, b.shape.slice(-2)), false, transposeB), [...broadcastShapes(leadA, leadB), m, n]);
+  }
+  const lead = broadcastShapes(leadA, leadB);
+  return product(
+    expand(a, [...lead, ...a.shape.slice(-2)]),
+    expand(b, [...lead, ...b.shape.slice(-2)]),
+    transposeA,
+    transposeB,
+  );
+}
+
+/** x · weightᵀ + bias, with PyTorch's weight layout [out, in]. */
+export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+  const rows = x.shape.length === 1 ? reshape(x, [1, x.size]) : x;
+  const y = matmul(rows, weight, { transposeB: true });
+  return bias ? add(y, bias) : y;
+}
+
+function ordered({ shape }: Tensor, transposed: boolean): [number, number] {
+  const [rows, columns] = shape.slice(-2);
+  return transposed ? [columns, rows] : [rows, columns];
+}
+
+function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): Tensor {
+  const [m] = ordered(a, transposeA);
+  const [, n] = ordered(b, transposeB);
+  const lead = a.shape.slice(0, -2);
+  if (!sameShape(lead, b.shape.slice(0, -2))) throw new UserError(`matmul of [${a.shape}] and [${b.shape}]: batches differ`);
+  return new Tensor('matmul', [a, b], { transposeA, transposeB }, [...lead, m, n]);
+}
+
+/** Rows and columns of the result that one workgroup computes; the WGSL files state the same. */
+const tiles = {
+  'matmul-subgroup': { rows: 16, columns: 32 },
+  'matmul-register': { rows: 32, columns: 64 },
+  'matmul-tiled': { rows: 64, columns: 64 },
+};
+
+export const matmulRule: KernelRule<'matmul'> = {
+  kind: 'kernel',
+  kernel: ({ inputs: [a, b], attributes: { transposeA, transposeB }, shape }, profile) => {
+    const [m, n] = shape.slice(-2);
+    const [, k] = ordered(a, transposeA);
+    const batch = sizeOf(shape.slice(0, -2));
+    const source =
+      profile.family === 'tiled' ? 'matmul-tiled' : profile.subgroupSize === 8 ? 'matmul-subgroup' : 'matmul-register';
+    const tile = tiles[source];
+    return {
+      source,
+      constants: {
+        BATCH: u32(batch),
+        M: u32(m),
+        N: u32(n),
+        K: u32(k),
+        TRANSPOSE_A: bool(transposeA),
+        TRANSPOSE_B: bool(transposeB),
+        A_BATCH_STRIDE: u32(m * k),
+        B_BATCH_STRIDE: u32(k * n),
+      },
+      operands: [
+        { name: 'a', tensor: a, fusion: 'views', run: a.shape.at(-1)! },
+        { name: 'b', tensor: b, fusion: 'views', run: b.shape.at(-1)! },
+      ],
+      workgroups: batch * Math.ceil(m / tile.rows) * Math.ceil(n / tile.columns),
+      run: n,
+      flops: 2 * batch * m * n * k,
+    };
+  },
+  gradient: ({ inputs: [a, b], attributes: { transposeA, transposeB } }, g) => [
+    transposeA ? product(b, g, transposeB, true) : product(g, b, false, !transposeB),
+    transposeB ? product(g, a, true, transposeA) : product(a, g, !transposeA, false),
+  ],
+};

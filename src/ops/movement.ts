@@ -1,0 +1,253 @@
+import { UserError } from '../errors.js';
+import { axisOf, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
+import { Tensor } from '../tensor/tensor.js';
+import { emitLanes, emitView, patternOf, simplify, type StridedView } from './strided.js';
+import { f32, type IndexRule, type Width } from './rule.js';
+
+/** The same elements in row-major order under another shape; one extent may be -1. */
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  const known = shape.filter((extent) => extent !== -1);
+  const full = known.length === shape.length ? shape : shape.map((e) => (e === -1 ? x.size / sizeOf(known) : e));
+  if (sizeOf(full) !== x.size) throw new UserError(`a tensor of shape [${x.shape}] cannot be reshaped to [${shape}]`);
+  return sameShape(full, x.shape) ? x : new Tensor('reshape', [x], {}, full, x.dtype);
+}
+
+/** Reorders axes: axis `i` of the result is axis `axes[i]` of `x`. */
+export function permute(x: Tensor, axes: readonly number[]): Tensor {
+  const order = axes.map((axis) => axisOf(axis, x.shape.length));
+  if (new Set(order).size !== x.shape.length) throw new UserError(`[${axes}] does not reorder the axes of [${x.shape}]`);
+  if (order.every((axis, i) => axis === i)) return x;
+  return new Tensor('permute', [x], { axes: order }, order.map((axis) => x.shape[axis]), x.dtype);
+}
+
+/** Swaps the last two axes. */
+export function transpose(x: Tensor): Tensor {
+  const axes = x.shape.map((_, axis) => axis);
+  return permute(x, [...axes.slice(0, -2), axes.length - 1, axes.length - 2]);
+}
+
+/** Elements `start … end - 1` along one axis. */
+export function slice(x: Tensor, axis: number, start: number, end: number): Tensor {
+  const along = axisOf(axis, x.shape.length);
+  if (start < 0 || end > x.shape[along] || start >= end) {
+    throw new UserError(`slice ${start}:${end} is outside axis ${along} of [${x.shape}]`);
+  }
+  if (start === 0 && end === x.shape[along]) return x;
+  const starts = x.shape.map((_, i) => (i === along ? start : 0));
+  return new Tensor('slice', [x], { start: starts }, x.shape.map((e, i) => (i === along ? end - start : e)), x.dtype);
+}
+
+/** Cuts one axis into equal parts. */
+export function split(x: Tensor, axis: number, parts: number): Tensor[] {
+  const extent = x.shape[axisOf(axis, x.shape.length)] / parts;
+  if (!Number.isInteger(extent)) throw new UserError(`axis ${axis} of [${x.shape}] does not split into ${parts} parts`);
+  return Array.from({ length: parts }, (_, part) => slice(x, axis, part * extent, (part + 1) * extent));
+}
+
+/** Places `x` at `before` in a tensor of zeros. */
+export function pad(x: Tensor, before: readonly number[], shape: Shape): Tensor {
+  return sameShape(shape, x.shape) ? x : new Tensor('pad', [x], { before }, shape, x.dtype);
+}
+
+/** Joins tensors along one axis; their other extents agree. */
+export function concat(parts: readonly Tensor[], axis: number): Tensor {
+  if (parts.length === 1) return parts[0];
+  const [first] = parts;
+  const along = axisOf(axis, first.shape.length);
+  for (const { shape } of parts) {
+    if (shape.length !== first.shape.length || shape.some((e, i) => i !== along && e !== first.shape[i])) {
+      throw new UserError(`[${shape}] and [${first.shape}] cannot be joined along axis ${along}`);
+    }
+  }
+  const total = parts.reduce((sum, part) => sum + part.shape[along], 0);
+  return new Tensor('concat', parts, { axis: along }, first.shape.map((e, i) => (i === along ? total : e)), first.dtype);
+}
+
+/** Images [N, C, H, W] as tokens [N, H/p * W/p, C * p * p], each patch in (channel, row, column) order. */
+export function patchify(images: Tensor, patch: number): Tensor {
+  const [n, c, h, w] = images.shape;
+  if (h % patch || w % patch) throw new UserError(`patches of ${patch} do not tile images of ${h}x${w}`);
+  const grid = reshape(images, [n, c, h / patch, patch, w / patch, patch]);
+  return reshape(permute(grid, [0, 2, 4, 1, 3, 5]), [n, (h / patch) * (w / patch), c * patch * patch]);
+}
+
+/** The inverse of `patchify`. */
+export function unpatchify(tokens: Tensor, patch: number, [c, h, w]: Shape): Tensor {
+  const grid = reshape(tokens, [tokens.shape[0], h / patch, w / patch, c, patch, patch]);
+  return reshape(permute(grid, [0, 3, 1, 4, 2, 5]), [tokens.shape[0], c, h, w]);
+}
+
+/** 0, 1, 2, … as u32 in row-major order. */
+export function iota(shape: Shape): Tensor {
+  return new Tensor('iota', [], {}, shape, 'u32');
+}
+
+export const reshapeRule: IndexRule<'reshape'> = {
+  kind: 'index',
+  cost: 0,
+  emit: ({ inputs: [x] }, emitter, index, width) => emitter.value(x, index, width),
+  gradient: ({ inputs: [x] }, g) => [reshape(g, x.shape)],
+};
+
+function permutedView({ inputs: [x], attributes }: Tensor<'permute'>): StridedView {
+  const strides = stridesOf(x.shape);
+  return simplify({
+    axes: attributes.axes.map((axis) => ({ extent: x.shape[axis], stride: strides[axis] })),
+    offset: 0,
+  });
+}
+
+export const permuteRule: IndexRule<'permute'> = {
+  kind: 'index',
+  cost: 0,
+  emit: (node, emitter, index, width) => emitView(emitter, node.inputs[0], permutedView(node), index, width),
+  vectorizes: (node) => patternOf(permutedView(node)) !== 'scatter',
+  gradient: ({ attributes }, g) => {
+    const inverse = new Array<number>(attributes.axes.length);
+    attributes.axes.forEach((axis, i) => (inverse[axis] = i));
+    return [permute(g, inverse)];
+  },
+};
+
+function slicedView({ inputs: [x], attributes, shape }: Tensor<'slice'>): StridedView {
+  const strides = stridesOf(x.shape);
+  return simplify({
+    axes: shape.map((extent, axis) => ({ extent, stride: strides[axis] })),
+    offset: attributes.start.reduce((sum, start, axis) => sum + start * strides[axis], 0),
+  });
+}
+
+export const sliceRule: IndexRule<'slice'> = {
+  kind: 'index',
+  cost: 0,
+  emit: (node, emitter, index, width) => emitView(emitter, node.inputs[0], slicedView(node), index, width),
+  vectorizes: (node) => patternOf(slicedView(node)) !== 'scatter',
+  gradient: ({ inputs: [x], attributes }, g) => [pad(g, attributes.start, x.shape)],
+};
+
+export const padRule: IndexRule<'pad'> = {
+  kind: 'index',
+  cost: 1,
+  emit: ({ inputs: [x], attributes: { before }, shape }, emitter, index, width) => {
+    const outer = stridesOf(shape);
+    const inner = stridesOf(x.shape);
+    const place = (i: string) => {
+      const tests: string[] = [];
+      const terms: string[] = [];
+      shape.forEach((extent, axis) => {
+        if (extent === 1) return;
+        const coordinate = emitter.line(`(${i} / ${outer[axis]}u) % ${extent}u - ${before[axis]}u`);
+        // An index before the start wraps round to a huge one, so that one comparison bounds both sides.
+        if (x.shape[axis] !== extent) tests.push(`${coordinate} < ${x.shape[axis]}u`);
+        terms.push(`${coordinate} * ${inner[axis]}u`);
+      });
+      const inside = emitter.line(tests.join(' && '));
+      return { inside, at: emitter.line(`select(0u, ${terms.join(' + ')}, ${inside})`) };
+    };
+    const zero = x.dtype === 'f32' ? '0f' : '0u';
+    const one = (i: string) => {
+      const { inside, at } = place(i);
+      return emitter.line(`select(${zero}, ${emitter.value(x, at, 1)}, ${inside})`);
+    };
+    if (width === 1) return one(index);
+    const type = x.dtype === 'f32' ? 'vec4f' : 'vec4u';
+    const last = shape.length - 1;
+    // The axes that are padded, with all that lie within them, decide where a run of 4 can be cut.
+    const padded = shape.findLastIndex((extent, axis) => extent !== x.shape[axis]);
+    const run = sizeOf(shape.slice(padded + 1));
+    const whole = [before[padded], x.shape[padded], shape[padded]].every((extent) => (extent * run) % 4 === 0);
+    if (whole && last >= 0) {
+      const { inside, at } = place(index);
+      return emitter.line(`select(${type}(), ${emitter.value(x, at, 4)}, ${inside})`);
+    }
+    const lanes = [0, 1, 2, 3].map((lane) => one(lane ? emitter.line(`${index} + ${lane}u`) : index));
+    return emitter.line(`${type}(${lanes.join(', ')})`);
+  },
+  gradient: ({ inputs: [x], attributes: { before } }, g) => [
+    before.reduce((part, start, axis) => slice(part, axis, start, start + x.shape[axis]), g),
+  ],
+};
+
+export const concatRule: IndexRule<'concat'> = {
+  kind: 'index',
+  cost: 2,
+  emit: ({ inputs, attributes: { axis }, shape, dtype }, emitter, index, width) => {
+    const run = sizeOf(shape.slice(axis + 1));
+    const row = shape[axis] * run;
+    const vector = inputs.every((part) => (part.shape[axis] * run) % 4 === 0);
+    const scalar = dtype === 'f32' ? 'f32' : 'u32';
+    const choose = (i: string, w: Width) => {
+      const outer = emitter.line(`${i} / ${row}u`);
+      const within = emitter.line(`${i} % ${row}u`);
+      const type = w === 4 ? (dtype === 'f32' ? 'vec4f' : 'vec4u') : scalar;
+      let start = 0;
+      let chosen = `${type}()`;
+      for (const part of inputs) {
+        const extent = part.shape[axis] * run;
+        const local = emitter.line(`${within} - ${start}u`);
+        const inside = emitter.line(`${local} < ${extent}u`);
+        const at = emitter.line(`select(0u, ${outer} * ${extent}u + ${local}, ${inside})`);
+        chosen = emitter.line(`select(${chosen}, ${emitter.value(part, at, w)}, ${inside})`);
+        start += extent;
+      }
+      return chosen;
+    };
+    if (width === 1 || vector) return choose(index, width);
+    const lanes = [0, 1, 2, 3].map((lane) => choose(lane ? emitter.line(`${index} + ${lane}u`) : index, 1));
+    return emitter.line(`vec4<${scalar}>(${lanes.join(', ')})`);
+  },
+  gradient: ({ inputs, attributes: { axis } }, g) => {
+    let start = 0;
+    return inputs.map((part) => {
+      const end = start + part.shape[axis];
+      const piece = slice(g, axis, start, end);
+      start = end;
+      return piece;
+    });
+  },
+};
+
+export const iotaRule: IndexRule<'iota'> = {
+  kind: 'index',
+  cost: 0,
+  emit: (_, emitter, index, width) => (width === 1 ? index : emitter.line(`vec4u(${index}) + vec4u(0u, 1u, 2u, 3u)`)),
+  gradient: null,
+};
+
+export const constantRule: IndexRule<'constant'> = {
+  kind: 'index',
+  cost: 0,
+  emit: ({ attributes: { value }, dtype }, _, __, width) => {
+    const literal = dtype === 'f32' ? `(${f32(value)})` : `${value}u`;
+    return width === 1 ? literal : `${dtype === 'f32' ? 'vec4f' : 'vec4u'}(${literal})`;
+  },
+  gradient: null,
+};
+
+/** Rows of a table: `table[indices[i]]`, u32 indices of any shape; the gradient adds up rows in a fixed order. */
+export function gather(table: Tensor, indices: Tensor): Tensor {
+  return new Tensor('gather', [table, indices], {}, [...indices.shape, ...table.shape.slice(1)], table.dtype);
+}
+
+/** Sums rows of `values` [N, …] into a table of `rows` rows by `indices` [N]. */
+export function scatterAdd(values: Tensor, indices: Tensor, rows: number): Tensor {
+  const row = values.shape.slice(indices.shape.length);
+  return new Tensor('scatterAdd', [values, indices], { rows }, [rows, ...row]);
+}
+
+export const gatherRule: IndexRule<'gather'> = {
+  kind: 'index',
+  cost: 1,
+  emit: ({ inputs: [table, indices] }, emitter, index, width) => {
+    const row = sizeOf(table.shape.slice(1));
+    const at = (i: string) => {
+      const chosen = emitter.value(indices, emitter.line(`${i} / ${row}u`), 1);
+      // An index beyond the table reads its last row: never memory of somebody else.
+      const bounded = emitter.line(`min(${chosen}, ${table.shape[0] - 1}u)`);
+      return emitter.line(`${bounded} * ${row}u + ${i} % ${row}u`);
+    };
+    if (width === 1) return emitter.value(table, at(index), 1);
+    return emitLanes(emitter, table, row % 4 ? 'scatter' : 'vector', index, at);
+  },
+  gradient: ({ inputs: [table, indices] }, g) => [scatterAdd(g, indices, table.shape[0]), null],
+};

@@ -1,0 +1,130 @@
+import { broadcastShapes } from '../tensor/shape.js';
+import { Tensor, constant, type OpName } from '../tensor/tensor.js';
+import { expand } from './broadcast.js';
+import type { GradientRule, IndexRule } from './rule.js';
+
+type Operand = Tensor | number;
+
+function binary(op: 'add' | 'sub' | 'mul' | 'div' | 'maximum' | 'minimum' | 'greater' | 'equal', a: Operand, b: Operand): Tensor {
+  const x = typeof a === 'number' ? constant(a, [], (b as Tensor).dtype) : a;
+  const y = typeof b === 'number' ? constant(b, [], x.dtype) : b;
+  const shape = broadcastShapes(x.shape, y.shape);
+  return new Tensor(op, [expand(x, shape), expand(y, shape)], {}, shape, op === 'greater' || op === 'equal' ? 'f32' : x.dtype);
+}
+
+export const add = (a: Operand, b: Operand): Tensor => (b === 0 ? (a as Tensor) : binary('add', a, b));
+export const sub = (a: Operand, b: Operand): Tensor => binary('sub', a, b);
+export const mul = (a: Operand, b: Operand): Tensor => (b === 1 ? (a as Tensor) : binary('mul', a, b));
+export const div = (a: Operand, b: Operand): Tensor => binary('div', a, b);
+export const maximum = (a: Operand, b: Operand): Tensor => binary('maximum', a, b);
+export const minimum = (a: Operand, b: Operand): Tensor => binary('minimum', a, b);
+/** 1 where a > b, else 0. */
+export const greater = (a: Operand, b: Operand): Tensor => binary('greater', a, b);
+/** 1 where a equals b, else 0. */
+export const equal = (a: Operand, b: Operand): Tensor => binary('equal', a, b);
+
+/** `a` where the condition is not 0, else `b`; unlike a weighted sum it lets no NaN of the other side through. */
+export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  const x = typeof a === 'number' ? constant(a) : a;
+  const y = typeof b === 'number' ? constant(b) : b;
+  const shape = broadcastShapes(condition.shape, broadcastShapes(x.shape, y.shape));
+  return new Tensor('where', [expand(condition, shape), expand(x, shape), expand(y, shape)], {}, shape, x.dtype);
+}
+
+type UnaryName = 'neg' | 'exp' | 'log' | 'sqrt' | 'sin' | 'cos' | 'tanh' | 'erf' | 'abs' | 'floor';
+const unary = (op: UnaryName) => (x: Tensor) => new Tensor(op, [x], {}, x.shape);
+export const neg = unary('neg');
+export const exp = unary('exp');
+export const log = unary('log');
+export const sqrt = unary('sqrt');
+export const sin = unary('sin');
+export const cos = unary('cos');
+export const tanh = unary('tanh');
+export const erf = unary('erf');
+export const abs = unary('abs');
+export const floor = unary('floor');
+
+export const square = (x: Tensor): Tensor => mul(x, x);
+/** The values as f32. */
+export const toFloat = (x: Tensor): Tensor => (x.dtype === 'f32' ? x : new Tensor('toFloat', [x], {}, x.shape));
+/** The values, through which no gradient flows. */
+export const stopGradient = (x: Tensor): Tensor => new Tensor('stopGradient', [x], {}, x.shape, x.dtype);
+
+/** exp(x) / (1 + exp(x)), written with tanh so that no side overflows. */
+export const sigmoid = (x: Tensor): Tensor => add(mul(tanh(mul(x, 0.5)), 0.5), 0.5);
+/** x · sigmoid(x). */
+export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
+/** Gaussian error linear unit in its tanh form, as DiT uses it (Hendrycks and Gimpel, 2016). */
+export function geluTanh(x: Tensor): Tensor {
+  const inner = mul(add(x, mul(mul(square(x), x), 0.044715)), Math.sqrt(2 / Math.PI));
+  return mul(mul(x, 0.5), add(tanh(inner), 1));
+}
+/** Gaussian error linear unit, exact: x · Φ(x). */
+export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
+const seluScale = 1.0507009873554805;
+const seluAlpha = 1.6732632423543772;
+/** Scaled exponential linear unit (Klambauer et al., 2017). */
+export function selu(x: Tensor): Tensor {
+  // exp of the negative part only, so that neither the value nor its gradient overflows.
+  const negative = mul(sub(exp(minimum(x, 0)), 1), seluAlpha);
+  return mul(where(greater(x, 0), x, negative), seluScale);
+}
+
+function rule<K extends OpName>(
+  cost: number,
+  wgsl: (...operands: string[]) => string,
+  gradient: GradientRule<K> | null,
+  library?: string,
+): IndexRule<K> {
+  return {
+    kind: 'index',
+    cost,
+    emit: (node, emitter, index, width) => {
+      if (library) emitter.include(library);
+      return emitter.line(wgsl(...node.inputs.map((input) => emitter.value(input, index, width)), width === 4 ? 'vec4f' : 'f32'));
+    },
+    gradient,
+  };
+}
+
+export const pointwiseRules = {
+  add: rule<'add'>(1, (a, b) => `${a} + ${b}`, (_, g) => [g, g]),
+  sub: rule<'sub'>(1, (a, b) => `${a} - ${b}`, (_, g) => [g, neg(g)]),
+  mul: rule<'mul'>(1, (a, b) => `${a} * ${b}`, ({ inputs: [a, b] }, g) => [mul(g, b), mul(g, a)]),
+  div: rule<'div'>(4, (a, b) => `${a} / ${b}`, (node, g) => [div(g, node.inputs[1]), neg(div(mul(g, node), node.inputs[1]))]),
+  maximum: rule<'maximum'>(1, (a, b) => `max(${a}, ${b})`, ({ inputs: [a, b] }, g) => [
+    where(greater(a, b), g, 0),
+    where(greater(a, b), 0, g),
+  ]),
+  minimum: rule<'minimum'>(1, (a, b) => `min(${a}, ${b})`, ({ inputs: [a, b] }, g) => [
+    where(greater(b, a), g, 0),
+    where(greater(b, a), 0, g),
+  ]),
+  greater: rule<'greater'>(1, (a, b, type) => `select(${type}(0f), ${type}(1f), ${a} > ${b})`, null),
+  equal: rule<'equal'>(1, (a, b, type) => `select(${type}(0f), ${type}(1f), ${a} == ${b})`, null),
+  where: rule<'where'>(1, (c, a, b, type) => `select(${b}, ${a}, ${c} != ${type}(0f))`, ({ inputs: [condition] }, g) => [
+    null,
+    where(condition, g, 0),
+    where(condition, 0, g),
+  ]),
+  neg: rule<'neg'>(1, (x) => `-${x}`, (_, g) => [neg(g)]),
+  exp: rule<'exp'>(16, (x) => `exp(${x})`, (node, g) => [mul(g, node)]),
+  log: rule<'log'>(16, (x) => `log(${x})`, ({ inputs: [x] }, g) => [div(g, x)]),
+  sqrt: rule<'sqrt'>(4, (x) => `sqrt(${x})`, (node, g) => [div(mul(g, 0.5), node)]),
+  sin: rule<'sin'>(16, (x) => `sin(${x})`, ({ inputs: [x] }, g) => [mul(g, cos(x))]),
+  cos: rule<'cos'>(16, (x) => `cos(${x})`, ({ inputs: [x] }, g) => [neg(mul(g, sin(x)))]),
+  // Drivers may compute tanh as a quotient of exponentials, which overflows to NaN beyond 44.
+  tanh: rule<'tanh'>(16, (x, type) => `tanh(clamp(${x}, ${type}(-15f), ${type}(15f)))`, (node, g) => [
+    mul(g, sub(1, square(node))),
+  ]),
+  erf: rule<'erf'>(
+    32,
+    (x, type) => (type === 'f32' ? `erf1(${x})` : `erf4(${x})`),
+    ({ inputs: [x] }, g) => [mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI)))],
+    'erf',
+  ),
+  abs: rule<'abs'>(1, (x) => `abs(${x})`, ({ inputs: [x] }, g) => [where(greater(x, 0), g, neg(g))]),
+  floor: rule<'floor'>(1, (x) => `floor(${x})`, null),
+  toFloat: rule<'toFloat'>(1, (x, type) => `${type}(${x})`, null),
+  stopGradient: rule<'stopGradient'>(0, (x) => x, null),
+};

@@ -1,0 +1,82 @@
+import type { Profile } from '../gpu/profile.js';
+import type { OpName, Tensor } from '../tensor/tensor.js';
+import type { Shape } from '../tensor/shape.js';
+
+/** Elements that one WGSL value holds: a scalar or a vec4 of consecutive elements. */
+export type Width = 1 | 4;
+
+/** Writes the body of a WGSL function that computes elements of tensors from their flat index. */
+export interface Emitter {
+  /** Emits `let name = expression;`, once for one expression, and returns the name. */
+  line(expression: string): string;
+  /** A name for elements `index … index + width - 1` of a tensor; `index` is a u32 name or literal. */
+  value(tensor: Tensor, index: string, width: Width): string;
+  /** Makes the functions of kernels/lib/`library`.wgsl available. */
+  include(library: string): void;
+}
+
+/** Gradients with respect to each input, given the node and the gradient of its result; null where none flows. */
+export type GradientRule<K extends OpName> = (node: Tensor<K>, gradient: Tensor) => (Tensor | null)[];
+
+/** A tensor whose elements are a function of their index: computed where they are needed, or tabulated. */
+export interface IndexRule<K extends OpName> {
+  kind: 'index';
+  /** Rough instructions per element: 0 is a mere view, which is never worth a table. */
+  cost: number;
+  /** Computed again in each kernel that needs it rather than tabulated, however many there are. */
+  inline?: boolean;
+  emit: (node: Tensor<K>, emitter: Emitter, index: string, width: Width) => string;
+  /** Whether 4 aligned elements come from 4 aligned elements of the input, or from one. Default true. */
+  vectorizes?: (node: Tensor<K>) => boolean;
+  gradient: GradientRule<K> | null;
+}
+
+/**
+ * How much of the index functions before an operand a kernel computes itself while loading: `none`; `views`, which
+ * cost nothing even when loaded many times; `any`.
+ */
+export type Fusion = 'none' | 'views' | 'any';
+
+export interface Operand {
+  /** The kernel reads it as `load_<name>1(index)` and `load_<name>4(index, count)`. */
+  name: string;
+  tensor: Tensor;
+  fusion: Fusion;
+  /** Elements in one contiguous run; vec4 access needs a multiple of 4. */
+  run: number;
+}
+
+/** A hand-written kernel with what the engine supplies to it. */
+export interface Kernel {
+  /** kernels/`source`.wgsl */
+  source: string;
+  /** WGSL literals by constant name. */
+  constants: Record<string, string>;
+  operands: Operand[];
+  workgroups: number;
+  /** Contiguous run of the output, as for operands. */
+  run: number;
+  /** Elements of the second output, written with `store_second1`. */
+  secondary?: number;
+  /** Storages that the kernel reads and writes in place, as `array<vec4f>`. */
+  state?: Record<string, import('../gpu/storage.js').Storage>;
+  flops?: number;
+}
+
+/** A tensor that only a kernel of its own can tabulate. */
+export interface KernelRule<K extends OpName> {
+  kind: 'kernel';
+  kernel: (node: Tensor<K>, profile: Profile) => Kernel;
+  gradient: GradientRule<K> | null;
+  /** Shape of the second output, where there is one. */
+  secondary?: (node: Tensor<K>) => Shape;
+}
+
+export type Rule<K extends OpName> = IndexRule<K> | KernelRule<K>;
+
+export const u32 = (value: number): string => `${value}u`;
+export const f32 = (value: number): string => {
+  if (!Number.isFinite(value)) throw new Error(`${value} has no WGSL literal`);
+  return Object.is(Math.fround(value), -0) ? '0f' : `${Math.fround(value)}f`;
+};
+export const bool = (value: boolean): string => String(value);

@@ -1,0 +1,126 @@
+import { UserError } from '../errors.js';
+import { Storage, type DType } from '../gpu/storage.js';
+import { sizeOf, type Shape } from './shape.js';
+
+export type ReduceKind = 'sum' | 'max';
+export type Distribution = 'uniform' | 'normal' | 'integer';
+
+/** Every operation of the graph with what it carries besides its inputs. `ops/table.ts` has a row for each. */
+export interface OpAttributes {
+  // leaves
+  storage: { storage: Storage; offset: number };
+  constant: { value: number };
+  // pointwise; one shape, one dtype
+  add: object;
+  sub: object;
+  mul: object;
+  div: object;
+  maximum: object;
+  minimum: object;
+  greater: object;
+  where: object;
+  neg: object;
+  exp: object;
+  log: object;
+  sqrt: object;
+  sin: object;
+  cos: object;
+  tanh: object;
+  erf: object;
+  abs: object;
+  floor: object;
+  toFloat: object;
+  equal: object;
+  stopGradient: object;
+  // movement: a rule from the output's index to an input's
+  iota: object;
+  reshape: object;
+  expand: object;
+  permute: { axes: readonly number[] };
+  slice: { start: readonly number[] };
+  pad: { before: readonly number[] };
+  concat: { axis: number };
+  gather: object;
+  // generators
+  random: { distribution: Distribution; stream: number; bound: number };
+  // kernels
+  reduce: { kind: ReduceKind; outer: number; length: number; inner: number };
+  matmul: { transposeA: boolean; transposeB: boolean };
+  softmax: object;
+  rowStatistics: { epsilon: number };
+  normalize: object;
+  normalizeGradient: object;
+  attention: { heads: number; scale: number };
+  attentionGradientQ: { heads: number; scale: number };
+  attentionGradientKV: { heads: number; scale: number };
+  scatterAdd: { rows: number };
+  secondary: object;
+  // effects: they write to storages
+  pack: { offsets: readonly number[] };
+  assign: { storage: Storage };
+  adam: { state: OptimizerState };
+}
+export type OpName = keyof OpAttributes;
+
+/** The flat arenas that one optimizer step reads and writes. All are of one length, a multiple of 4. */
+export interface OptimizerState {
+  parameters: Storage;
+  firstMoment: Storage;
+  secondMoment: Storage;
+  /** Moving averages of the parameters, one after another: a multiple of the others' length. */
+  averages: Storage;
+}
+
+let created = 0;
+
+/** A node of the lazily built graph: what to compute, not yet where or when. Inputs always have smaller ids. */
+export class Tensor<K extends OpName = OpName> {
+  readonly id = created++;
+  constructor(
+    readonly op: K,
+    readonly inputs: readonly Tensor[],
+    readonly attributes: OpAttributes[K],
+    readonly shape: Shape,
+    readonly dtype: DType = 'f32',
+  ) {
+    if (shape.some((extent) => !Number.isInteger(extent) || extent < 1)) {
+      throw new UserError(`${op} of shape [${shape}]: every extent must be a positive whole number`);
+    }
+  }
+
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  /** Evaluates this tensor now, on the device opened last, and reads it back. */
+  data(): Promise<Float32Array | Uint32Array> {
+    if (!Tensor.evaluator) throw new UserError('no device is open: await openDevice() before data()');
+    return Tensor.evaluator(this);
+  }
+
+  /** Set when a device is opened, so that the graph itself needs to know no device. */
+  static evaluator: ((tensor: Tensor) => Promise<Float32Array | Uint32Array>) | null = null;
+}
+
+/** A tensor over (part of) a storage, `offset` in elements. */
+export function fromStorage(storage: Storage, shape: Shape = [storage.length], offset = 0): Tensor<'storage'> {
+  if (offset < 0 || offset + sizeOf(shape) > storage.length) {
+    throw new UserError(`[${shape}] at ${offset} does not fit storage ${storage.name} of ${storage.length} elements`);
+  }
+  return new Tensor('storage', [], { storage, offset }, shape, storage.dtype);
+}
+
+/** A tensor with the given values; f32 unless a Uint32Array is given. */
+export function tensor(values: ArrayLike<number> | Uint32Array, shape: Shape = [values.length]): Tensor<'storage'> {
+  const integer = values instanceof Uint32Array;
+  const data = integer ? values : Float32Array.from(values);
+  if (data.length !== sizeOf(shape)) {
+    throw new UserError(`${data.length} values do not fill a tensor of shape [${shape}]`);
+  }
+  return fromStorage(new Storage('tensor', integer ? 'u32' : 'f32', data.length, data), shape);
+}
+
+/** A tensor filled with one number. */
+export function constant(value: number, shape: Shape = [], dtype: DType = 'f32'): Tensor<'constant'> {
+  return new Tensor('constant', [], { value }, shape, dtype);
+}
