@@ -53,6 +53,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   var dv = array<vec4f, CHUNKS * ROWS>();
   for (var tile = 0u; tile < TOKENS; tile += 4u * LANES) {
     let own = tile + 4u * lane;
+    let turns = min(COLUMNS, (TOKENS - tile + 4u * PARTS - 1u) / (4u * PARTS));
     let own0 = token_row(base, own);
     let own1 = token_row(base, own + 1u);
     let own2 = token_row(base, own + 2u);
@@ -74,7 +75,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
       }
     }
     for (var r = 0u; r < ROWS; r++) { p[r] = select(vec4f(), exp2((p[r] * SCALE - lse) * LOG2E), inside); }
-    for (var l = 0u; l < COLUMNS; l++) {
+    for (var l = 0u; l < turns; l++) {
       let source = l * PARTS + part;
       let token = tile + 4u * source;
       for (var i = 0u; i < CHUNKS; i++) {
@@ -104,7 +105,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
       }
     }
     for (var r = 0u; r < ROWS; r++) { ds[r] = p[r] * (ds[r] - delta); }
-    for (var l = 0u; l < COLUMNS; l++) {
+    for (var l = 0u; l < turns; l++) {
       let source = l * PARTS + part;
       let token = tile + 4u * source;
       for (var i = 0u; i < CHUNKS; i++) {

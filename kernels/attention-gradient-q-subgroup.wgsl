@@ -54,6 +54,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   var dq = array<vec4f, CHUNKS * ROWS>();
   for (var tile = 0u; tile < TOKENS; tile += 4u * LANES) {
     let own = tile + 4u * lane;
+    let turns = min(COLUMNS, (TOKENS - tile + 4u * PARTS - 1u) / (4u * PARTS));
     let own0 = token_row(base, own);
     let own1 = token_row(base, own + 1u);
     let own2 = token_row(base, own + 2u);
@@ -88,7 +89,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
       let p = exp2((s[r] * SCALE - terms.x) * LOG2E);
       s[r] = select(vec4f(), p * (dp[r] - terms.y), inside);
     }
-    for (var l = 0u; l < COLUMNS; l++) {
+    for (var l = 0u; l < turns; l++) {
       let source = l * PARTS + part;
       let token = tile + 4u * source;
       for (var i = 0u; i < CHUNKS; i++) {

@@ -63,6 +63,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   for (var r = 0u; r < ROWS; r++) { highest[r] = -3.4028234e38; }
   for (var tile = 0u; tile < TOKENS; tile += 4u * LANES) {
     let own = tile + 4u * lane;
+    let turns = min(COLUMNS, (TOKENS - tile + 4u * PARTS - 1u) / (4u * PARTS));
     let k0 = token_row(base, own);
     let k1 = token_row(base, own + 1u);
     let k2 = token_row(base, own + 2u);
@@ -90,7 +91,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
       s[r] = p;
       for (var i = 0u; i < CHUNKS; i++) { out[i * ROWS + r] *= shrink; }
     }
-    for (var l = 0u; l < COLUMNS; l++) {
+    for (var l = 0u; l < turns; l++) {
       let source = l * PARTS + part;
       let token = tile + 4u * source;
       for (var i = 0u; i < CHUNKS; i++) {

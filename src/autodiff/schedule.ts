@@ -84,6 +84,7 @@ const cheap = 2;
 
 function canInline(node: Tensor, uses: readonly Use[]): boolean {
   const rule = indexRule(node);
+  if (rule.tabulate) return false;
   const vectorizes = rule.vectorizes?.(node as never) ?? true;
   const allowed = uses.every(({ fusion }) => fusion === 'any' || (fusion === 'views' && rule.cost === 0 && vectorizes && node.op !== 'constant'));
   if (!allowed) return false;

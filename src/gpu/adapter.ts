@@ -40,16 +40,31 @@ async function webgpu(toggles: Toggles, name?: string): Promise<GPU> {
 }
 
 /**
+ * The names of the adapters that Dawn can open, for `requestAdapter`; none in a browser. Dawn says them only when it is
+ * asked for one that there is not.
+ */
+export async function adapterNames(): Promise<string[]> {
+  if (typeof navigator !== 'undefined' && navigator.gpu) return [];
+  const refusal = await (await webgpu('checked', 'no adapter is named so')).requestAdapter().then(
+    () => '',
+    (error: Error) => error.message,
+  );
+  return [...refusal.matchAll(/name: '(.*)'/g)].map(([, name]) => name);
+}
+
+/**
  * A hardware adapter where there is one, else a software one.
  * @throws UserError when no adapter answers or none has the given name
  */
 export async function requestAdapter(toggles: Toggles, name?: string): Promise<GPUAdapter> {
   const gpu = await webgpu(toggles, name);
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  // Dawn rejects where it finds none of that name, where the standard has null.
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
   if (adapter) return adapter;
+  const names = name ? await adapterNames() : [];
   throw new UserError(
-    name
-      ? `no WebGPU adapter is named like "${name}": run \`semiflow doctor\` to see which there are`
+    names.length
+      ? `no WebGPU adapter is named like "${name}": there is ${names.map((other) => `"${other}"`).join(', ')}`
       : 'no WebGPU adapter found: install a Vulkan driver (Debian, Ubuntu: mesa-vulkan-drivers of Mesa 25 or later)',
   );
 }

@@ -1,5 +1,7 @@
+import { UserError } from '../errors.js';
 import type { Profile } from '../gpu/profile.js';
 import { reshape, permute } from './movement.js';
+import { sameShape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { sum } from './broadcast.js';
 import { matmul } from './matmul.js';
@@ -11,13 +13,35 @@ import { f32, u32, type Kernel, type KernelRule, type Operand } from './rule.js'
  * Scaled dot-product attention over `heads` heads: q, k, v are [B, S, heads · d] with each head's d channels together;
  * so is the result. FlashAttention-2 plan (Dao, 2023): scores are never stored; the forward pass saves the
  * log-sum-exp of each row, the backward pass recomputes probabilities from it, once by query and once by key.
+ * @throws UserError when the shapes differ or the heads do not divide the width
  */
-export function attention(q: Tensor, k: Tensor, v: Tensor, heads: number, scale = (q.shape[2] / heads) ** -0.5): Tensor {
+export function attention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  heads: number,
+  scale = (q.shape[2] / heads) ** -0.5,
+): Tensor {
+  if (q.shape.length !== 3 || q.shape[2] % heads) {
+    throw new UserError(
+      `attention over ${heads} heads needs [batch, tokens, a multiple of ${heads}], not [${q.shape}]`,
+    );
+  }
+  for (const { shape } of [k, v]) {
+    if (!sameShape(shape, q.shape))
+      throw new UserError(`attention of [${q.shape}] with [${shape}]: q, k and v have one shape`);
+  }
   return new Tensor('attention', [q, k, v], { heads, scale }, q.shape);
 }
 
 /** The same with all scores in memory: the oracle of `attention`, built from matmul and softmax. */
-export function materializedAttention(q: Tensor, k: Tensor, v: Tensor, heads: number, scale = (q.shape[2] / heads) ** -0.5): Tensor {
+export function materializedAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  heads: number,
+  scale = (q.shape[2] / heads) ** -0.5,
+): Tensor {
   const [batch, tokens, width] = q.shape;
   const split = (x: Tensor) => permute(reshape(x, [batch, tokens, heads, width / heads]), [0, 2, 1, 3]);
   const scores = matmul(split(q), split(k), { transposeB: true });
@@ -43,10 +67,10 @@ function attentionKernel(
     const dense = operandNames[i] !== 'lse' && operandNames[i] !== 'delta';
     return { name: operandNames[i], tensor, fusion: dense ? 'views' : 'none', run: dense ? depth : 1 };
   });
-  const variant = profile.family === 'tiled' ? '-tiled' : profile.subgroupSize === 8 ? '-subgroup' : '';
-  const rows = variant === '-subgroup' ? evenRows(tokens, mostSubgroupRows) : rowsPerWorkgroup;
+  const variant = profile.family === 'tiled' ? 'tiled' : profile.subgroupSize === 8 ? 'subgroup' : 'plain';
+  const rows = evenRows(tokens, mostRows[variant]);
   return {
-    source: source + variant,
+    source: variant === 'plain' ? source : `${source}-${variant}`,
     constants: {
       BATCH: u32(batch),
       TOKENS: u32(tokens),
@@ -63,11 +87,10 @@ function attentionKernel(
   };
 }
 
-/** Query (or key) rows that one workgroup handles: one an invocation, or as many as the registers of a subgroup hold. */
-const rowsPerWorkgroup = 64;
-const mostSubgroupRows = 16;
+/** Queries (or keys) that one workgroup handles at most: one an invocation, or what the registers of a subgroup hold. */
+const mostRows = { plain: 64, tiled: 32, subgroup: 16 };
 
-/** Rows a workgroup when the fewest workgroups of at most `most` rows share the tokens evenly. */
+/** Rows of a workgroup when the fewest that can share the tokens, do so evenly. */
 const evenRows = (tokens: number, most: number) => Math.ceil(tokens / Math.ceil(tokens / most));
 
 export const attentionRule: KernelRule<'attention'> = {

@@ -38,10 +38,11 @@ export const assignRule: KernelRule<'assign'> = {
 export function pointwiseKernel(x: Tensor) {
   const run = x.size;
   const vectors = Math.ceil(run / 4);
+  const workgroups = Math.ceil(vectors / (64 * vectorsPerInvocation));
   return {
     source: 'pointwise',
-    constants: { SIZE: u32(run), VECTORS: u32(vectors) },
-    workgroups: Math.ceil(vectors / (64 * vectorsPerInvocation)),
+    constants: { SIZE: u32(run), VECTORS: u32(vectors), STRIDE: u32(workgroups * 64) },
+    workgroups,
     run,
   };
 }

@@ -24,6 +24,7 @@ export const integers = (key: Tensor, stream: number, shape: Shape, bound: numbe
 export const randomRule: IndexRule<'random'> = {
   kind: 'index',
   cost: 64,
+  tabulate: true,
   emit: ({ inputs: [key], attributes: { distribution, stream, bound } }, emitter, index, width) => {
     emitter.include('philox');
     const [low, high, step] = [0, 1, 2].map((i) => emitter.value(key, `${i}u`, 1));

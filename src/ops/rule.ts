@@ -25,6 +25,8 @@ export interface IndexRule<K extends OpName> {
   cost: number;
   /** Computed again in each kernel that needs it rather than tabulated, however many there are. */
   inline?: boolean;
+  /** Never computed inside another kernel: its code is long, and compiling it over and over is slow. */
+  tabulate?: boolean;
   emit: (node: Tensor<K>, emitter: Emitter, index: string, width: Width) => string;
   /** Whether 4 aligned elements come from 4 aligned elements of the input, or from one. Default true. */
   vectorizes?: (node: Tensor<K>) => boolean;

@@ -1,0 +1,155 @@
+import { UserError } from '../errors.js';
+import { type Dtype, dtypes, isDtype, type RawArray, toFloat32 } from './dtypes.js';
+import { damaged, maxHeaderBytes, parseHeader, quote, type TensorEntry } from './header.js';
+
+export type { Dtype, RawArray } from './dtypes.js';
+export type { TensorEntry } from './header.js';
+
+/** Bytes that can be read by range: a file, a Blob, a web address that answers range requests, an array. */
+export interface Source {
+  /** How messages call it, usually the path. */
+  name: string;
+  /** Bytes in all. */
+  size: number;
+  /** Exactly `length` bytes from `offset`, which the caller may keep and change. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+}
+
+/** A tensor to be written; `data` are elements of `dtype` in row-major order (F16 and BF16 as bits). */
+export interface TensorData {
+  dtype: Dtype;
+  shape: readonly number[];
+  data: ArrayBufferView;
+}
+
+/** An opened file: the header has been checked in full, tensors are read one by one when asked for. */
+export interface SafetensorsFile {
+  name: string;
+  metadata: Record<string, string>;
+  tensors: Map<string, TensorEntry>;
+  /** The raw elements. @throws UserError if there is no such tensor or the source ends early */
+  read(name: string): Promise<RawArray>;
+  /** The elements as f32. @throws UserError also where the dtype or a value cannot be converted */
+  readF32(name: string): Promise<Float32Array>;
+}
+
+/**
+ * Opens a safetensors file (https://github.com/huggingface/safetensors#format): u64 header length, JSON header, data.
+ * The header's length, JSON, dtypes, shapes and offsets are checked before a byte of data is read.
+ * @throws UserError with file, tensor, cause and mend in one line
+ */
+export async function openSafetensors(source: Source): Promise<SafetensorsFile> {
+  const { name: file, size } = source;
+  if (size < 10) throw new UserError(`${file}: ${size} bytes are too few for a safetensors file; ${damaged}`);
+  const prefix = await readExactly(source, 0, 8);
+  const headerBytes = new DataView(prefix.buffer, prefix.byteOffset).getBigUint64(0, true);
+  if (headerBytes > maxHeaderBytes) {
+    throw new UserError(`${file}: a header of ${headerBytes} bytes is beyond 100 MB; this is no safetensors file`);
+  }
+  const headerLength = Number(headerBytes);
+  if (headerLength < 2) {
+    throw new UserError(`${file}: a header of ${headerBytes} bytes cannot be; this is no safetensors file`);
+  }
+  if (headerLength > size - 8) {
+    throw new UserError(`${file}: a header of ${headerBytes} bytes passes the end of the file; ${damaged}`);
+  }
+  const { metadata, tensors } = parseHeader(await readExactly(source, 8, headerLength), size, file);
+
+  const entryOf = (name: string): TensorEntry => {
+    const entry = tensors.get(name);
+    if (!entry) {
+      const names = [...tensors.keys()];
+      const held = names.slice(0, 5).map(quote).join(', ') + (names.length > 5 ? `, … (${names.length})` : '');
+      throw new UserError(`${file}: there is no tensor ${quote(name)}; the file holds ${held || 'none'}`);
+    }
+    return entry;
+  };
+  const read = async (name: string): Promise<RawArray> => {
+    const { dtype, offset, bytes } = entryOf(name);
+    const content = await readExactly(source, offset, bytes);
+    const row = dtypes[dtype];
+    const aligned = content.byteOffset % row.size === 0 ? content : Uint8Array.from(content);
+    return row.view(aligned.buffer, aligned.byteOffset, bytes / row.size);
+  };
+  const readF32 = async (name: string): Promise<Float32Array> => {
+    const { dtype } = entryOf(name);
+    const values = toFloat32(dtype, await read(name));
+    if (typeof values === 'string') {
+      throw new UserError(`${file}: tensor ${quote(name)}: ${values}; export it as F32`);
+    }
+    return values;
+  };
+  return { name: file, metadata, tensors, read, readF32 };
+}
+
+async function readExactly(source: Source, offset: number, length: number): Promise<Uint8Array> {
+  const bytes = await source.read(offset, length);
+  if (bytes.byteLength !== length) {
+    throw new UserError(`${source.name}: ${length} bytes at ${offset} gave only ${bytes.byteLength}; ${damaged}`);
+  }
+  return bytes;
+}
+
+/**
+ * The bytes of a safetensors file. Tensors are laid out by element size (largest first, so that each is aligned), then
+ * name, and metadata by key: equal content gives equal bytes.
+ * @throws UserError if a tensor's data do not fit its dtype and shape
+ */
+export function encodeSafetensors(
+  tensors: ReadonlyMap<string, TensorData> | Readonly<Record<string, TensorData>>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array {
+  const entries: [string, TensorData][] = tensors instanceof Map ? [...tensors] : Object.entries(tensors);
+  for (const [name, tensor] of entries) checkTensor(name, tensor);
+  for (const [key, value] of Object.entries(metadata)) {
+    if (typeof value !== 'string')
+      throw new UserError(`metadata ${quote(key)} is not a string; convert it before saving`);
+  }
+  entries.sort(([a, x], [b, y]) => dtypes[y.dtype].size - dtypes[x.dtype].size || compare(a, b));
+
+  const header: [string, unknown][] = [];
+  const notes = Object.entries(metadata).sort(([a], [b]) => compare(a, b));
+  if (notes.length) header.push(['__metadata__', Object.fromEntries(notes)]);
+  let end = 0;
+  for (const [name, { dtype, shape, data }] of entries) {
+    header.push([name, { dtype, shape, data_offsets: [end, (end += data.byteLength)] }]);
+  }
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
+  const headerLength = Math.ceil(json.byteLength / 8) * 8;
+  if (headerLength > maxHeaderBytes)
+    throw new UserError(`a header of ${headerLength} bytes is beyond 100 MB; save less`);
+
+  const file = new Uint8Array(8 + headerLength + end);
+  new DataView(file.buffer).setBigUint64(0, BigInt(headerLength), true);
+  file.set(json, 8);
+  file.fill(0x20, 8 + json.byteLength, 8 + headerLength);
+  let offset = 8 + headerLength;
+  for (const [, { data }] of entries) {
+    file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
+    offset += data.byteLength;
+  }
+  return file;
+}
+
+function checkTensor(name: string, { dtype, shape, data }: TensorData): void {
+  const where = `tensor ${quote(name)}`;
+  if (name === '__metadata__') throw new UserError(`${where}: the format keeps this name for itself; choose another`);
+  if (!isDtype(dtype)) throw new UserError(`${where}: unknown dtype ${quote(String(dtype))}`);
+  if (!shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) {
+    throw new UserError(`${where}: shape [${shape}] is not a list of non-negative integers`);
+  }
+  const bytes = shape.reduce((product, extent) => product * extent, dtypes[dtype].size);
+  if (bytes !== data.byteLength) {
+    throw new UserError(
+      `${where}: ${dtype} of shape [${shape}] takes ${bytes} bytes, but the data have ${data.byteLength}`,
+    );
+  }
+  const kind = (data as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] ?? '';
+  if (!dtypes[dtype].arrays.includes(kind)) {
+    throw new UserError(`${where}: ${dtype} is written from ${dtypes[dtype].arrays.join(' or ')}, not from ${kind}`);
+  }
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,36 @@
+import { writeFileAtomic } from '../checkpoint/file.js';
+import { UserError } from '../errors.js';
+import { sameShape } from '../tensor/shape.js';
+import { wholeNumber } from './arguments.js';
+import { readNetwork, readTeacher } from './networks.js';
+import { printTables } from './print.js';
+import { evaluate } from './run-report.js';
+import { openSession, type DeviceFlags } from './session.js';
+
+export interface EvaluateFlags extends DeviceFlags {
+  model: string;
+  teacher: string;
+  arch?: string;
+  data?: string;
+  samples?: string;
+  seed: string;
+  out?: string;
+}
+
+/** `semiflow eval`: a flow map against its teacher's true flow. */
+export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
+  const teacher = await readTeacher(flags.teacher, flags.arch);
+  const student = await readNetwork(flags.model);
+  if (student.description.role !== 'flow-map') throw new UserError(`${flags.model} is a teacher, not a flow map: give the student's file to --model`);
+  if (!sameShape(student.model.sampleShape, teacher.model.sampleShape)) {
+    throw new UserError(`${flags.model} makes samples of shape [${student.model.sampleShape}], ${flags.teacher} of [${teacher.model.sampleShape}]`);
+  }
+  const device = await openSession(flags);
+  const { report, tables } = await evaluate(device, teacher, student, flags.data, {
+    ...(flags.samples !== undefined && { samples: wholeNumber('--samples', flags.samples, 2) }),
+    seed: wholeNumber('--seed', flags.seed, 0),
+  });
+  printTables(tables);
+  if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ report, tables }, null, 2)}\n`);
+  device.close();
+}

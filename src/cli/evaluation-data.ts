@@ -1,0 +1,107 @@
+import { exactFlow } from '../data/closed-form.js';
+import { decode, type Dataset } from '../data/dataset.js';
+import { distributions, type DistributionName } from '../data/distributions.js';
+import { loadDataset } from '../data/load.js';
+import { UserError } from '../errors.js';
+import { fineSteps, type EvaluationOptions, type TestSet } from '../flow/evaluate.js';
+import type { Network } from '../flow/network.js';
+import { drawSamples } from '../flow/sampling.js';
+import type { Device } from '../gpu/device.js';
+import { checkerboardLaw, histogramKl } from '../metrics/histogram-kl.js';
+import { mmd } from '../metrics/mmd.js';
+import { slicedWasserstein } from '../metrics/sliced-wasserstein.js';
+import type { Table } from '../report/table.js';
+import { sameShape, sizeOf } from '../tensor/shape.js';
+
+const isPoints = (network: Network) => sizeOf(network.model.sampleShape) <= 16;
+
+/** Test points and where paths end, by what the teacher is. */
+export function evaluationDefaults(teacher: Network): Pick<EvaluationOptions, 'samples' | 'seed' | 'end'> {
+  return { samples: isPoints(teacher) ? 6000 : 512, seed: 0, end: teacher.description.minimumTime > 0 ? 0.05 : 0 };
+}
+
+/** The data to judge by: what the user gave, or the named set that the teacher was trained on; null where there is none. */
+export async function evaluationDataset(teacher: Network, given?: string): Promise<Dataset | null> {
+  const { data: named, dataRange } = teacher.description;
+  const spec = given ?? (named && named in distributions ? named : undefined);
+  if (!spec) return null;
+  const data = await loadDataset(spec, { range: dataRange });
+  if (!sameShape(data.shape, teacher.model.sampleShape)) {
+    throw new UserError(`${spec} holds samples of shape [${data.shape}], the teacher makes [${teacher.model.sampleShape}]`);
+  }
+  return data;
+}
+
+/** Held-out data, or samples of the teacher where there is none. */
+export function testPoints(device: Device, teacher: Network, data: Dataset | null): EvaluationOptions['data'] {
+  return async (count, seed) => {
+    if (!data) {
+      const { x, labels } = await drawSamples(device, teacher, { count, seed: seed + 11, randomLabels: true, steps: 64, solver: 'euler' });
+      return { x, labels };
+    }
+    const { values, labels, count: available } = data.heldOut;
+    const x = values instanceof Uint8Array ? decode(values, data.range) : values;
+    const size = sizeOf(data.shape);
+    const rows = Array.from({ length: count }, (_, i) => i % available);
+    const chosen = new Float32Array(count * size);
+    rows.forEach((row, i) => chosen.set(x.subarray(row * size, (row + 1) * size), i * size));
+    return { x: chosen, labels: labels && Uint32Array.from(rows, (row) => labels[row]) };
+  };
+}
+
+/** The exact flow of a named distribution that has a closed form, which judges teacher and student alike. */
+export function exactTruth(teacher: Network, data: Dataset | null): EvaluationOptions['truth'] {
+  const { source } = teacher.description;
+  const velocity = data && data.name in distributions ? distributions[data.name as DistributionName] : undefined;
+  if (!velocity || !('velocity' in velocity) || source.kind !== 'normal') return undefined;
+  const exact = velocity.velocity;
+  return {
+    name: `the exact flow of ${data!.name} (${fineSteps} Heun steps of the closed form)`,
+    flow: async ({ x, t, s }: TestSet) => Float32Array.from(exactFlow(exact, x, t, s, fineSteps)),
+  };
+}
+
+/** Samples beside held-out data, each distance beside its floor: that of data against data. */
+export async function sampleQuality(
+  device: Device,
+  teacher: Network,
+  student: Network,
+  data: Dataset,
+): Promise<{ heading: string; table: Table }[]> {
+  const size = sizeOf(data.shape);
+  const held = data.heldOut.values instanceof Uint8Array ? decode(data.heldOut.values, data.range) : data.heldOut.values;
+  const count = Math.min(isPoints(teacher) ? 5000 : 1000, Math.floor(data.heldOut.count / 2));
+  const [reference, other] = [held.subarray(0, count * size), held.subarray(count * size, 2 * count * size)];
+  const row = (name: string, x: Float32Array) => [name, slicedWasserstein(x, reference, size), mmd(x, reference, size).mmd2];
+  const options = { count, seed: 99, solver: 'euler' as const };
+  const rows = [row('floor: other held-out data', other)];
+  for (const steps of [1, 2, 4, 8]) rows.push(row(`${steps} jump${steps > 1 ? 's' : ''}`, (await drawSamples(device, student, { ...options, steps })).x));
+  for (const steps of [1, 4, 50]) rows.push(row(`${steps} Euler step${steps > 1 ? 's' : ''} of the teacher`, (await drawSamples(device, teacher, { ...options, steps })).x));
+  const tables = [
+    {
+      heading: `Samples against held-out ${data.name}, ${count} each`,
+      table: { columns: ['samples', 'sliced W2', 'MMD²'], rows },
+    },
+  ];
+  if (data.name === 'checkerboard') tables.push(await checkerboardKl(device, teacher, student));
+  return tables;
+}
+
+const klSamples = 200_000;
+
+async function checkerboardKl(device: Device, teacher: Network, student: Network) {
+  const law = checkerboardLaw(48);
+  const kl = async (network: Network, steps: number) =>
+    histogramKl((await drawSamples(device, network, { count: klSamples, seed: 5, steps, solver: 'euler' })).x, law);
+  const rows: (string | number)[][] = [];
+  for (const jumps of [1, 2, 4]) {
+    const { kl: value, floor, offSupport } = await kl(student, jumps);
+    rows.push([`${jumps} jump${jumps > 1 ? 's' : ''}`, value, floor, offSupport]);
+  }
+  const { kl: value, floor, offSupport } = await kl(teacher, 50);
+  rows.push(['50 Euler steps of the teacher', value, floor, offSupport]);
+  return {
+    heading: `KL from the checkerboard to ${klSamples} samples in 48 × 48 aligned bins, beside what perfect samples read`,
+    table: { columns: ['samples', 'KL', 'floor', 'share outside the squares'], rows },
+  };
+}

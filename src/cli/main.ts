@@ -1,0 +1,137 @@
+import { Command, Option } from 'commander';
+import { createRequire } from 'node:module';
+import { DivergenceError, UserError } from '../errors.js';
+import { addKnobs } from './config.js';
+import { distillationKnobs, teacherKnobs } from './knobs.js';
+
+const { version } = createRequire(import.meta.url)('semiflow/package.json') as { version: string };
+
+const program = new Command('semiflow')
+  .description('Distils a generative teacher, a velocity field v(x, t), into a flow map f(x, t, s) that jumps from any time to any time in one call.')
+  .version(version)
+  .showHelpAfterError()
+  .configureHelp({ sortSubcommands: false });
+
+/** A command with the flags that choose a device. */
+function command(name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option('--adapter <name>', 'part of the name of the adapter to use (also SEMIFLOW_ADAPTER)')
+    .addOption(new Option('--family <name>', 'kernel family (also SEMIFLOW_FAMILY)').choices(['plain', 'tiled']))
+    .addOption(new Option('--toggles <set>', 'validation (also SEMIFLOW_TOGGLES)').choices(['fast', 'checked']));
+}
+
+command('demo', 'distil the shipped checkerboard teacher and show what came of it, in minutes')
+  .option('--out <folder>', 'run folder', 'runs/demo')
+  .action(async (flags) => (await import('./demo.js')).demo(flags));
+
+const train = command('train', 'distil a teacher into a flow map')
+  .option('--teacher <file>', 'teacher as safetensors')
+  .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+  .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
+  .option('--out <folder>', 'run folder (default runs/flow-map)')
+  .option('--config <yaml>', 'recipe; flags override it')
+  .option('--resume <folder>', 'go on with a run, to the bit')
+  .option('--log-every <steps>', 'steps between logged metrics', '10')
+  .option('--save-every <seconds>', 'seconds between checkpoints', '60')
+  .option('--profile', 'print where the time of a step goes')
+  .option('--print-config', 'print the resolved recipe and leave')
+  .option('--no-evaluate', 'leave out the evaluation at the end')
+  .action(async (flags) => {
+    if (!flags.teacher && !flags.resume) throw new UserError('train needs --teacher FILE (or --resume FOLDER): `semiflow demo` shows one');
+    await (await import('./train.js')).train(flags);
+  });
+addKnobs(train, distillationKnobs);
+
+const teacher = command('teacher', 'train a rectified-flow teacher on data')
+  .option('--data <name or path>', 'data set: a name such as checkerboard, or IDX files')
+  .option('--model <kind>', 'mlp, sit or vit, with the default size for the data')
+  .option('--arch <yaml>', 'the architecture in full, instead of --model')
+  .option('--out <file>', 'where the teacher is written', 'rf.safetensors')
+  .option('--run <folder>', 'run folder (default: beside the file)')
+  .option('--config <yaml>', 'recipe; flags override it')
+  .option('--resume <folder>', 'go on with a run, to the bit')
+  .option('--log-every <steps>', 'steps between logged metrics', '10')
+  .option('--save-every <seconds>', 'seconds between checkpoints', '60')
+  .option('--profile', 'print where the time of a step goes')
+  .option('--print-config', 'print the resolved recipe and leave')
+  .action(async (flags) => {
+    if (!flags.data && !flags.resume) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
+    await (await import('./teacher.js')).trainTeacherCommand(flags);
+  });
+addKnobs(teacher, teacherKnobs);
+
+command('sample', 'draw samples from a flow map or a teacher')
+  .requiredOption('--model <file>', 'safetensors')
+  .option('--arch <yaml>', 'what the file is, where it does not say so')
+  .option('--nfe <n>', 'jumps of a flow map, steps of a teacher', '1')
+  .addOption(new Option('--solver <name>', "teacher's solver").choices(['euler', 'heun', 'rk4']).default('euler'))
+  .option('--n <count>', 'samples', '64')
+  .option('--label <class>', 'one class for all; by default they take turns')
+  .option('--seed <n>', 'seed of the noise', '0')
+  .requiredOption('--out <file>', '.png, .npy or .safetensors')
+  .action(async (flags) => (await import('./sample.js')).sample(flags));
+
+command('jump', 'apply f(x, t, s) to given tensors')
+  .requiredOption('--model <file>', 'flow map')
+  .option('--arch <yaml>', 'what the file is, where it does not say so')
+  .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally y, t and s [n]')
+  .option('--t <time>', 'for all samples, unless the file has t')
+  .option('--s <time>', 'for all samples, unless the file has s')
+  .requiredOption('--out <file>', 'safetensors')
+  .action(async (flags) => (await import('./operators.js')).jump(flags));
+
+command('velocity', 'apply v(x, t) to given tensors')
+  .requiredOption('--model <file>', 'teacher, or flow map for u(x, t, t)')
+  .option('--arch <yaml>', 'what the file is, where it does not say so')
+  .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally y and t [n]')
+  .option('--t <time>', 'for all samples, unless the file has t')
+  .requiredOption('--out <file>', 'safetensors')
+  .action(async (flags) => (await import('./operators.js')).velocity(flags));
+
+command('eval', "measure a flow map against its teacher's true flow")
+  .requiredOption('--model <file>', 'flow map')
+  .requiredOption('--teacher <file>', 'the teacher that it was distilled from')
+  .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+  .option('--data <name or path>', 'data for test points and sample quality (default: the data that the teacher names, or its samples)')
+  .option('--samples <n>', 'test points (default 6000 for points, 512 for images)')
+  .option('--seed <n>', 'seed of the test points', '0')
+  .option('--out <file>', 'also write everything as JSON')
+  .action(async (flags) => (await import('./evaluate.js')).evaluateCommand(flags));
+
+command('bias', 'print from a teacher alone the error that each ε and solver converges to')
+  .requiredOption('--teacher <file>', 'teacher')
+  .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+  .option('--samples <n>', 'test points', '2000')
+  .option('--seed <n>', 'seed of the test points', '0')
+  .action(async (flags) => (await import('./bias.js')).bias(flags));
+
+program
+  .command('info')
+  .description('say what a file is, and what is missing')
+  .argument('<file>', 'safetensors')
+  .option('--arch <yaml>', 'check this description against the file')
+  .action(async (file, flags) => (await import('./info.js')).info(file, flags));
+
+program
+  .command('import')
+  .description('bake a description into a foreign state dict')
+  .argument('<input>', 'safetensors')
+  .argument('<output>', 'safetensors')
+  .requiredOption('--arch <yaml>', 'what the file is')
+  .action(async (input, output, flags) => (await import('./import.js')).importCommand(input, output, flags));
+
+command('doctor', 'print adapter, driver, features, limits and kernel profile, and prove that it computes').action(async (flags) =>
+  (await import('./doctor.js')).doctor(flags),
+);
+
+try {
+  await program.parseAsync(process.argv);
+} catch (error) {
+  const known = error instanceof UserError || error instanceof DivergenceError;
+  console.error(`semiflow: ${known || !process.env.SEMIFLOW_DEBUG ? (error as Error).message.split('\n')[0] : (error as Error).stack}`);
+  // Not exit(): what is still being written goes out first. Pending GPU promises must not hold the process, though.
+  process.exitCode = error instanceof DivergenceError ? 3 : known ? 2 : 1;
+  setTimeout(() => process.exit(), 200).unref();
+}

@@ -1,0 +1,101 @@
+import cliProgress from 'cli-progress';
+import { DivergenceError } from '../errors.js';
+import type { Run } from '../../trainers/runs.js';
+import type { RunFolder } from './run-folder.js';
+
+export interface LoopOptions {
+  steps: number;
+  /** Steps between lines of metrics.jsonl. */
+  logEvery: number;
+  /** Seconds between checkpoints. */
+  saveEverySeconds: number;
+  /** Called after a checkpoint, to draw samples. */
+  onSave?: (step: number) => Promise<void>;
+}
+
+/** What ended the loop. */
+export type LoopEnd = 'finished' | 'interrupted';
+
+/** Seconds that one batch of steps should take: long enough not to stall the device, short enough to be watched. */
+const windowSeconds = 0.5;
+
+/** Runs a trainer to its end, with progress, metrics and checkpoints. Ctrl-C saves and leaves. */
+export async function trainLoop({ trainer, network }: Run, folder: RunFolder, options: LoopOptions): Promise<LoopEnd> {
+  let interrupted = false;
+  const interrupt = () => {
+    if (interrupted) process.exit(130);
+    interrupted = true;
+  };
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  const progress = new Progress(options.steps, trainer.stepsDone);
+  let lastSave = performance.now();
+  let saved = trainer.stepsDone;
+  let count = 1;
+  try {
+    while (trainer.stepsDone < options.steps && !interrupted) {
+      const start = performance.now();
+      const metrics = await trainer.advance(count);
+      const seconds = (performance.now() - start) / 1000;
+      count = Math.max(1, Math.min(64, Math.round((metrics.length * windowSeconds) / seconds)));
+      folder.log(metrics.filter(({ step }) => step % options.logEvery === 0 || step === options.steps));
+      progress.update(trainer.stepsDone, metrics.at(-1)!.loss);
+      if (performance.now() - lastSave > options.saveEverySeconds * 1000) {
+        await folder.save(trainer, network);
+        saved = trainer.stepsDone;
+        await options.onSave?.(saved);
+        lastSave = performance.now();
+      }
+    }
+    await folder.save(trainer, network);
+  } catch (error) {
+    if (!(error instanceof DivergenceError)) throw error;
+    const last = saved ? `the last good checkpoint is step ${saved} in ${folder.path}` : 'no checkpoint had been saved yet';
+    throw new DivergenceError(`${error.message}; ${last}. Lower the learning rate or raise the batch`);
+  } finally {
+    progress.stop();
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+  }
+  return interrupted ? 'interrupted' : 'finished';
+}
+
+/** A bar on a terminal, a plain line every ten seconds elsewhere. */
+class Progress {
+  private readonly bar: cliProgress.SingleBar | null;
+  private readonly started = performance.now();
+  private lastLine = 0;
+
+  constructor(
+    private readonly total: number,
+    private readonly first: number,
+  ) {
+    this.bar = process.stderr.isTTY
+      ? new cliProgress.SingleBar({ format: '{bar} {value}/{total} steps  loss {loss}  {rate} steps/s  {left} left', hideCursor: true })
+      : null;
+    this.bar?.start(total, first, { loss: '-', rate: '-', left: '-' });
+  }
+
+  update(step: number, loss: number): void {
+    const seconds = (performance.now() - this.started) / 1000;
+    const rate = (step - this.first) / seconds;
+    const values = { loss: loss.toPrecision(4), rate: rate.toPrecision(3), left: duration((this.total - step) / rate) };
+    if (this.bar) this.bar.update(step, values);
+    else if (seconds - this.lastLine > 10 || step === this.total) {
+      this.lastLine = seconds;
+      console.log(`step ${step}/${this.total}  loss ${values.loss}  ${values.rate} steps/s  ${values.left} left`);
+    }
+  }
+
+  stop(): void {
+    this.bar?.stop();
+  }
+}
+
+/** 75 → "1m15s". */
+export function duration(seconds: number): string {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole}s`;
+  const minutes = Math.floor(whole / 60);
+  return minutes < 60 ? `${minutes}m${String(whole % 60).padStart(2, '0')}s` : `${Math.floor(minutes / 60)}h${String(minutes % 60).padStart(2, '0')}m`;
+}

@@ -1,0 +1,70 @@
+import { UserError } from '../errors.js';
+import { random } from '../tensor/philox.js';
+
+/** Samples, a row each. Bytes stand for `range[0] + byte / 255 * (range[1] - range[0])` of their data set. */
+export interface Samples {
+  count: number;
+  values: Float32Array | Uint8Array;
+  /** Class of each sample, from 0. */
+  labels?: Uint32Array;
+}
+
+/** Training samples and others of the same law that no training sees. */
+export interface Dataset extends Samples {
+  name: string;
+  kind: 'points' | 'images';
+  /** Of one sample: [2], or [channels, height, width]. */
+  shape: number[];
+  /** What bytes decode to; for points the bounds in which to plot and bin them. */
+  range: [number, number];
+  /** Number of classes, 0 without labels. */
+  classes: number;
+  heldOut: Samples;
+}
+
+/** The samples at `indices`, `size` values each. */
+export function takeRows(samples: Samples, size: number, indices: ArrayLike<number>): Samples {
+  const { values, labels } = samples;
+  const count = indices.length;
+  const taken = values instanceof Uint8Array ? new Uint8Array(count * size) : new Float32Array(count * size);
+  for (let i = 0; i < count; i++) taken.set(values.subarray(indices[i] * size, (indices[i] + 1) * size), i * size);
+  return { count, values: taken, ...(labels && { labels: Uint32Array.from(indices, (index) => labels[index]) }) };
+}
+
+/**
+ * Sets `heldOut` samples aside, chosen at random but by the seed alone.
+ * @param size values a sample
+ * @throws UserError unless at least one sample remains on either side
+ */
+export function splitHeldOut(
+  samples: Samples,
+  size: number,
+  heldOut: number,
+  seed: number,
+  name: string,
+): { train: Samples; heldOut: Samples } {
+  const { count } = samples;
+  if (!Number.isInteger(heldOut) || heldOut < 1 || heldOut >= count) {
+    throw new UserError(`${name}: ${heldOut} of ${count} samples cannot be held out; hold out 1 to ${count - 1}`);
+  }
+  const order = Uint32Array.from({ length: count }, (_, i) => i);
+  const draw = random(seed, 0, splitStream);
+  for (let i = count - 1; i > 0; i--) {
+    const j = draw.below(i + 1);
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  // Original order within each part: neighbours in a file stay neighbours.
+  const part = (from: number, to: number) => takeRows(samples, size, order.subarray(from, to).sort());
+  return { heldOut: part(0, heldOut), train: part(heldOut, count) };
+}
+
+/** The stream that splits draw from, apart from those that make samples. */
+const splitStream = 0x5e1d;
+
+/** Bytes as the numbers that they stand for; f32 values as they are. */
+export function decode(values: Float32Array | Uint8Array, range: readonly [number, number]): Float32Array {
+  if (values instanceof Float32Array) return values;
+  const [low, high] = range;
+  const table = Float32Array.from({ length: 256 }, (_, byte) => low + (byte / 255) * (high - low));
+  return Float32Array.from(values, (byte) => table[byte]);
+}

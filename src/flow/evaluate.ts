@@ -1,0 +1,133 @@
+import type { Device } from '../gpu/device.js';
+import { drift, equalEulerSteps, rmse, rmseByJump, type Bucket, type EqualSteps } from '../metrics/flow-map.js';
+import { seededUniform } from '../metrics/random.js';
+import { sizeOf } from '../tensor/shape.js';
+import type { Network } from './network.js';
+import { sourceNoise } from './noise.js';
+import { Runner } from './runner.js';
+import { evaluations, type Solver } from './solvers.js';
+
+/** Points with times on which a flow map is judged; `x` lies on the path at `t`. */
+export interface TestSet {
+  x: Float32Array;
+  t: Float32Array;
+  s: Float32Array;
+  labels?: Uint32Array;
+}
+
+/** The true flow of points from t to s. */
+export type TrueFlow = (set: TestSet) => Promise<Float32Array>;
+
+export interface SolverErrorRow {
+  solver: Solver;
+  steps: number;
+  evaluations: number;
+  rmse: number;
+}
+
+/** How far a flow map is from the true one, and from being a flow map. RMSE: root mean ‖·‖² over points. */
+export interface FlowMapReport {
+  samples: number;
+  seed: number;
+  truth: string;
+  /** Over random (t, s), by flow-maps §8: both uniform, 15 % of s at the end. */
+  operatorRmse: number;
+  byJump: Bucket[];
+  /** From noise to the end of the path in equal jumps. */
+  jumps: { jumps: number; rmse: number }[];
+  solvers: SolverErrorRow[];
+  /** By how many Euler steps of the teacher one jump from noise to the end is worth. */
+  worthEulerSteps: EqualSteps;
+  identityRmse: number;
+  tangentRmse: number;
+  /** Mean squared difference a coordinate between the direct jump and k hops, from noise to the end. */
+  drift: { hops: number; drift: number }[];
+}
+
+export interface EvaluationOptions {
+  samples: number;
+  seed: number;
+  /** Where paths end: 0, or the smallest time at which the teacher may be asked. */
+  end: number;
+  /** Data points that test points are mixed from, with labels where the teacher has classes. */
+  data: (count: number, seed: number) => Promise<{ x: Float32Array; labels?: Uint32Array }>;
+  /** The true flow where it is known better than by fine integration of the teacher. */
+  truth?: { name: string; flow: TrueFlow };
+  onProgress?: (what: string) => void;
+}
+
+/** Steps of the fine integration that stands for the teacher's true flow. */
+export const fineSteps = 128;
+const eulerSteps = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96];
+const heunSteps = [1, 2, 4, 8];
+
+/** Measures a student against its teacher's true flow. */
+export async function evaluateFlowMap(device: Device, teacher: Network, student: Network, options: EvaluationOptions): Promise<FlowMapReport> {
+  const { samples, seed, end } = options;
+  const size = sizeOf(teacher.model.sampleShape);
+  const batch = Math.min(samples, size > 64 ? 256 : 4096);
+  const field = new Runner(device, teacher, batch);
+  const map = new Runner(device, student, batch);
+  const progress = options.onProgress ?? (() => {});
+  const set = await randomSet(teacher, options, size);
+  const truth: TrueFlow = options.truth?.flow ?? ((points) => field.integrate(points, fineSteps, 'heun'));
+
+  progress('true flow over random times');
+  const expected = await truth(set);
+  const got = await map.jump(set);
+
+  progress('noise to data');
+  const path: TestSet = { ...set, x: sourceNoise(teacher.description.source, samples, size, seed + 3), t: filled(samples, 1), s: filled(samples, end) };
+  const endpoint = await truth(path);
+  const solverRow = async (solver: Solver, steps: number): Promise<SolverErrorRow> => ({
+    solver,
+    steps,
+    evaluations: steps * evaluations[solver],
+    rmse: rmse(await field.integrate(path, steps, solver), endpoint, size),
+  });
+  const solvers: SolverErrorRow[] = [];
+  for (const steps of eulerSteps) solvers.push(await solverRow('euler', steps));
+  for (const steps of heunSteps) solvers.push(await solverRow('heun', steps));
+  const hops = new Map<number, Float32Array>();
+  for (const count of [1, 2, 4, 6, 8]) hops.set(count, await map.jump(path, count));
+  const direct = hops.get(1)!;
+
+  progress('identity and tangent');
+  const same = await map.jump({ ...set, s: set.t });
+  const tangent = rmse(await map.velocity(set), await field.velocity(set), size);
+  await field.close();
+  await map.close();
+  return {
+    samples,
+    seed,
+    truth: options.truth?.name ?? `the teacher integrated by ${fineSteps} Heun steps`,
+    operatorRmse: rmse(got, expected, size),
+    byJump: rmseByJump(got, expected, size, set.t, set.s),
+    jumps: [1, 2, 4, 8].map((jumps) => ({ jumps, rmse: rmse(hops.get(jumps)!, endpoint, size) })),
+    solvers,
+    worthEulerSteps: equalEulerSteps(
+      rmse(direct, endpoint, size),
+      solvers.filter(({ solver }) => solver === 'euler').map(({ steps, rmse: error }) => ({ steps, error })),
+    ),
+    identityRmse: rmse(same, set.x, size),
+    tangentRmse: tangent,
+    drift: [2, 4, 6, 8].map((count) => ({ hops: count, drift: drift(direct, hops.get(count)!, size) })),
+  };
+}
+
+async function randomSet(teacher: Network, { samples, seed, end, data }: EvaluationOptions, size: number): Promise<TestSet> {
+  const uniform = seededUniform(seed);
+  const { x: x0, labels } = await data(samples, seed);
+  const z = sourceNoise(teacher.description.source, samples, size, seed + 2);
+  const lowest = teacher.description.minimumTime;
+  const [t, s, x] = [new Float32Array(samples), new Float32Array(samples), new Float32Array(samples * size)];
+  for (let i = 0; i < samples; i++) {
+    const [a, b] = [lowest + (1 - lowest) * uniform(), lowest + (1 - lowest) * uniform()];
+    t[i] = Math.max(a, b);
+    s[i] = uniform() < 0.15 ? end : Math.max(end, Math.min(a, b));
+    for (let k = 0; k < size; k++) x[i * size + k] = (1 - t[i]) * x0[i * size + k] + t[i] * z[i * size + k];
+  }
+  return { x, t, s, labels };
+}
+
+const filled = (count: number, value: number) => new Float32Array(count).fill(value);

@@ -1,0 +1,75 @@
+import { countRows, type Points } from './points.js';
+import { seededNormal, seededUniform } from './random.js';
+
+export interface SlicedWassersteinOptions {
+  /** 1 or 2; default 2. */
+  order?: 1 | 2;
+  /** Random directions, default 128. */
+  directions?: number;
+  seed?: number;
+}
+
+/**
+ * Sliced Wasserstein distance SW_p = (E_θ W_p(θ·a, θ·b)^p)^(1/p) between the point sets a [n, dim] and b [m, dim],
+ * θ uniform on the sphere (Bonneel et al. 2015). Each one-dimensional distance is exact, for n ≠ m too.
+ * Two perfect sets of 50 000 points of a unit-scale 2-D law are about 0.01 apart: print that floor beside the value.
+ * @throws UserError for an empty set, a wrong dimension or points that are not finite
+ */
+export function slicedWasserstein(a: Points, b: Points, dim: number, options: SlicedWassersteinOptions = {}): number {
+  const { order = 2, directions = 128, seed = 0 } = options;
+  const n = countRows(a, dim, 'sliced Wasserstein, first set');
+  const m = countRows(b, dim, 'sliced Wasserstein, second set');
+  const normal = seededNormal(seed);
+  const offset = seededUniform(seed)();
+  const projectedA = new Float64Array(n);
+  const projectedB = new Float64Array(m);
+  // In one dimension the sphere is {−1, 1} and both give the same distance.
+  const slices = dim === 1 ? 1 : directions;
+  let total = 0;
+  for (let k = 0; k < slices; k++) {
+    const theta = dim === 2 ? planeDirection((k + offset) / slices) : randomDirection(dim, normal);
+    project(a, theta, projectedA);
+    project(b, theta, projectedB);
+    total += sortedCost(projectedA.sort(), projectedB.sort(), order);
+  }
+  const mean = total / slices;
+  return order === 2 ? Math.sqrt(mean) : mean;
+}
+
+/** In the plane equally spaced angles with one random offset average far better than independent ones. */
+const planeDirection = (turn: number): Float64Array =>
+  Float64Array.of(Math.cos(Math.PI * turn), Math.sin(Math.PI * turn));
+
+function randomDirection(dim: number, normal: () => number): Float64Array {
+  const theta = Float64Array.from({ length: dim }, normal);
+  const norm = Math.hypot(...theta);
+  return theta.map((x) => x / norm);
+}
+
+function project(points: Points, theta: Float64Array, out: Float64Array): void {
+  const dim = theta.length;
+  for (let i = 0, at = 0; i < out.length; i++) {
+    let sum = 0;
+    for (let j = 0; j < dim; j++) sum += points[at++] * theta[j];
+    out[i] = sum;
+  }
+}
+
+/** ∫₀¹ |F_a⁻¹ − F_b⁻¹|^p of two sorted samples: both quantile functions are steps, so it is a sum over their breaks. */
+function sortedCost(a: Float64Array, b: Float64Array, order: 1 | 2): number {
+  const n = a.length;
+  const m = b.length;
+  let cost = 0;
+  // Positions are counted in units of 1/(n·m), where every break is a whole number.
+  for (let i = 0, j = 0, at = 0; i < n && j < m;) {
+    const endA = (i + 1) * m;
+    const endB = (j + 1) * n;
+    const end = Math.min(endA, endB);
+    const gap = Math.abs(a[i] - b[j]);
+    cost += (end - at) * (order === 2 ? gap * gap : gap);
+    at = end;
+    if (endA === end) i++;
+    if (endB === end) j++;
+  }
+  return cost / (n * m);
+}

@@ -1,0 +1,101 @@
+import { z } from 'zod';
+import { attention } from '../ops/attention.js';
+import { concat, patchify, permute, reshape, slice, split } from '../ops/movement.js';
+import { layerNorm, modulate } from '../ops/normalization.js';
+import { add, geluTanh, mul, silu } from '../ops/pointwise.js';
+import { gridPositions, normal, xavier, zeros } from '../nn/initializers.js';
+import { applyLinear, embedLabels, linearParameters, requireThat, sinusoids } from '../nn/layers.js';
+import type { Parameters } from '../nn/parameters.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { Model } from './model.js';
+
+export const sitSchema = z.strictObject({
+  kind: z.literal('sit'),
+  inputSize: z.number().int().positive(),
+  patchSize: z.number().int().positive(),
+  inChannels: z.number().int().positive(),
+  hiddenSize: z.number().int().positive(),
+  depth: z.number().int().positive(),
+  numHeads: z.number().int().positive(),
+  mlpRatio: z.number().positive().default(4),
+  /** 0 for an unconditional network; else the table has one more row, which stands for none. */
+  numClasses: z.number().int().min(0),
+  /** The network has twice the channels; the second half is dropped, as in the public forward pass. */
+  learnSigma: z.boolean().default(false),
+});
+export type SitConfig = z.infer<typeof sitSchema>;
+
+const epsilon = 1e-6;
+const frequencies = 256;
+
+/**
+ * SiT / DiT with adaLN-zero (Peebles and Xie, 2023; Ma et al., 2024) under the public state dict's names.
+ * The second time input: `d_embedder`, a copy of the time embedder in shape, added to the condition.
+ */
+export function sit(config: SitConfig, twoTime: boolean): Model {
+  const { inputSize, patchSize, inChannels, hiddenSize: width, depth, numHeads, numClasses, learnSigma } = config;
+  requireThat(inputSize % patchSize === 0, 'patchSize', `${patchSize} does not divide an input of ${inputSize}`);
+  requireThat(width % numHeads === 0, 'numHeads', `${numHeads} does not divide a width of ${width}`);
+  requireThat(width % 4 === 0, 'hiddenSize', `${width} is not a multiple of 4, which the position embedding needs`);
+  const hidden = Math.round(width * config.mlpRatio);
+  const side = inputSize / patchSize;
+  const outChannels = learnSigma ? 2 * inChannels : inChannels;
+  const dense = (name: string, inputs: number, outputs: number) => linearParameters(name, inputs, outputs, xavier, zeros);
+  const zeroed = (name: string, inputs: number, outputs: number) => linearParameters(name, inputs, outputs, zeros, zeros);
+  const small = (name: string, inputs: number, outputs: number) => linearParameters(name, inputs, outputs, normal(0.02), zeros);
+  const gap = twoTime ? [...small('d_embedder.mlp.0', frequencies, width), ...zeroed('d_embedder.mlp.2', width, width)] : [];
+  const parameters = [
+    { name: 'pos_embed', shape: [1, side * side, width], initializer: gridPositions, frozen: true },
+    { name: 'x_embedder.proj.weight', shape: [width, inChannels, patchSize, patchSize], initializer: xavier },
+    { name: 'x_embedder.proj.bias', shape: [width], initializer: zeros },
+    ...small('t_embedder.mlp.0', frequencies, width),
+    ...small('t_embedder.mlp.2', width, width),
+    ...(numClasses ? [{ name: 'y_embedder.embedding_table.weight', shape: [numClasses + 1, width], initializer: normal(0.02) }] : []),
+    ...Array.from({ length: depth }, (_, i) => [
+      ...dense(`blocks.${i}.attn.qkv`, width, 3 * width),
+      ...dense(`blocks.${i}.attn.proj`, width, width),
+      ...dense(`blocks.${i}.mlp.fc1`, width, hidden),
+      ...dense(`blocks.${i}.mlp.fc2`, hidden, width),
+      ...zeroed(`blocks.${i}.adaLN_modulation.1`, width, 6 * width),
+    ]).flat(),
+    ...zeroed('final_layer.linear', width, patchSize * patchSize * outChannels),
+    ...zeroed('final_layer.adaLN_modulation.1', width, 2 * width),
+    ...gap,
+  ];
+
+  const embedTime = (p: Parameters, name: string, t: Tensor) => {
+    const { sines, cosines } = sinusoids(t, frequencies / 2, frequencies / 2);
+    return applyLinear(p, `${name}.mlp.2`, silu(applyLinear(p, `${name}.mlp.0`, concat([cosines, sines], 1))));
+  };
+  /** Scale, shift and gate vectors of a block: [B, 1, width] each. */
+  const modulation = (p: Parameters, name: string, c: Tensor, count: number) =>
+    split(reshape(applyLinear(p, name, silu(c)), [c.shape[0], 1, count * width]), 2, count);
+
+  return {
+    sampleShape: [inChannels, inputSize, inputSize],
+    classes: numClasses,
+    parameters,
+    gapParameters: new Set(gap.map(({ name }) => name)),
+    apply: (p, { x, time, gap: d, labels }) => {
+      const batch = x.shape[0];
+      let c = embedTime(p, 't_embedder', time);
+      if (twoTime && d) c = add(c, embedTime(p, 'd_embedder', d));
+      if (numClasses) c = add(c, embedLabels(p('y_embedder.embedding_table.weight'), labels, batch));
+      let h = add(applyLinear(p, 'x_embedder.proj', patchify(x, patchSize)), p('pos_embed'));
+      for (let i = 0; i < depth; i++) {
+        const block = `blocks.${i}`;
+        const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation(p, `${block}.adaLN_modulation.1`, c, 6);
+        const [q, k, v] = split(applyLinear(p, `${block}.attn.qkv`, modulate(layerNorm(h, epsilon), scale1, shift1)), 2, 3);
+        h = add(h, mul(gate1, applyLinear(p, `${block}.attn.proj`, attention(q, k, v, numHeads))));
+        const mixed = geluTanh(applyLinear(p, `${block}.mlp.fc1`, modulate(layerNorm(h, epsilon), scale2, shift2)));
+        h = add(h, mul(gate2, applyLinear(p, `${block}.mlp.fc2`, mixed)));
+      }
+      const [shift, scale] = modulation(p, 'final_layer.adaLN_modulation.1', c, 2);
+      const patches = applyLinear(p, 'final_layer.linear', modulate(layerNorm(h, epsilon), scale, shift));
+      // Patches come as (row, column, channel): 'nhwpqc -> nchpwq'.
+      const grid = reshape(patches, [batch, side, side, patchSize, patchSize, outChannels]);
+      const image = reshape(permute(grid, [0, 5, 1, 3, 2, 4]), [batch, outChannels, inputSize, inputSize]);
+      return slice(image, 1, 0, inChannels);
+    },
+  };
+}

@@ -1,0 +1,114 @@
+import { z } from 'zod';
+import { attention } from '../ops/attention.js';
+import { linear, matmul } from '../ops/matmul.js';
+import { concat, patchify, reshape, slice, split, unpatchify } from '../ops/movement.js';
+import { add, silu } from '../ops/pointwise.js';
+import { fanIn, normal, ones, xavier, zeros } from '../nn/initializers.js';
+import { activations, affineLayerNorm, applyLinear, embedLabels, linearParameters, requireThat, sinusoids } from '../nn/layers.js';
+import type { Parameters } from '../nn/parameters.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { Model } from './model.js';
+
+export const vitSchema = z.strictObject({
+  kind: z.literal('vit'),
+  imageSize: z.number().int().positive(),
+  patchSize: z.number().int().positive(),
+  channels: z.number().int().positive(),
+  width: z.number().int().positive(),
+  depth: z.number().int().positive(),
+  heads: z.number().int().positive(),
+  mlpWidth: z.number().int().positive(),
+  /** Where layer norms stand: after each residual sum, or before each branch. */
+  norm: z.enum(['post', 'pre']),
+  activation: z.enum(['gelu', 'gelu-tanh', 'silu']).default('gelu'),
+  normEpsilon: z.number().positive().default(1e-5),
+  /** 0 for an unconditional network; else the table has one more row, which stands for none. */
+  classes: z.number().int().min(0),
+});
+export type VitConfig = z.infer<typeof vitSchema>;
+
+/**
+ * A plain transformer encoder over patches (Dosovitskiy et al., 2021) with time and class as two extra tokens each,
+ * under the names of PyTorch's TransformerEncoderLayer. Patches go in by a convolution as wide as its stride and out by
+ * its transpose. The second time input: an embedding of t and t - s added to every token.
+ */
+export function vit(config: VitConfig, twoTime: boolean): Model {
+  const { imageSize, patchSize, channels, width, depth, heads, mlpWidth, norm, normEpsilon, classes } = config;
+  requireThat(imageSize % patchSize === 0, 'patchSize', `${patchSize} does not divide images of ${imageSize}`);
+  requireThat(width % heads === 0, 'heads', `${heads} does not divide a width of ${width}`);
+  const act = activations[config.activation];
+  const tokens = (imageSize / patchSize) ** 2;
+  const patchValues = channels * patchSize ** 2;
+  const gap = twoTime
+    ? [...linearParameters('gap_embedder.0', 4 * width, width), ...linearParameters('gap_embedder.2', width, width, zeros, zeros)]
+    : [];
+  const affine = (name: string) => [
+    { name: `${name}.weight`, shape: [width], initializer: ones },
+    { name: `${name}.bias`, shape: [width], initializer: zeros },
+  ];
+  const parameters = [
+    { name: 'pos_embed', shape: [1, tokens, width], initializer: normal(0.02) },
+    { name: 'patch_embed.weight', shape: [width, channels, patchSize, patchSize], initializer: fanIn(patchValues) },
+    { name: 'patch_embed.bias', shape: [width], initializer: fanIn(patchValues) },
+    ...Array.from({ length: depth }, (_, i) => [
+      { name: `transformer.${i}.self_attn.in_proj_weight`, shape: [3 * width, width], initializer: xavier },
+      { name: `transformer.${i}.self_attn.in_proj_bias`, shape: [3 * width], initializer: zeros },
+      ...linearParameters(`transformer.${i}.self_attn.out_proj`, width, width, fanIn(width), zeros),
+      ...linearParameters(`transformer.${i}.linear1`, width, mlpWidth),
+      ...linearParameters(`transformer.${i}.linear2`, mlpWidth, width),
+      ...affine(`transformer.${i}.norm1`),
+      ...affine(`transformer.${i}.norm2`),
+    ]).flat(),
+    { name: 'unpatch.weight', shape: [width, channels, patchSize, patchSize], initializer: fanIn(width) },
+    { name: 'unpatch.bias', shape: [channels], initializer: zeros },
+    ...(classes ? [{ name: 'y_encoder.weight', shape: [classes + 1, 2 * width], initializer: normal(1) }] : []),
+    ...gap,
+  ];
+
+  const timeTokens = (t: Tensor): Tensor => {
+    const { sines, cosines } = sinusoids(t, width, width - 1);
+    return concat([sines, cosines], 1);
+  };
+  const branches = (p: Parameters, layer: string) => ({
+    attend: (x: Tensor) => {
+      const qkv = linear(x, p(`${layer}.self_attn.in_proj_weight`), p(`${layer}.self_attn.in_proj_bias`));
+      const [q, k, v] = split(qkv, 2, 3);
+      return applyLinear(p, `${layer}.self_attn.out_proj`, attention(q, k, v, heads));
+    },
+    feed: (x: Tensor) => applyLinear(p, `${layer}.linear2`, act(applyLinear(p, `${layer}.linear1`, x))),
+    norm1: (x: Tensor) => affineLayerNorm(p, `${layer}.norm1`, x, normEpsilon),
+    norm2: (x: Tensor) => affineLayerNorm(p, `${layer}.norm2`, x, normEpsilon),
+  });
+
+  return {
+    sampleShape: [channels, imageSize, imageSize],
+    classes,
+    parameters,
+    gapParameters: new Set(gap.map(({ name }) => name)),
+    apply: (p, { x, time, gap: d, labels }) => {
+      const batch = x.shape[0];
+      const patches = add(applyLinear(p, 'patch_embed', patchify(x, patchSize)), p('pos_embed'));
+      const when = timeTokens(time);
+      const parts = [patches, reshape(when, [batch, 2, width])];
+      if (classes) parts.push(reshape(embedLabels(p('y_encoder.weight'), labels, batch), [batch, 2, width]));
+      let h = concat(parts, 1);
+      if (twoTime && d) {
+        const hidden = silu(applyLinear(p, 'gap_embedder.0', concat([when, timeTokens(d)], 1)));
+        h = add(h, reshape(applyLinear(p, 'gap_embedder.2', hidden), [batch, 1, width]));
+      }
+      for (let i = 0; i < depth; i++) {
+        const { attend, feed, norm1, norm2 } = branches(p, `transformer.${i}`);
+        if (norm === 'post') {
+          h = norm1(add(h, attend(h)));
+          h = norm2(add(h, feed(h)));
+        } else {
+          h = add(h, attend(norm1(h)));
+          h = add(h, feed(norm2(h)));
+        }
+      }
+      const weight = reshape(p('unpatch.weight'), [width, patchValues]);
+      const image = unpatchify(matmul(slice(h, 1, 0, tokens), weight), patchSize, [channels, imageSize, imageSize]);
+      return add(image, reshape(p('unpatch.bias'), [channels, 1, 1]));
+    },
+  };
+}

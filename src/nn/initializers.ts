@@ -1,0 +1,51 @@
+import { normals, uniforms } from '../tensor/philox.js';
+import { sizeOf, type Shape } from '../tensor/shape.js';
+
+/** Values for a fresh parameter: a pure function of the run's seed and the parameter's index. */
+export type Initializer = (shape: Shape, seed: number, index: number) => Float32Array;
+
+/** Stream of the generator that parameters are drawn from. */
+const stream = 1000;
+
+export const zeros: Initializer = (shape) => new Float32Array(sizeOf(shape));
+export const ones: Initializer = (shape) => new Float32Array(sizeOf(shape)).fill(1);
+
+export const normal =
+  (std: number): Initializer =>
+  (shape, seed, index) =>
+    normals(sizeOf(shape), seed, index, stream).map((value) => value * std);
+
+/** Uniform in ±bound. */
+const uniform =
+  (bound: (shape: Shape) => number): Initializer =>
+  (shape, seed, index) => {
+    const scale = bound(shape);
+    return uniforms(sizeOf(shape), seed, index, stream).map((value) => (2 * value - 1) * scale);
+  };
+
+/** PyTorch's default for weights and biases of a linear layer with `inputs` inputs: uniform in ±1/√inputs. */
+export const fanIn = (inputs: number): Initializer => uniform(() => 1 / Math.sqrt(inputs));
+
+/** Glorot and Bengio (2010) for a weight [out, in, ...]. */
+export const xavier: Initializer = uniform(([outputs, ...inputs]) => Math.sqrt(6 / (outputs + sizeOf(inputs))));
+
+/**
+ * Fixed sine and cosine position embedding of a square grid, as DiT has it: half of the channels for the column, half
+ * for the row, each sines then cosines. Shape [1, side², width].
+ */
+export const gridPositions: Initializer = ([, count, width]) => {
+  const side = Math.sqrt(count);
+  const quarter = width / 4;
+  const values = new Float32Array(count * width);
+  for (let position = 0; position < count; position++) {
+    const coordinates = [position % side, Math.floor(position / side)];
+    coordinates.forEach((coordinate, half) => {
+      for (let k = 0; k < quarter; k++) {
+        const angle = coordinate / 10000 ** (k / quarter);
+        values[position * width + half * 2 * quarter + k] = Math.sin(angle);
+        values[position * width + half * 2 * quarter + quarter + k] = Math.cos(angle);
+      }
+    });
+  }
+  return values;
+};

@@ -1,0 +1,140 @@
+import { UserError } from '../errors.js';
+import { layOut, type Table } from './table.js';
+
+export interface ReportImage {
+  png: Uint8Array;
+  caption?: string;
+  /** Small pictures are shown enlarged by whole pixels, never blurred. */
+  pixelated?: boolean;
+}
+
+export interface ReportPlot {
+  svg: string;
+  caption?: string;
+}
+
+export interface ReportSection {
+  heading: string;
+  /** Paragraphs are parted by an empty line. */
+  text?: string;
+  table?: Table;
+  images?: ReportImage[];
+  svgs?: ReportPlot[];
+}
+
+export interface Report {
+  title: string;
+  /** One line under the title. */
+  subtitle?: string;
+  sections: ReportSection[];
+}
+
+/**
+ * One HTML file that opens offline: pictures are inside it, there are no scripts, and its content policy forbids any
+ * script or request. All text is escaped.
+ * @throws UserError where a picture is not a PNG or a plot not an SVG
+ */
+export function renderReport({ title, subtitle, sections }: Report): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>${escapeHtml(title)}</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<header>
+<h1>${escapeHtml(title)}</h1>
+${subtitle === undefined ? '' : `<p>${escapeHtml(subtitle)}</p>\n`}</header>
+<main>
+${sections.map(renderSection).join('\n')}
+</main>
+</body>
+</html>
+`;
+}
+
+function renderSection({ heading, text, table, images = [], svgs = [] }: ReportSection): string {
+  const paragraphs = (text ?? '')
+    .split(/\n\s*\n/)
+    .filter((paragraph) => paragraph.trim() !== '')
+    .map((paragraph) => `<p>${escapeHtml(paragraph.trim())}</p>`);
+  const figures = [...svgs.map(renderPlot), ...images.map(renderImage)];
+  return [
+    '<section>',
+    `<h2>${escapeHtml(heading)}</h2>`,
+    ...paragraphs,
+    ...(table ? [renderTable(table)] : []),
+    ...(figures.length > 0 ? ['<div class="figures">', ...figures, '</div>'] : []),
+    '</section>',
+  ].join('\n');
+}
+
+function renderTable(table: Table): string {
+  const { headers, rows, right } = layOut(table);
+  const cells = (tag: string, row: string[]): string =>
+    `<tr>${row.map((cell, k) => `<${tag}${right[k] ? ' class="number"' : ''}>${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
+  return `<div class="table"><table>
+<thead>${cells('th', headers)}</thead>
+<tbody>
+${rows.map((row) => cells('td', row)).join('\n')}
+</tbody>
+</table></div>`;
+}
+
+const figure = (content: string, caption: string | undefined): string =>
+  `<figure>${content}${caption === undefined ? '' : `<figcaption>${escapeHtml(caption)}</figcaption>`}</figure>`;
+
+function renderPlot({ svg, caption }: ReportPlot): string {
+  if (!/^<svg[\s>]/.test(svg.trimStart())) throw new UserError('a plot of the report is not an SVG picture');
+  return figure(svg, caption);
+}
+
+function renderImage({ png, caption, pixelated }: ReportImage): string {
+  if (PNG_SIGNATURE.some((byte, i) => png[i] !== byte))
+    throw new UserError('a picture of the report is not a PNG file');
+  const style = pixelated ? ' class="pixelated"' : '';
+  return figure(`<img${style} src="data:image/png;base64,${base64(png)}" alt="${escapeHtml(caption ?? '')}">`, caption);
+}
+
+const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+
+function base64(bytes: Uint8Array): string {
+  let binary = '';
+  // An argument list has a limit, so the bytes go in pieces.
+  for (let at = 0; at < bytes.length; at += 8192) binary += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  return btoa(binary);
+}
+
+const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
+
+export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => ENTITIES[character]);
+
+const STYLE = `
+:root { color-scheme: light dark; --text: #1d2430; --soft: #5b6675; --line: #dde2e9; --page: #fff; --card: #f7f8fa; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e4e8ee; --soft: #97a3b4; --line: #2c3440; --page: #12161c; --card: #191f27; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 3rem 1.5rem 5rem; max-width: 64rem; background: var(--page); color: var(--text);
+  font: 16px/1.55 system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif; }
+h1 { margin: 0; font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.015em; text-wrap: balance; }
+header p { margin: .4rem 0 0; color: var(--soft); }
+section { margin-top: 2.75rem; }
+h2 { margin: 0 0 .75rem; padding-bottom: .35rem; border-bottom: 1px solid var(--line); font-size: 1.2rem; }
+p { margin: 0 0 .9rem; max-width: 46rem; white-space: pre-line; overflow-wrap: anywhere; }
+.table { overflow-x: auto; margin: 0 0 1.25rem; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .38rem 1.1rem .38rem 0; text-align: left; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
+.number { text-align: right; }
+.figures { display: flex; flex-wrap: wrap; gap: 1.25rem; align-items: flex-start; }
+figure { margin: 0; padding: 1rem; max-width: 100%; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+figure img, figure svg { display: block; max-width: 100%; height: auto; color: var(--text); border-radius: 4px; }
+.pixelated { image-rendering: pixelated; }
+figcaption { margin-top: .6rem; max-width: 46rem; color: var(--soft); font-size: .88rem; }
+@media print { figure { break-inside: avoid; } }
+`;

@@ -1,0 +1,124 @@
+/**
+ * Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): random numbers as a pure function
+ * of (seed, step, stream, element). kernels/lib/philox.wgsl is the same function on the device.
+ * Element i is output i % 4 of the call with counter (⌊i/4⌋, step, stream, 0) and key (seed low word, seed high word).
+ */
+
+const unit = 2 ** -23;
+
+/** One call: four words for a counter of four words and a key of two. */
+export function philox(
+  counter: readonly [number, number, number, number],
+  key: readonly [number, number],
+): [number, number, number, number] {
+  let [c0, c1, c2, c3] = counter;
+  let [k0, k1] = key;
+  for (let round = 0; round < 10; round++) {
+    const high0 = multiplyHigh(0xd2511f53, c0);
+    const low0 = Math.imul(0xd2511f53, c0);
+    const high1 = multiplyHigh(0xcd9e8d57, c2);
+    const low1 = Math.imul(0xcd9e8d57, c2);
+    c0 = high1 ^ c1 ^ k0;
+    c1 = low1;
+    c2 = high0 ^ c3 ^ k1;
+    c3 = low0;
+    k0 = (k0 + 0x9e3779b9) | 0;
+    k1 = (k1 + 0xbb67ae85) | 0;
+  }
+  return [c0 >>> 0, c1 >>> 0, c2 >>> 0, c3 >>> 0];
+}
+
+/** High word of the 64-bit product of two 32-bit words. */
+function multiplyHigh(a: number, b: number): number {
+  const al = a & 0xffff;
+  const ah = a >>> 16;
+  const bl = b & 0xffff;
+  const bh = b >>> 16;
+  const middle = ah * bl + ((al * bl) >>> 16);
+  // Both sums stay below 2^32: 0xffff * 0xffff + 0xffff + 0xffff.
+  const carry = al * bh + (middle & 0xffff);
+  return ah * bh + (middle >>> 16) + (carry >>> 16);
+}
+
+/** A word as f32 in (0, 1): its upper 23 bits moved by half a step, exact in f32, so that neither end is met. */
+export function toUniform(word: number): number {
+  return (word >>> 9) * unit + unit / 2;
+}
+
+/** Box-Muller: two uniforms to two standard normals. */
+export function toNormals(u1: number, u2: number): [number, number] {
+  const radius = Math.sqrt(-2 * Math.log(u1));
+  const angle = 2 * Math.PI * u2;
+  return [radius * Math.cos(angle), radius * Math.sin(angle)];
+}
+
+/** The key of a seed. @param seed a whole number from 0 to 2^53 - 1 */
+export function keyOf(seed: number): [number, number] {
+  return [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
+}
+
+function fill(
+  count: number,
+  seed: number,
+  step: number,
+  stream: number,
+  four: (words: readonly number[]) => readonly number[],
+): Float32Array {
+  const values = new Float32Array(count);
+  const key = keyOf(seed);
+  for (let i = 0; i < count; i += 4) {
+    const drawn = four(philox([i / 4, step, stream, 0], key));
+    for (let j = 0; j < Math.min(4, count - i); j++) values[i + j] = drawn[j];
+  }
+  return values;
+}
+
+/** `count` uniforms in (0, 1), the same numbers to the bit as on the device. */
+export function uniforms(count: number, seed: number, step: number, stream: number): Float32Array {
+  return fill(count, seed, step, stream, (words) => words.map(toUniform));
+}
+
+/** `count` standard normals, equal to the device's up to its logarithm, sine and cosine. */
+export function normals(count: number, seed: number, step: number, stream: number): Float32Array {
+  return fill(count, seed, step, stream, (words) => {
+    const [a, b, c, d] = words.map(toUniform);
+    return [...toNormals(a, b), ...toNormals(c, d)];
+  });
+}
+
+/** Numbers drawn one after another from one (seed, step, stream). */
+export interface Random {
+  /** In (0, 1). */
+  uniform(): number;
+  normal(): number;
+  /** A whole number from 0 to bound - 1. */
+  below(bound: number): number;
+}
+
+/** A sequence for code on the host that draws as it goes; streams and steps never overlap. */
+export function random(seed: number, step = 0, stream = 0): Random {
+  const key = keyOf(seed);
+  let words: readonly number[] = [];
+  let used = 4;
+  let call = 0;
+  let spare: number | undefined;
+  const word = () => {
+    if (used === 4) {
+      words = philox([call++, step, stream, 0], key);
+      used = 0;
+    }
+    return words[used++];
+  };
+  const uniform = () => toUniform(word());
+  const normal = () => {
+    if (spare !== undefined) {
+      const value = spare;
+      spare = undefined;
+      return value;
+    }
+    const [first, second] = toNormals(uniform(), uniform());
+    spare = second;
+    return first;
+  };
+  return { uniform, normal, below: (bound) => Math.floor((word() / 2 ** 32) * bound) };
+}

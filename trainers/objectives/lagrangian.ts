@@ -1,0 +1,18 @@
+import { perSample, step } from '../../src/flow/field.js';
+import { slope } from '../../src/flow/solvers.js';
+import { add, mul, sub } from '../../src/ops/pointwise.js';
+import type { Objective } from './objective.js';
+
+/**
+ * Lagrangian map distillation: the target network goes from t to s' = s + ε(t - s), the teacher the rest of the way.
+ * In u: (1 - ε) · u⁻(x, t, s') + ε · v(f⁻(x, t, s'), s'). (Boffi et al., Flow Map Matching, 2024; Sabour et al., Align
+ * Your Flow, 2025; the finite step with a frozen target needs no derivative.)
+ */
+export const lagrangian: Objective = {
+  target: ({ x, t, s, epsilon, teacher, target, solver }) => {
+    const middle = add(s, mul(epsilon, sub(t, s)));
+    const u = target(x, t, middle);
+    const v = slope(teacher, solver, step(x, t, middle, u), middle, s);
+    return add(u, mul(perSample(epsilon, x), sub(v, u)));
+  },
+};

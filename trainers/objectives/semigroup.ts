@@ -1,0 +1,17 @@
+import { perSample, step } from '../../src/flow/field.js';
+import { add, mul, sub } from '../../src/ops/pointwise.js';
+import type { Objective } from './objective.js';
+
+/**
+ * Explicit composition, also called progressive self-distillation: the target network jumps t → r → s through a random
+ * r between. In u: γ · u⁻(x, t, r) + (1 - γ) · u⁻(f⁻(x, t, r), r, s) with γ = (t - r) / (t - s). It needs the diagonal
+ * beside it: alone it is content with any map that composes (Boffi et al., 2025).
+ */
+export const semigroup: Objective = {
+  target: ({ x, t, s, portion, target }) => {
+    const middle = add(t, mul(portion, sub(s, t)));
+    const first = target(x, t, middle);
+    const second = target(step(x, t, middle, first), middle, s);
+    return add(second, mul(perSample(portion, x), sub(first, second)));
+  },
+};

@@ -1,0 +1,228 @@
+import { compile, type CompileOptions, type Program } from '../src/autodiff/compile.js';
+import { gradients } from '../src/autodiff/gradients.js';
+import { DivergenceError, UserError } from '../src/errors.js';
+import type { Device } from '../src/gpu/device.js';
+import type { KernelTime } from '../src/gpu/profiler.js';
+import { Storage } from '../src/gpu/storage.js';
+import type { ParameterLayout, Parameters } from '../src/nn/parameters.js';
+import { expand, sum } from '../src/ops/broadcast.js';
+import { concat, iota, reshape } from '../src/ops/movement.js';
+import { adam, assign, pack } from '../src/ops/optimizer.js';
+import { equal, sqrt, square, toFloat, where } from '../src/ops/pointwise.js';
+import { fromStorage, type Tensor } from '../src/tensor/tensor.js';
+import { decayAt, epsilonAt, rateAt, type EpsilonLaw, type RateSchedule } from './schedules.js';
+
+export interface TrainerOptions {
+  steps: number;
+  seed: number;
+  rate: RateSchedule;
+  beta1: number;
+  beta2: number;
+  adamEpsilon: number;
+  weightDecay: number;
+  clipNorm: number;
+  /** Decay of θ⁻, the target network. */
+  targetDecay: number;
+  /** Decay of the weights that are exported and evaluated. */
+  exportDecay: number;
+  epsilon: EpsilonLaw;
+}
+
+/** What a loss may be built from. */
+export interface LossContext {
+  /** θ, which is trained. */
+  parameters: Parameters;
+  /** θ⁻, its moving average for targets. */
+  target: Parameters;
+  /** u32 [3]: seed and step, the key of all random numbers. */
+  key: Tensor;
+  /** ε of this step [1]; 0 asks to draw it. */
+  epsilon: Tensor;
+}
+
+/** The mean loss, and parts of it to be shown beside it. All scalars. */
+export interface Loss {
+  total: Tensor;
+  parts: Record<string, Tensor>;
+}
+
+/** What one step reported. */
+export type StepMetrics = { step: number; loss: number; gradientNorm: number } & Record<string, number>;
+
+/** Everything that a run needs to go on: named flat arenas and the number of steps done. */
+export interface TrainerState {
+  step: number;
+  parameters: Float32Array;
+  firstMoment: Float32Array;
+  secondMoment: Float32Array;
+  /** θ⁻ and the exported average, one after another. */
+  averages: Float32Array;
+}
+
+/** Steps whose metrics stay on the device until they are read in one go. */
+const ringLength = 64;
+
+/**
+ * One compiled training step (forward, backward, clip, AdamW, averages), replayed. Learning rate, decays, ε, seed and
+ * step are data in small buffers: nothing that changes is ever part of a recording.
+ */
+export class Trainer {
+  private step = 0;
+  private constructor(
+    private readonly device: Device,
+    private readonly options: TrainerOptions,
+    private readonly storages: ReturnType<typeof storagesOf>,
+    private readonly metricNames: readonly string[],
+    private readonly ring: Storage,
+    private readonly program: Program,
+  ) {}
+
+  /**
+   * Traces and compiles a step.
+   * @param initial weights by `layout`; θ⁻ and the exported average start from them
+   */
+  static async create(
+    device: Device,
+    layout: ParameterLayout,
+    initial: Float32Array,
+    loss: (context: LossContext) => Loss,
+    options: TrainerOptions,
+    progress: Pick<CompileOptions, 'onPlan' | 'onProgress'> = {},
+  ): Promise<Trainer> {
+    const storages = storagesOf(layout, initial);
+    const parameters = layout.bind(storages.parameters);
+    const { total, parts } = loss({
+      parameters,
+      target: layout.bind(storages.averages),
+      key: fromStorage(storages.key),
+      epsilon: fromStorage(storages.epsilon),
+    });
+    const wanted = layout.parameters.map(({ frozen }, i) => ({ frozen, i })).filter(({ frozen }) => !frozen);
+    const slopes = gradients(total, wanted.map(({ i }) => parameters(layout.parameters[i].name)));
+    const gradient = pack(slopes, wanted.map(({ i }) => layout.offsets[i]), layout.length);
+    const squaredNorm = reshape(sum(square(gradient)), [1]);
+    const update = adam(gradient, squaredNorm, fromStorage(storages.scalars), {
+      parameters: storages.parameters,
+      firstMoment: storages.firstMoment,
+      secondMoment: storages.secondMoment,
+      averages: storages.averages,
+    });
+    const names = ['loss', 'gradientNorm', ...Object.keys(parts)];
+    const values = [total, sqrt(squaredNorm), ...Object.values(parts)].map((value) => reshape(value, [1, 1]));
+    const ring = new Storage('recent metrics', 'f32', ringLength * names.length);
+    const shape = [ringLength, names.length];
+    const rows = expand(reshape(toFloat(iota([ringLength])), [ringLength, 1]), shape);
+    const record = where(equal(rows, fromStorage(storages.slot)), expand(concat(values, 1), shape), fromStorage(ring, shape));
+    const program = await compile(device, { effects: [update, assign(ring, record)], ...progress });
+    return new Trainer(device, options, storages, names, ring, program);
+  }
+
+  get stepsDone(): number {
+    return this.step;
+  }
+
+  get memory(): Program['memory'] {
+    return this.program.memory;
+  }
+
+  /** Dispatches of one step. */
+  get dispatches(): number {
+    return this.program.dispatches.length;
+  }
+
+  /**
+   * Runs `count` steps (at most 64) and returns what each reported.
+   * @throws DivergenceError when a loss was not finite
+   */
+  async advance(count: number): Promise<StepMetrics[]> {
+    const steps = Math.min(count, ringLength, this.options.steps - this.step);
+    const first = this.step;
+    for (let i = 0; i < steps; i++) {
+      this.writeScalars();
+      this.program.run();
+      this.step++;
+    }
+    const ring = (await this.device.read(this.ring)) as Float32Array;
+    const width = this.metricNames.length;
+    return Array.from({ length: steps }, (_, i) => {
+      const row = ((first + i) % ringLength) * width;
+      const metrics = Object.fromEntries(this.metricNames.map((name, k) => [name, ring[row + k]]));
+      if (!Number.isFinite(metrics.loss)) throw new DivergenceError(`the loss became ${metrics.loss} at step ${first + i + 1}`);
+      return { step: first + i + 1, ...metrics } as StepMetrics;
+    });
+  }
+
+  /** The next step with timestamps around each kernel. It counts as a step. */
+  async profileStep(): Promise<KernelTime[]> {
+    this.writeScalars();
+    this.step++;
+    return this.program.profile();
+  }
+
+  /** The average that is exported and evaluated. */
+  async exported(): Promise<Float32Array> {
+    const averages = (await this.device.read(this.storages.averages)) as Float32Array;
+    return averages.slice(averages.length / 2);
+  }
+
+  async state(): Promise<TrainerState> {
+    const read = (storage: Storage) => this.device.read(storage) as Promise<Float32Array>;
+    const { parameters, firstMoment, secondMoment, averages } = this.storages;
+    return {
+      step: this.step,
+      parameters: await read(parameters),
+      firstMoment: await read(firstMoment),
+      secondMoment: await read(secondMoment),
+      averages: await read(averages),
+    };
+  }
+
+  /** Goes on from a state, to the bit. */
+  restore(state: TrainerState): void {
+    for (const name of ['parameters', 'firstMoment', 'secondMoment', 'averages'] as const) {
+      if (state[name].length !== this.storages[name].length) {
+        throw new UserError(`the saved ${name} have ${state[name].length} values, this run needs ${this.storages[name].length}: resume with the configuration it was started with`);
+      }
+      this.device.write(this.storages[name], state[name]);
+    }
+    this.step = state.step;
+  }
+
+  private writeScalars(): void {
+    const { options, step, device, storages } = this;
+    const n = step + 1;
+    const scalars = [
+      rateAt(options.rate, step, options.steps),
+      options.beta1,
+      options.beta2,
+      options.adamEpsilon,
+      options.weightDecay,
+      options.clipNorm,
+      1 - options.beta1 ** n,
+      1 - options.beta2 ** n,
+      decayAt(options.targetDecay, step),
+      decayAt(options.exportDecay, step),
+    ];
+    device.write(storages.scalars, Float32Array.from(scalars));
+    device.write(storages.epsilon, Float32Array.of(epsilonAt(options.epsilon, step, options.steps)));
+    device.write(storages.key, Uint32Array.of(options.seed >>> 0, Math.floor(options.seed / 2 ** 32), step));
+    device.write(storages.slot, Float32Array.of(step % ringLength));
+  }
+}
+
+function storagesOf(layout: ParameterLayout, initial: Float32Array) {
+  const { length } = layout;
+  const averages = new Float32Array(2 * length);
+  averages.set(initial);
+  averages.set(initial, length);
+  return {
+    parameters: new Storage('parameters', 'f32', length, initial),
+    firstMoment: new Storage('first moments', 'f32', length),
+    secondMoment: new Storage('second moments', 'f32', length),
+    averages: new Storage('averages', 'f32', 2 * length, averages),
+    scalars: new Storage('scalars', 'f32', 10),
+    epsilon: new Storage('epsilon', 'f32', 1),
+    key: new Storage('random key', 'u32', 3),
+    slot: new Storage('slot', 'f32', 1),
+  };
+}
