@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openDevice } from '../src/autodiff/eager.js';
+import { loadDataset } from '../src/data/load.js';
+import type { Dataset } from '../src/data/dataset.js';
+import { DivergenceError } from '../src/errors.js';
+import { createNetwork, type Network } from '../src/flow/network.js';
+import { parseDescription } from '../src/flow/description.js';
+import { Runner } from '../src/flow/runner.js';
+import type { Device } from '../src/gpu/device.js';
+import { distillationDefaults, teacherDefaults, type DistillationConfig } from '../trainers/config.js';
+import { distil, trainTeacher } from '../trainers/runs.js';
+
+let device: Device;
+let data: Dataset;
+let teacher: Network;
+const steps = 40;
+const recipe: DistillationConfig = {
+  ...distillationDefaults([2], 'velocity'),
+  steps,
+  batch: 32,
+  lambda: { lmd: 1, emd: 1, semigroup: 1, diagonal: 1 },
+  optimizer: { ...distillationDefaults([2], 'velocity').optimizer, warmup: 7 },
+};
+
+beforeAll(async () => {
+  device = await openDevice({ toggles: 'checked' });
+  data = await loadDataset('moons', { count: 512, heldOut: 32 });
+  const description = parseDescription(
+    { architecture: { kind: 'mlp', dim: 2, width: 12, depth: 2, activation: 'silu', time: 'features' }, time: 'noise-at-1', prediction: 'velocity' },
+    'test',
+  );
+  teacher = createNetwork(description, 5);
+});
+afterAll(() => device.close());
+
+async function finalState(advance: (run: Awaited<ReturnType<typeof distil>>) => Promise<void>) {
+  const run = await distil(device, teacher, data, recipe);
+  await advance(run);
+  expect(run.trainer.stepsDone).toBe(steps);
+  return run.trainer.state();
+}
+
+describe('training', () => {
+  it('gives the same bits twice, in any portions, and when resumed with a fresh recording at any step', async () => {
+    const whole = await finalState(async ({ trainer }) => void (await trainer.advance(steps)));
+    const portions = await finalState(async ({ trainer }) => {
+      while (trainer.stepsDone < steps) await trainer.advance(7);
+    });
+    expect(portions).toEqual(whole);
+    // A step compiled afresh and restored, for each of 30 steps under a schedule that changes every time.
+    let state = await (async () => {
+      const run = await distil(device, teacher, data, recipe);
+      await run.trainer.advance(10);
+      return run.trainer.state();
+    })();
+    while (state.step < steps) {
+      const run = await distil(device, teacher, data, recipe);
+      run.trainer.restore(state);
+      await run.trainer.advance(1);
+      state = await run.trainer.state();
+    }
+    expect(state).toEqual(whole);
+    expect(whole.parameters.some((value, i) => value !== whole.averages[i])).toBe(true);
+  });
+
+  it('takes another course with another seed', async () => {
+    const run = await distil(device, teacher, data, { ...recipe, seed: 1 });
+    const other = await distil(device, teacher, data, recipe);
+    const [a] = await run.trainer.advance(1);
+    const [b] = await other.trainer.advance(1);
+    expect(a.loss).not.toBe(b.loss);
+  });
+
+  it('starts from the teacher: u(x, t, s) = v(x, t)', async () => {
+    const { network } = await distil(device, teacher, data, recipe);
+    const [field, map] = [new Runner(device, teacher, 5), new Runner(device, network, 5)];
+    const t = Float32Array.of(1, 0.9, 0.5, 0.3, 0.2);
+    const s = Float32Array.of(0, 0.1, 0.5, 0, 0.1);
+    const x = Float32Array.from({ length: 10 }, (_, i) => Math.sin(3 * i));
+    const v = await field.velocity({ x, t });
+    const jumped = await map.jump({ x, t, s });
+    jumped.forEach((value, i) => expect(value).toBeCloseTo(x[i] + (s[i >> 1] - t[i >> 1]) * v[i], 5));
+  });
+
+  it('learns: flow matching and distillation both lower their loss', async () => {
+    const config = { ...teacherDefaults([2]), steps: 120, batch: 128 };
+    const flow = await trainTeacher(device, teacher, data, config);
+    const losses = [...(await flow.trainer.advance(60)), ...(await flow.trainer.advance(60))].map(({ loss }) => loss);
+    const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+    expect(mean(losses.slice(-20))).toBeLessThan(mean(losses.slice(0, 20)));
+  });
+
+  it('stops with the step when the loss is not finite, and leaves the weights finite', async () => {
+    const bad = { ...data, values: Float32Array.from(data.values as Float32Array, () => NaN) };
+    const run = await distil(device, teacher, bad, recipe);
+    await expect(run.trainer.advance(3)).rejects.toThrow(DivergenceError);
+    const { parameters } = await run.trainer.state();
+    expect(parameters.every(Number.isFinite)).toBe(true);
+  });
+});
