@@ -28,7 +28,9 @@ const haveShared = existsSync(shared);
 if (!haveShared) console.log('skipped: the public teachers are not here (../shared/data/teachers)');
 
 async function stateOf(file: SafetensorsFile): Promise<State> {
-  const entries = [...file.tensors].map(async ([name, { shape }]) => [name, { shape, data: await file.readF32(name) }] as const);
+  const entries = [...file.tensors].map(
+    async ([name, { shape }]) => [name, { shape, data: await file.readF32(name) }] as const,
+  );
   return new Map(await Promise.all(entries));
 }
 
@@ -58,7 +60,18 @@ const fixtures: { name: string; architecture: Architecture }[] = [
   { name: 'mlp-2d', architecture: { kind: 'mlp', dim: 2, width: 64, depth: 3, activation: 'selu', time: 'concat' } },
   {
     name: 'sit-tiny',
-    architecture: { kind: 'sit', inputSize: 8, patchSize: 2, inChannels: 4, hiddenSize: 64, depth: 3, numHeads: 4, mlpRatio: 4, numClasses: 10, learnSigma: true },
+    architecture: {
+      kind: 'sit',
+      inputSize: 8,
+      patchSize: 2,
+      inChannels: 4,
+      hiddenSize: 64,
+      depth: 3,
+      numHeads: 4,
+      mlpRatio: 4,
+      numClasses: 10,
+      learnSigma: true,
+    },
   },
 ];
 
@@ -73,16 +86,31 @@ describe.each(['checked', 'fast'] as const)('parity with PyTorch, %s toggles', (
     const trained = layout.parameters.filter(({ frozen }) => !frozen);
     const slopes = gradients(sum(mul(out, g)), [x, ...trained.map((p) => parameters(p.name))]);
     const names = ['grad.x', ...trained.map((p) => `grad.param.${p.name}`)];
-    const results = await evaluate(await device(toggles), { out, ...Object.fromEntries(names.map((key, i) => [key, slopes[i]])) });
+    const results = await evaluate(await device(toggles), {
+      out,
+      ...Object.fromEntries(names.map((key, i) => [key, slopes[i]])),
+    });
     expect(relative(results.out, await io.readF32('out'))).toBeLessThan(2e-5);
     const recorded = [...io.tensors.keys()].filter((key) => key.startsWith('grad.'));
     expect(new Set(names)).toEqual(new Set(recorded));
-    for (const key of names) expect(relative((results as Record<string, Float32Array>)[key], await io.readF32(key)), key).toBeLessThan(1e-4);
+    for (const key of names)
+      expect(relative((results as Record<string, Float32Array>)[key], await io.readF32(key)), key).toBeLessThan(1e-4);
   });
 });
 
 const mnistVit: Architecture = {
-  kind: 'vit', imageSize: 28, patchSize: 7, channels: 1, width: 64, depth: 4, heads: 4, mlpWidth: 256, norm: 'post', activation: 'gelu', normEpsilon: 1e-5, classes: 10,
+  kind: 'vit',
+  imageSize: 28,
+  patchSize: 7,
+  channels: 1,
+  width: 64,
+  depth: 4,
+  heads: 4,
+  mlpWidth: 256,
+  norm: 'post',
+  activation: 'gelu',
+  normEpsilon: 1e-5,
+  classes: 10,
 };
 
 describe.skipIf(!haveShared)('public teachers', () => {
@@ -97,7 +125,10 @@ describe.skipIf(!haveShared)('public teachers', () => {
     const velocity = div(sub(prediction, x), left);
     const error = sub(velocity, target);
     const loss = mul(sum(mul(error, error)), 1 / x.size);
-    const slopes = gradients(loss, layout.parameters.map((p) => parameters(p.name)));
+    const slopes = gradients(
+      loss,
+      layout.parameters.map((p) => parameters(p.name)),
+    );
     const gradient = Object.fromEntries(layout.parameters.map((p, i) => [p.name, slopes[i]]));
     const results = await evaluate(await device('fast'), { prediction, velocity, loss, ...gradient });
     expect(relative(results.prediction, await io.readF32('pred_x1'))).toBeLessThan(2e-5);
@@ -106,26 +137,62 @@ describe.skipIf(!haveShared)('public teachers', () => {
     const reference = await readSafetensors(`${shared}/mnist-flow-vit/ref-grads.safetensors`);
     let compared = 0;
     for (const [name] of reference.tensors) {
-      expect(relative((results as Record<string, Float32Array>)[name], await reference.readF32(name)), name).toBeLessThan(1e-4);
+      expect(
+        relative((results as Record<string, Float32Array>)[name], await reference.readF32(name)),
+        name,
+      ).toBeLessThan(1e-4);
       compared++;
     }
     expect(compared).toBe(54);
   });
 
-  it.each(['gaussian-moons-cfm', 'gaussian-moons-otcfm', '8gaussian-moons-cfm'])('%s: velocity within 2e-5', async (name) => {
-    const model = buildModel({ kind: 'mlp', dim: 2, width: 64, depth: 3, activation: 'selu', time: 'concat' });
-    const { parameters } = await bindFile(model, `${shared}/toy2d/${name}.safetensors`);
-    const io = await readSafetensors(`${shared}/toy2d/${name}.ref.safetensors`);
-    const out = model.apply(parameters, { x: await load(io, 'x'), time: await load(io, 't') });
-    const { out: got } = await evaluate(await device('fast'), { out });
-    expect(relative(got, await io.readF32('velocity'))).toBeLessThan(2e-5);
-  });
+  it.each(['gaussian-moons-cfm', 'gaussian-moons-otcfm', '8gaussian-moons-cfm'])(
+    '%s: velocity within 2e-5',
+    async (name) => {
+      const model = buildModel({ kind: 'mlp', dim: 2, width: 64, depth: 3, activation: 'selu', time: 'concat' });
+      const { parameters } = await bindFile(model, `${shared}/toy2d/${name}.safetensors`);
+      const io = await readSafetensors(`${shared}/toy2d/${name}.ref.safetensors`);
+      const out = model.apply(parameters, { x: await load(io, 'x'), time: await load(io, 't') });
+      const { out: got } = await evaluate(await device('fast'), { out });
+      expect(relative(got, await io.readF32('velocity'))).toBeLessThan(2e-5);
+    },
+  );
 });
 
 const sizes: { name: string; architecture: Architecture }[] = [
   { name: 'mlp', architecture: { kind: 'mlp', dim: 2, width: 37, depth: 2, activation: 'gelu', time: 'features' } },
-  { name: 'unconditional sit', architecture: { kind: 'sit', inputSize: 6, patchSize: 3, inChannels: 1, hiddenSize: 20, depth: 1, numHeads: 5, mlpRatio: 2, numClasses: 0, learnSigma: false } },
-  { name: 'pre-norm vit', architecture: { kind: 'vit', imageSize: 6, patchSize: 2, channels: 3, width: 12, depth: 1, heads: 3, mlpWidth: 20, norm: 'pre', activation: 'silu', normEpsilon: 1e-5, classes: 3 } },
+  {
+    name: 'unconditional sit',
+    architecture: {
+      kind: 'sit',
+      inputSize: 6,
+      patchSize: 3,
+      inChannels: 1,
+      hiddenSize: 20,
+      depth: 1,
+      numHeads: 5,
+      mlpRatio: 2,
+      numClasses: 0,
+      learnSigma: false,
+    },
+  },
+  {
+    name: 'pre-norm vit',
+    architecture: {
+      kind: 'vit',
+      imageSize: 6,
+      patchSize: 2,
+      channels: 3,
+      width: 12,
+      depth: 1,
+      heads: 3,
+      mlpWidth: 20,
+      norm: 'pre',
+      activation: 'silu',
+      normEpsilon: 1e-5,
+      classes: 3,
+    },
+  },
 ];
 
 describe.each(sizes)('$name with a second time input', ({ architecture }) => {
@@ -136,7 +203,8 @@ describe.each(sizes)('$name with a second time input', ({ architecture }) => {
     // Zero-initialised outputs would hide everything: give every ordinary parameter some value.
     double.parameters.forEach(({ name, shape }, i) => {
       const size = shape.reduce((a, b) => a * b, 1);
-      if (!double.gapParameters.has(name)) for (let k = 0; k < size; k++) arena[layout.offsets[i] + k] += 0.2 * Math.sin(i + 7 * k);
+      if (!double.gapParameters.has(name))
+        for (let k = 0; k < size; k++) arena[layout.offsets[i] + k] += 0.2 * Math.sin(i + 7 * k);
     });
     const state = layout.unpack(arena);
     const p2 = layout.bind(new Storage('two', 'f32', layout.length, arena));
@@ -144,7 +212,10 @@ describe.each(sizes)('$name with a second time input', ({ architecture }) => {
     const kept = new Map([...state].filter(([name]) => !double.gapParameters.has(name)));
     const p1 = layout1.bind(new Storage('one', 'f32', layout1.length, layout1.load(kept, 'the student')));
     const size = single.sampleShape.reduce((a, b) => a * b, 1);
-    const x = tensor(Float32Array.from({ length: 3 * size }, (_, i) => Math.sin(i * 1.7)), [3, ...single.sampleShape]);
+    const x = tensor(
+      Float32Array.from({ length: 3 * size }, (_, i) => Math.sin(i * 1.7)),
+      [3, ...single.sampleShape],
+    );
     const [time, gap] = [tensor([0.2, 0.5, 0.9]), tensor([0.1, 0.5, 0.3])];
     const labels = single.classes ? tensor(Uint32Array.of(0, 3, 1)) : undefined;
     const one = single.apply(p1, { x, time, labels });

@@ -25,7 +25,8 @@ const c = 0.5;
 const variance = (t: Tensor) => add(mul(square(sub(1, t)), c * c), square(t));
 const column = (t: Tensor) => reshape(t, [t.size, 1]);
 const velocity: Velocity = (x, t) => mul(x, column(div(sub(t, mul(sub(1, t), c * c)), variance(t))));
-const exact: AverageVelocity = (x, t, s) => div(sub(mul(x, column(sqrt(div(variance(s), variance(t))))), x), column(sub(s, t)));
+const exact: AverageVelocity = (x, t, s) =>
+  div(sub(mul(x, column(sqrt(div(variance(s), variance(t))))), x), column(sub(s, t)));
 
 // t, s, ε, EMD-Euler, EMD-Heun, LMD-Euler, semigroup at x = 1, computed apart in float64.
 const golden = [
@@ -41,7 +42,10 @@ const golden = [
 describe('targets of the objectives on a Gaussian, with the exact map as target network', () => {
   const of = (i: number) => tensor(golden.map((row) => row[i]));
   const situation = {
-    x: tensor(golden.map(() => 1), [golden.length, 1]),
+    x: tensor(
+      golden.map(() => 1),
+      [golden.length, 1],
+    ),
     t: of(0),
     s: of(1),
     epsilon: of(2),
@@ -82,7 +86,9 @@ describe('regression and schedules', () => {
   });
   it('shares a batch by λ without losing a row', () => {
     expect(sharesOf({ lmd: 1, emd: 1, semigroup: 0, diagonal: 0 }, 7).map(({ rows }) => rows)).toEqual([4, 3]);
-    expect(sharesOf({ lmd: 1000, emd: 1, semigroup: 0, diagonal: 1 }, 5).reduce((sum, { rows }) => sum + rows, 0)).toBe(5);
+    expect(sharesOf({ lmd: 1000, emd: 1, semigroup: 0, diagonal: 1 }, 5).reduce((sum, { rows }) => sum + rows, 0)).toBe(
+      5,
+    );
     expect(() => sharesOf({ lmd: 0, emd: 0, semigroup: 0, diagonal: 0 }, 5)).toThrow(/every λ is 0/);
   });
   it('anneals ε geometrically, warms up and decays the rate, and warms averages up', () => {

@@ -23,18 +23,32 @@ function run(args: string[], lifetime?: number): Promise<number | null> {
   });
 }
 
-const recipe = ['--teacher', 'checkpoints/rf-checkerboard.safetensors', '--data', 'checkerboard', '--steps', '150', '--batch', '64'];
+const recipe = [
+  '--teacher',
+  'checkpoints/rf-checkerboard.safetensors',
+  '--data',
+  'checkerboard',
+  '--steps',
+  '150',
+  '--batch',
+  '64',
+];
 const flags = [...recipe, '--save-every', '0.2', '--no-evaluate'];
 const results = ['student.safetensors', 'state.safetensors', 'metrics.jsonl'];
 
-it('ends with the same bytes when killed at five moments and resumed as when left alone', { timeout: 600_000 }, async () => {
-  const [alone, killed] = [join(folder, 'alone'), join(folder, 'killed')];
-  expect(await run(['train', ...flags, '--out', alone])).toBe(0);
-  expect(await run(['train', ...flags, '--out', killed], 300 + 700 * Math.random())).toBeNull();
-  for (let kill = 1; kill < 5; kill++) {
-    // A run that finished before its kill is resumed all the same: it must not change any more.
-    await run(['train', '--resume', killed, '--save-every', '0.2', '--no-evaluate'], 200 + 700 * Math.random());
-  }
-  expect(await run(['train', '--resume', killed, '--no-evaluate'])).toBe(0);
-  for (const name of results) expect(readFileSync(join(killed, name)).equals(readFileSync(join(alone, name))), name).toBe(true);
-});
+it(
+  'ends with the same bytes when killed at five moments and resumed as when left alone',
+  { timeout: 600_000 },
+  async () => {
+    const [alone, killed] = [join(folder, 'alone'), join(folder, 'killed')];
+    expect(await run(['train', ...flags, '--out', alone])).toBe(0);
+    expect(await run(['train', ...flags, '--out', killed], 300 + 700 * Math.random())).toBeNull();
+    for (let kill = 1; kill < 5; kill++) {
+      // A run that finished before its kill is resumed all the same: it must not change any more.
+      await run(['train', '--resume', killed, '--save-every', '0.2', '--no-evaluate'], 200 + 700 * Math.random());
+    }
+    expect(await run(['train', '--resume', killed, '--no-evaluate'])).toBe(0);
+    for (const name of results)
+      expect(readFileSync(join(killed, name)).equals(readFileSync(join(alone, name))), name).toBe(true);
+  },
+);

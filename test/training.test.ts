@@ -26,7 +26,11 @@ beforeAll(async () => {
   device = await openDevice({ toggles: 'checked' });
   data = await loadDataset('moons', { count: 512, heldOut: 32 });
   const description = parseDescription(
-    { architecture: { kind: 'mlp', dim: 2, width: 12, depth: 2, activation: 'silu', time: 'features' }, time: 'noise-at-1', prediction: 'velocity' },
+    {
+      architecture: { kind: 'mlp', dim: 2, width: 12, depth: 2, activation: 'silu', time: 'features' },
+      time: 'noise-at-1',
+      prediction: 'velocity',
+    },
     'test',
   );
   teacher = createNetwork(description, 5);

@@ -25,7 +25,10 @@ export class SampleSource {
 
   constructor(private readonly set: SampleSet) {
     const dtype = set.values instanceof Uint8Array ? 'u8' : 'f32';
-    this.values = fromStorage(new Storage('data', dtype, set.values.length, set.values), [set.count, sizeOf(set.shape)]);
+    this.values = fromStorage(new Storage('data', dtype, set.values.length, set.values), [
+      set.count,
+      sizeOf(set.shape),
+    ]);
     this.labels = set.labels ? tensor(set.labels) : null;
   }
 
@@ -43,7 +46,9 @@ export class SampleSource {
 /** Refuses data that a network cannot take, before anything is trained. */
 export function checkFit(set: SampleSet, sampleShape: Shape, classes: number, name: string): void {
   if (!sameShape(set.shape, sampleShape)) {
-    throw new UserError(`${name} holds samples of shape [${set.shape}], the network takes [${sampleShape}]: choose data or a teacher that fit`);
+    throw new UserError(
+      `${name} holds samples of shape [${set.shape}], the network takes [${sampleShape}]: choose data or a teacher that fit`,
+    );
   }
   if (set.labels && classes && set.labels.some((label) => label >= classes)) {
     throw new UserError(`${name} has labels beyond the network's ${classes} classes`);
@@ -62,5 +67,11 @@ export function drawSource(source: Description['source'], key: Tensor, count: nu
 export function dropLabels(labels: Tensor, key: Tensor, share: number, none: number): Tensor {
   if (!share) return labels;
   const dropped = greater(share, uniform(key, streams.dropout, labels.shape));
-  return new Tensor('where', [dropped, new Tensor('constant', [], { value: none }, labels.shape, 'u32'), labels], {}, labels.shape, 'u32');
+  return new Tensor(
+    'where',
+    [dropped, new Tensor('constant', [], { value: none }, labels.shape, 'u32'), labels],
+    {},
+    labels.shape,
+    'u32',
+  );
 }

@@ -109,7 +109,9 @@ export function teacherDefaults(sampleShape: Shape): TeacherConfig {
     batch: points ? 512 : 128,
     seed: 0,
     precision: 'f32',
-    times: points ? { kind: 'uniform', mean: 0, std: 1, endShare: 0 } : { kind: 'logit-normal', mean: 0, std: 1, endShare: 0 },
+    times: points
+      ? { kind: 'uniform', mean: 0, std: 1, endShare: 0 }
+      : { kind: 'logit-normal', mean: 0, std: 1, endShare: 0 },
     optimizer: {
       rate: points ? 2e-3 : 1e-3,
       warmup: 200,

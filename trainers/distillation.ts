@@ -27,7 +27,10 @@ export interface DistillationOptions {
 }
 
 /** Rows of the batch that each objective gets: proportional to λ, the remainder to the largest fractions. */
-export function sharesOf(weights: Record<ObjectiveName, number>, batch: number): { name: ObjectiveName; rows: number }[] {
+export function sharesOf(
+  weights: Record<ObjectiveName, number>,
+  batch: number,
+): { name: ObjectiveName; rows: number }[] {
   const names = (Object.keys(objectives) as ObjectiveName[]).filter((name) => weights[name] > 0);
   if (!names.length) throw new UserError('every λ is 0: give at least one objective a weight');
   if (names.length > batch) throw new UserError(`a batch of ${batch} cannot be shared by ${names.length} objectives`);
@@ -97,4 +100,3 @@ export function distillationLoss(teacher: Network, student: Network, data: Sampl
     return { total: mul(sum(errors), 1 / batch), parts };
   };
 }
-

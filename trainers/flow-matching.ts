@@ -15,7 +15,11 @@ export interface FlowMatchingOptions {
 }
 
 /** Flow matching on the straight path (Lipman et al., 2023; Liu et al., 2023): E‖v_θ(x_t, t) - (z - x0)‖². */
-export function flowMatchingLoss(network: Network, data: SampleSource, { batch, times, labelDropout }: FlowMatchingOptions) {
+export function flowMatchingLoss(
+  network: Network,
+  data: SampleSource,
+  { batch, times, labelDropout }: FlowMatchingOptions,
+) {
   const { description, model } = network;
   return ({ parameters, key }: LossContext): Loss => {
     const { x: x0, labels } = data.draw(key, batch);

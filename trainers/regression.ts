@@ -15,7 +15,12 @@ export interface Weighting {
 }
 
 /** Weighted mean squared error of each sample, [B]. No gradient flows through the target. */
-export function squaredErrors(prediction: Tensor, target: Tensor, t: Tensor, { kind, power, offset }: Weighting): Tensor {
+export function squaredErrors(
+  prediction: Tensor,
+  target: Tensor,
+  t: Tensor,
+  { kind, power, offset }: Weighting,
+): Tensor {
   const difference = sub(prediction, stopGradient(target));
   const scaled = kind === 'time' ? mul(difference, perSample(t, difference)) : difference;
   const count = scaled.shape[0];

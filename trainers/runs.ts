@@ -34,7 +34,13 @@ function trainerOptions(config: TeacherConfig | DistillationConfig): TrainerOpti
 }
 
 /** Sets up the distillation of a teacher into a flow map. */
-export async function distil(device: Device, teacher: Network, data: SampleSet, config: DistillationConfig, progress?: Progress): Promise<Run> {
+export async function distil(
+  device: Device,
+  teacher: Network,
+  data: SampleSet,
+  config: DistillationConfig,
+  progress?: Progress,
+): Promise<Run> {
   const network = studentOf(teacher, config.seed);
   const loss = distillationLoss(teacher, network, new SampleSource(data), {
     batch: config.batch,
@@ -44,11 +50,23 @@ export async function distil(device: Device, teacher: Network, data: SampleSet, 
     weighting: config.weighting,
     end: 0,
   });
-  return { network, trainer: await Trainer.create(device, network.layout, network.arena, loss, trainerOptions(config), progress) };
+  return {
+    network,
+    trainer: await Trainer.create(device, network.layout, network.arena, loss, trainerOptions(config), progress),
+  };
 }
 
 /** Sets up the training of a rectified flow on data. */
-export async function trainTeacher(device: Device, network: Network, data: SampleSet, config: TeacherConfig, progress?: Progress): Promise<Run> {
+export async function trainTeacher(
+  device: Device,
+  network: Network,
+  data: SampleSet,
+  config: TeacherConfig,
+  progress?: Progress,
+): Promise<Run> {
   const loss = flowMatchingLoss(network, new SampleSource(data), config);
-  return { network, trainer: await Trainer.create(device, network.layout, network.arena, loss, trainerOptions(config), progress) };
+  return {
+    network,
+    trainer: await Trainer.create(device, network.layout, network.arena, loss, trainerOptions(config), progress),
+  };
 }

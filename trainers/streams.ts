@@ -1,2 +1,12 @@
 /** Random streams of a training step. Numbers drawn for one purpose never depend on what else is drawn. */
-export const streams = { data: 0, noise: 1, source: 2, times: 3, zero: 4, epsilon: 5, portion: 6, labels: 7, dropout: 8 } as const;
+export const streams = {
+  data: 0,
+  noise: 1,
+  source: 2,
+  times: 3,
+  zero: 4,
+  epsilon: 5,
+  portion: 6,
+  labels: 7,
+  dropout: 8,
+} as const;

@@ -26,10 +26,15 @@ export function drawTimes(law: TimeLaw, key: Tensor, count: number, minimumTime:
  * Pairs s ≤ t, [count] each: the greater and the smaller of two draws, s moved to the end of the path for a share.
  * @param end where the path ends, usually 0
  */
-export function drawPairs(law: TimeLaw, key: Tensor, count: number, minimumTime: number, end: number): { t: Tensor; s: Tensor } {
+export function drawPairs(
+  law: TimeLaw,
+  key: Tensor,
+  count: number,
+  minimumTime: number,
+  end: number,
+): { t: Tensor; s: Tensor } {
   const both = reshape(drawTimes(law, key, 2 * count, minimumTime), [2, count]);
   const [a, b] = [0, 1].map((i) => reshape(slice(both, 0, i, i + 1), [count]));
   const ends = greater(law.endShare, uniform(key, streams.zero, [count]));
   return { t: maximum(a, b), s: where(ends, end, minimum(a, b)) };
 }
-

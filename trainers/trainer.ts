@@ -98,8 +98,15 @@ export class Trainer {
       epsilon: fromStorage(storages.epsilon),
     });
     const wanted = layout.parameters.map(({ frozen }, i) => ({ frozen, i })).filter(({ frozen }) => !frozen);
-    const slopes = gradients(total, wanted.map(({ i }) => parameters(layout.parameters[i].name)));
-    const gradient = pack(slopes, wanted.map(({ i }) => layout.offsets[i]), layout.length);
+    const slopes = gradients(
+      total,
+      wanted.map(({ i }) => parameters(layout.parameters[i].name)),
+    );
+    const gradient = pack(
+      slopes,
+      wanted.map(({ i }) => layout.offsets[i]),
+      layout.length,
+    );
     const squaredNorm = reshape(sum(square(gradient)), [1]);
     const update = adam(gradient, squaredNorm, fromStorage(storages.scalars), {
       parameters: storages.parameters,
@@ -112,7 +119,11 @@ export class Trainer {
     const ring = new Storage('recent metrics', 'f32', ringLength * names.length);
     const shape = [ringLength, names.length];
     const rows = expand(reshape(toFloat(iota([ringLength])), [ringLength, 1]), shape);
-    const record = where(equal(rows, fromStorage(storages.slot)), expand(concat(values, 1), shape), fromStorage(ring, shape));
+    const record = where(
+      equal(rows, fromStorage(storages.slot)),
+      expand(concat(values, 1), shape),
+      fromStorage(ring, shape),
+    );
     const program = await compile(device, { effects: [update, assign(ring, record)], ...progress });
     return new Trainer(device, options, storages, names, ring, program);
   }
@@ -147,7 +158,8 @@ export class Trainer {
     return Array.from({ length: steps }, (_, i) => {
       const row = ((first + i) % ringLength) * width;
       const metrics = Object.fromEntries(this.metricNames.map((name, k) => [name, ring[row + k]]));
-      if (!Number.isFinite(metrics.loss)) throw new DivergenceError(`the loss became ${metrics.loss} at step ${first + i + 1}`);
+      if (!Number.isFinite(metrics.loss))
+        throw new DivergenceError(`the loss became ${metrics.loss} at step ${first + i + 1}`);
       return { step: first + i + 1, ...metrics } as StepMetrics;
     });
   }
@@ -181,7 +193,9 @@ export class Trainer {
   restore(state: TrainerState): void {
     for (const name of ['parameters', 'firstMoment', 'secondMoment', 'averages'] as const) {
       if (state[name].length !== this.storages[name].length) {
-        throw new UserError(`the saved ${name} have ${state[name].length} values, this run needs ${this.storages[name].length}: resume with the configuration it was started with`);
+        throw new UserError(
+          `the saved ${name} have ${state[name].length} values, this run needs ${this.storages[name].length}: resume with the configuration it was started with`,
+        );
       }
       this.device.write(this.storages[name], state[name]);
     }

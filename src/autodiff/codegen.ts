@@ -77,7 +77,11 @@ class Prelude {
   }
 
   text(): string {
-    return [...this.declarations, ...[...this.libraries].map((name) => sourceOf(`lib/${name}`)), ...this.functions].join('\n');
+    return [
+      ...this.declarations,
+      ...[...this.libraries].map((name) => sourceOf(`lib/${name}`)),
+      ...this.functions,
+    ].join('\n');
   }
 
   private bind(binding: Binding): number {
@@ -161,7 +165,9 @@ class Prelude {
     const buffer = `buffer${slot}`;
     if (leaf.dtype === 'u8') {
       this.declare(slot, 'array<u32>');
-      this.functions.push(`fn read${slot}_1(i: u32) -> u32 { return (${buffer}[i >> 2u] >> ((i & 3u) * 8u)) & 0xffu; }`);
+      this.functions.push(
+        `fn read${slot}_1(i: u32) -> u32 { return (${buffer}[i >> 2u] >> ((i & 3u) * 8u)) & 0xffu; }`,
+      );
       this.functions.push(`fn read${slot}_4(i: u32) -> vec4u { return unpack4xU8(${buffer}[i >> 2u]); }`);
       return;
     }
@@ -201,7 +207,9 @@ class Prelude {
     if (wide) {
       epilogue(4);
       this.declare(slot, `array<${vector}>`);
-      this.functions.push(`fn store4(i: u32, value: ${vectorType(core)}, n: u32) { ${buffer}[i >> 2u] = epilogue4(i, value); }`);
+      this.functions.push(
+        `fn store4(i: u32, value: ${vectorType(core)}, n: u32) { ${buffer}[i >> 2u] = epilogue4(i, value); }`,
+      );
       return;
     }
     epilogue(1);
@@ -209,11 +217,15 @@ class Prelude {
     this.functions.push(`fn store1(i: u32, value: ${scalarType(core)}) { ${buffer}[i] = epilogue1(i, value); }`);
     if (!wantsVector) return;
     const lanes = [1, 2, 3].map((lane) => `  if (n > ${lane}u) { store1(i + ${lane}u, value[${lane}]); }`);
-    this.functions.push(`fn store4(i: u32, value: ${vectorType(core)}, n: u32) {\n  store1(i, value[0]);\n${lanes.join('\n')}\n}`);
+    this.functions.push(
+      `fn store4(i: u32, value: ${vectorType(core)}, n: u32) {\n  store1(i, value[0]);\n${lanes.join('\n')}\n}`,
+    );
   }
 
   private leafOf(storage: Storage): LeafUse | undefined {
-    return [...this.leaves].find(([leaf]) => leaf.op === 'storage' && (leaf as Tensor<'storage'>).attributes.storage === storage)?.[1];
+    return [...this.leaves].find(
+      ([leaf]) => leaf.op === 'storage' && (leaf as Tensor<'storage'>).attributes.storage === storage,
+    )?.[1];
   }
 
   private second(): void {

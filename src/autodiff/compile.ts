@@ -87,7 +87,8 @@ export async function compile(device: Device, options: CompileOptions): Promise<
     return memory.region(arena!, node, false);
   };
 
-  const isLeaf = (node: Tensor) => tabulated.has(node) || node.op === 'storage' || node.op === 'secondary' || node.op === 'pack';
+  const isLeaf = (node: Tensor) =>
+    tabulated.has(node) || node.op === 'storage' || node.op === 'secondary' || node.op === 'pack';
   let ready = 0;
   const dispatches = await Promise.all(
     tasks.map(async (task): Promise<Dispatch> => {
@@ -108,11 +109,17 @@ export async function compile(device: Device, options: CompileOptions): Promise<
       };
     }),
   );
-  const results = new Map(names.map((name, i) => [name, { region: regionOf({ leaf: outputs[i] }), tensor: outputs[i] }]));
+  const results = new Map(
+    names.map((name, i) => [name, { region: regionOf({ leaf: outputs[i] }), tensor: outputs[i] }]),
+  );
   return new Program(device, dispatches, arena, results, memory);
 }
 
-const whole = (buffer: GPUBuffer, bytes: number): Region => ({ buffer, offset: 0, size: Math.max(16, Math.ceil(bytes / 16) * 16) });
+const whole = (buffer: GPUBuffer, bytes: number): Region => ({
+  buffer,
+  offset: 0,
+  size: Math.max(16, Math.ceil(bytes / 16) * 16),
+});
 
 function checkBinding(device: Device, region: Region, { output }: Task): void {
   const limit = device.limits.maxStorageBufferBindingSize;
@@ -149,7 +156,8 @@ function layOut(device: Device, tasks: readonly Task[], outputs: readonly Tensor
   const packs = new Map<Tensor, { pack: Tensor<'pack'>; part: number }>();
   for (const { kernel } of tasks) {
     for (const { tensor } of kernel.operands) {
-      if (tensor.op === 'pack') tensor.inputs.forEach((input, part) => packs.set(input, { pack: tensor as Tensor<'pack'>, part }));
+      if (tensor.op === 'pack')
+        tensor.inputs.forEach((input, part) => packs.set(input, { pack: tensor as Tensor<'pack'>, part }));
     }
   }
   const packed = new Map<Tensor, Block>();
@@ -161,12 +169,17 @@ function layOut(device: Device, tasks: readonly Task[], outputs: readonly Tensor
       const { pack, part } = packing;
       // Gaps between packed gradients stay zero because nothing else ever lives there.
       if (!packed.has(pack)) packed.set(pack, block(pack.size * 4, 0, tasks.length));
-      places.set(output, { block: packed.get(pack)!, offset: pack.attributes.offsets[part] * 4, bytes: output.size * 4 });
+      places.set(output, {
+        block: packed.get(pack)!,
+        offset: pack.attributes.offsets[part] * 4,
+        bytes: output.size * 4,
+      });
       places.set(pack, { block: packed.get(pack)!, offset: 0, bytes: pack.size * 4 });
     } else {
       places.set(output, { block: block(output.size * 4, time, time), offset: 0, bytes: output.size * 4 });
     }
-    if (kernel.secondary) seconds.set(core, { block: block(kernel.secondary * 4, time, time), offset: 0, bytes: kernel.secondary * 4 });
+    if (kernel.secondary)
+      seconds.set(core, { block: block(kernel.secondary * 4, time, time), offset: 0, bytes: kernel.secondary * 4 });
   });
   const touch = (node: Tensor, time: number) => {
     const place = node.op === 'secondary' ? seconds.get(node.inputs[0]) : places.get(node);
@@ -178,7 +191,11 @@ function layOut(device: Device, tasks: readonly Task[], outputs: readonly Tensor
   const region = (arena: GPUBuffer, node: Tensor, second: boolean): Region => {
     const place = second ? seconds.get(node) : node.op === 'secondary' ? seconds.get(node.inputs[0]) : places.get(node);
     if (!place) throw new Error(`${node.op} of shape [${node.shape}] has no memory`);
-    return { buffer: arena, offset: place.block.offset + place.offset, size: Math.max(16, Math.ceil(place.bytes / 16) * 16) };
+    return {
+      buffer: arena,
+      offset: place.block.offset + place.offset,
+      size: Math.max(16, Math.ceil(place.bytes / 16) * 16),
+    };
   };
   return { bytes, lowerBound, region };
 }

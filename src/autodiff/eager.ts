@@ -14,7 +14,8 @@ export async function evaluate<K extends string>(device: Device, outputs: Record
   const program = await compile(device, { outputs });
   program.run();
   const results = {} as Record<K, Float32Array | Uint32Array>;
-  for (const name of Object.keys(outputs) as K[]) results[name] = (await program.read(name)) as Float32Array | Uint32Array;
+  for (const name of Object.keys(outputs) as K[])
+    results[name] = (await program.read(name)) as Float32Array | Uint32Array;
   program.destroy();
   return results;
 }

@@ -8,7 +8,11 @@ import { gradientsOf } from '../ops/table.js';
  * @param upstream gradient of the output, ones by default
  * @throws UserError when an output does not depend on one of the tensors
  */
-export function gradients(output: Tensor, wrt: readonly Tensor[], upstream: Tensor = constant(1, output.shape)): Tensor[] {
+export function gradients(
+  output: Tensor,
+  wrt: readonly Tensor[],
+  upstream: Tensor = constant(1, output.shape),
+): Tensor[] {
   const order = dependents(output, new Set(wrt));
   const flowing = new Map<Tensor, Tensor>([[output, upstream]]);
   for (const node of order) {
@@ -34,7 +38,12 @@ function dependents(output: Tensor, wrt: ReadonlySet<Tensor>): Set<Tensor> {
   for (const node of reachable([output])) {
     depends.set(node, wrt.has(node) || node.inputs.some((input) => depends.get(input)));
   }
-  return new Set([...depends].filter(([, yes]) => yes).map(([node]) => node).reverse());
+  return new Set(
+    [...depends]
+      .filter(([, yes]) => yes)
+      .map(([node]) => node)
+      .reverse(),
+  );
 }
 
 /** All nodes that the given ones are computed from, inputs before their users. */

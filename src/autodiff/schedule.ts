@@ -86,14 +86,21 @@ function canInline(node: Tensor, uses: readonly Use[]): boolean {
   const rule = indexRule(node);
   if (rule.tabulate) return false;
   const vectorizes = rule.vectorizes?.(node as never) ?? true;
-  const allowed = uses.every(({ fusion }) => fusion === 'any' || (fusion === 'views' && rule.cost === 0 && vectorizes && node.op !== 'constant'));
+  const allowed = uses.every(
+    ({ fusion }) => fusion === 'any' || (fusion === 'views' && rule.cost === 0 && vectorizes && node.op !== 'constant'),
+  );
   if (!allowed) return false;
   if (rule.cost === 0 || rule.inline) return true;
   return uses.length === 1 && (uses[0].repeats === 1 || rule.cost <= cheap);
 }
 
 /** Tabulates parts of a fused expression until no kernel binds more buffers than the adapter allows. */
-function limitBindings(nodes: readonly Tensor[], tabulated: Set<Tensor>, kernels: Map<Tensor, Kernel>, profile: Profile): void {
+function limitBindings(
+  nodes: readonly Tensor[],
+  tabulated: Set<Tensor>,
+  kernels: Map<Tensor, Kernel>,
+  profile: Profile,
+): void {
   for (const node of nodes) {
     if (!tabulated.has(node)) continue;
     const kernel = kernels.get(node);
@@ -104,8 +111,11 @@ function limitBindings(nodes: readonly Tensor[], tabulated: Set<Tensor>, kernels
       if (leaves.size + fixed <= profile.maxBindings) break;
       const candidates = inlinedBelow(roots, tabulated).filter((inner) => indexRule(inner).cost > 0);
       const byLeaves = candidates.map((inner) => ({ inner, count: leavesOf(inner, tabulated).size }));
-      const best = byLeaves.filter(({ count }) => count + 1 <= profile.maxBindings).sort((a, b) => b.count - a.count)[0];
-      if (!best || best.count < 2) throw new Error(`a kernel needs ${leaves.size + fixed} buffers, the adapter allows ${profile.maxBindings}`);
+      const best = byLeaves
+        .filter(({ count }) => count + 1 <= profile.maxBindings)
+        .sort((a, b) => b.count - a.count)[0];
+      if (!best || best.count < 2)
+        throw new Error(`a kernel needs ${leaves.size + fixed} buffers, the adapter allows ${profile.maxBindings}`);
       tabulated.add(best.inner);
     }
   }
@@ -136,7 +146,12 @@ function inlinedBelow(roots: readonly Tensor[], tabulated: ReadonlySet<Tensor>):
 }
 
 /** The tasks in order of their outputs, with epilogues joined to the kernels before them. */
-function tasksOf(nodes: readonly Tensor[], tabulated: Set<Tensor>, kernels: Map<Tensor, Kernel>, pinned: ReadonlySet<Tensor>): Task[] {
+function tasksOf(
+  nodes: readonly Tensor[],
+  tabulated: Set<Tensor>,
+  kernels: Map<Tensor, Kernel>,
+  pinned: ReadonlySet<Tensor>,
+): Task[] {
   const readers = new Map<Tensor, Set<Tensor>>();
   const read = (leaf: Tensor, reader: Tensor) => {
     if (!readers.has(leaf)) readers.set(leaf, new Set());
@@ -166,10 +181,12 @@ function tasksOf(nodes: readonly Tensor[], tabulated: Set<Tensor>, kernels: Map<
 
 function taskOf(kernel: Kernel, core: Tensor, output: Tensor, tabulated: ReadonlySet<Tensor>): Task {
   const reads = new Set<Tensor>();
-  if (core === output && isIndex(output)) output.inputs.forEach((input) => leavesOf(input, tabulated).forEach((leaf) => reads.add(leaf)));
+  if (core === output && isIndex(output))
+    output.inputs.forEach((input) => leavesOf(input, tabulated).forEach((leaf) => reads.add(leaf)));
   else {
     for (const { tensor } of kernel.operands) leavesOf(tensor, tabulated).forEach((leaf) => reads.add(leaf));
-    if (core !== output) output.inputs.forEach((input) => leavesOf(input, tabulated).forEach((leaf) => reads.add(leaf)));
+    if (core !== output)
+      output.inputs.forEach((input) => leavesOf(input, tabulated).forEach((leaf) => reads.add(leaf)));
     reads.delete(core);
   }
   return { kernel, core, output, reads };
@@ -188,11 +205,14 @@ function epilogueCore(root: Tensor, tabulated: ReadonlySet<Tensor>, free: (leaf:
     if (found.has(node)) return;
     found.add(node);
     if (node !== root && (tabulated.has(node) || !isIndex(node))) return;
-    const keeps = identity && node.op !== 'normalize' && node.inputs.every((input) => input.size === node.size) && sameIndex(node);
+    const keeps =
+      identity && node.op !== 'normalize' && node.inputs.every((input) => input.size === node.size) && sameIndex(node);
     node.inputs.forEach((input) => visit(input, keeps));
   };
   visit(root, true);
-  const candidates = [...aligned].filter((node) => node !== root && !moved.has(node) && tabulated.has(node) && !isIndex(node) && free(node));
+  const candidates = [...aligned].filter(
+    (node) => node !== root && !moved.has(node) && tabulated.has(node) && !isIndex(node) && free(node),
+  );
   return candidates.sort((a, b) => b.id - a.id)[0] ?? null;
 }
 

@@ -21,7 +21,9 @@ export async function bias(flags: BiasFlags): Promise<void> {
   const teacher = await readTeacher(flags.teacher, flags.arch);
   const images = teacher.model.sampleShape.length === 3;
   const device = await openSession(flags);
-  const bar = process.stderr.isTTY ? new cliProgress.SingleBar({ format: '{bar} {value}/{total} grids  {eta_formatted} left', clearOnComplete: true }) : null;
+  const bar = process.stderr.isTTY
+    ? new cliProgress.SingleBar({ format: '{bar} {value}/{total} grids  {eta_formatted} left', clearOnComplete: true })
+    : null;
   const report = await solverBias(device, teacher, {
     samples: given ?? (images ? 64 : 2000),
     seed,
@@ -30,7 +32,9 @@ export async function bias(flags: BiasFlags): Promise<void> {
   });
   bar?.stop();
   printTables([{ heading: heading(report), table: biasTable(report) }]);
-  console.log('\nA perfect network trained at a constant ε ends at these errors; annealing ε ends at those of its last value.');
+  console.log(
+    '\nA perfect network trained at a constant ε ends at these errors; annealing ε ends at those of its last value.',
+  );
   device.close();
 }
 

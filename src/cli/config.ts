@@ -52,7 +52,11 @@ export function resolveConfig<S extends z.ZodType>(
  * @param origin where a path of the tree was written, for messages
  * @throws UserError naming the first key that is wrong
  */
-export function check<S extends z.ZodType>(schema: S, value: unknown, origin: (path: PropertyKey[]) => string): z.infer<S> {
+export function check<S extends z.ZodType>(
+  schema: S,
+  value: unknown,
+  origin: (path: PropertyKey[]) => string,
+): z.infer<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
@@ -67,7 +71,8 @@ export function parseYaml(text: string, name: string): { tree: Tree; locate: (pa
   const [error] = document.errors;
   if (error) throw new UserError(`${name}:${at(lines, error.pos[0])}: ${error.message.split('\n')[0]}`);
   const tree = document.toJS() as unknown;
-  if (tree !== null && (typeof tree !== 'object' || Array.isArray(tree))) throw new UserError(`${name}: a mapping of names to values is expected`);
+  if (tree !== null && (typeof tree !== 'object' || Array.isArray(tree)))
+    throw new UserError(`${name}: a mapping of names to values is expected`);
   return {
     tree: (tree ?? {}) as Tree,
     locate: (path) => {
@@ -101,5 +106,6 @@ function set(tree: Tree, [key, ...rest]: string[], value: unknown): void {
   else set((tree[key] ??= {}) as Tree, rest, value);
 }
 
-const parseValue = (text: string): unknown => (text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text);
+const parseValue = (text: string): unknown =>
+  text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text;
 const camel = (flag: string) => flag.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());

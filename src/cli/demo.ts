@@ -14,6 +14,14 @@ const steps = '3000';
 export async function demo(flags: DeviceFlags & { out: string }): Promise<void> {
   // The demo is made anew each time: nobody keeps work in its folder.
   if (existsSync(join(flags.out, 'config.yaml'))) rmSync(flags.out, { recursive: true });
-  const folder = await train({ ...flags, teacher: join(shipped, 'rf-checkerboard.safetensors'), data: 'checkerboard', steps });
-  if (folder) console.log('\nA flow map goes from noise to data in one jump, or in any number of hops: `semiflow train --help` shows the knobs.');
+  const folder = await train({
+    ...flags,
+    teacher: join(shipped, 'rf-checkerboard.safetensors'),
+    data: 'checkerboard',
+    steps,
+  });
+  if (folder)
+    console.log(
+      '\nA flow map goes from noise to data in one jump, or in any number of hops: `semiflow train --help` shows the knobs.',
+    );
 }

@@ -34,26 +34,37 @@ export async function doctor(flags: DeviceFlags): Promise<void> {
   if (names.length) line('adapters here', names.join('; '));
   line('features', [...gpu.features].sort().join(', '));
   shownLimits.forEach((name, i) => line(i ? '' : 'limits', `${name} ${readable(name, gpu.limits[name])}`));
-  line('kernels', `${profile.family} family, subgroups ${profile.subgroupSize ? `of ${profile.subgroupSize}` : 'of no fixed size'}, ${profile.maxBindings} buffers a kernel`);
+  line(
+    'kernels',
+    `${profile.family} family, subgroups ${profile.subgroupSize ? `of ${profile.subgroupSize}` : 'of no fixed size'}, ${profile.maxBindings} buffers a kernel`,
+  );
   line('toggles', toggles);
   const error = await proof(device);
   const right = error < tolerance;
-  line('computes', `${right ? 'yes' : 'NO'}: softmax(A·B) of ${rows}×${inner} and ${inner}×${columns}, largest error ${error.toExponential(1)} (allowed ${tolerance})`);
+  line(
+    'computes',
+    `${right ? 'yes' : 'NO'}: softmax(A·B) of ${rows}×${inner} and ${inner}×${columns}, largest error ${error.toExponential(1)} (allowed ${tolerance})`,
+  );
   device.close();
   if (!right) {
-    console.error('semiflow: this adapter computes wrong values: update its driver, or choose another one with --adapter');
+    console.error(
+      'semiflow: this adapter computes wrong values: update its driver, or choose another one with --adapter',
+    );
     process.exitCode = 1;
   }
 }
 
-const readable = (name: string, value: number) => (/Buffer.*Size$/.test(name) ? `${Math.floor(value / 2 ** 20)} MiB` : name.endsWith('Size') ? `${value} bytes` : value);
+const readable = (name: string, value: number) =>
+  /Buffer.*Size$/.test(name) ? `${Math.floor(value / 2 ** 20)} MiB` : name.endsWith('Size') ? `${value} bytes` : value;
 
 /** The largest difference between a known result on the device and the same in float64 on the host. */
 async function proof(device: Device): Promise<number> {
   const normal = seededNormal(1);
   const a = Float32Array.from({ length: rows * inner }, normal);
   const b = Float32Array.from({ length: inner * columns }, () => 0.3 * normal());
-  const { result } = await evaluate(device, { result: softmax(matmul(tensor(a, [rows, inner]), tensor(b, [inner, columns]))) });
+  const { result } = await evaluate(device, {
+    result: softmax(matmul(tensor(a, [rows, inner]), tensor(b, [inner, columns]))),
+  });
   let worst = 0;
   for (let i = 0; i < rows; i++) {
     const row = Float64Array.from({ length: columns }, (_, j) => {

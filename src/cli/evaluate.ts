@@ -21,9 +21,12 @@ export interface EvaluateFlags extends DeviceFlags {
 export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
   const teacher = await readTeacher(flags.teacher, flags.arch);
   const student = await readNetwork(flags.model);
-  if (student.description.role !== 'flow-map') throw new UserError(`${flags.model} is a teacher, not a flow map: give the student's file to --model`);
+  if (student.description.role !== 'flow-map')
+    throw new UserError(`${flags.model} is a teacher, not a flow map: give the student's file to --model`);
   if (!sameShape(student.model.sampleShape, teacher.model.sampleShape)) {
-    throw new UserError(`${flags.model} makes samples of shape [${student.model.sampleShape}], ${flags.teacher} of [${teacher.model.sampleShape}]`);
+    throw new UserError(
+      `${flags.model} makes samples of shape [${student.model.sampleShape}], ${flags.teacher} of [${teacher.model.sampleShape}]`,
+    );
   }
   const device = await openSession(flags);
   const { report, tables } = await evaluate(device, teacher, student, flags.data, {

@@ -27,7 +27,9 @@ export async function evaluationDataset(teacher: Network, given?: string): Promi
   if (!spec) return null;
   const data = await loadDataset(spec, { range: dataRange });
   if (!sameShape(data.shape, teacher.model.sampleShape)) {
-    throw new UserError(`${spec} holds samples of shape [${data.shape}], the teacher makes [${teacher.model.sampleShape}]`);
+    throw new UserError(
+      `${spec} holds samples of shape [${data.shape}], the teacher makes [${teacher.model.sampleShape}]`,
+    );
   }
   return data;
 }
@@ -36,7 +38,13 @@ export async function evaluationDataset(teacher: Network, given?: string): Promi
 export function testPoints(device: Device, teacher: Network, data: Dataset | null): EvaluationOptions['data'] {
   return async (count, seed) => {
     if (!data) {
-      const { x, labels } = await drawSamples(device, teacher, { count, seed: seed + 11, randomLabels: true, steps: 64, solver: 'euler' });
+      const { x, labels } = await drawSamples(device, teacher, {
+        count,
+        seed: seed + 11,
+        randomLabels: true,
+        steps: 64,
+        solver: 'euler',
+      });
       return { x, labels };
     }
     const { values, labels, count: available } = data.heldOut;
@@ -69,14 +77,28 @@ export async function sampleQuality(
   data: Dataset,
 ): Promise<{ heading: string; table: Table }[]> {
   const size = sizeOf(data.shape);
-  const held = data.heldOut.values instanceof Uint8Array ? decode(data.heldOut.values, data.range) : data.heldOut.values;
+  const held =
+    data.heldOut.values instanceof Uint8Array ? decode(data.heldOut.values, data.range) : data.heldOut.values;
   const count = Math.min(isPoints(teacher) ? 5000 : 1000, Math.floor(data.heldOut.count / 2));
   const [reference, other] = [held.subarray(0, count * size), held.subarray(count * size, 2 * count * size)];
-  const row = (name: string, x: Float32Array) => [name, slicedWasserstein(x, reference, size), mmd(x, reference, size).mmd2];
+  const row = (name: string, x: Float32Array) => [
+    name,
+    slicedWasserstein(x, reference, size),
+    mmd(x, reference, size).mmd2,
+  ];
   const options = { count, seed: 99, solver: 'euler' as const };
   const rows = [row('floor: other held-out data', other)];
-  for (const steps of [1, 2, 4, 8]) rows.push(row(`${steps} jump${steps > 1 ? 's' : ''}`, (await drawSamples(device, student, { ...options, steps })).x));
-  for (const steps of [1, 4, 50]) rows.push(row(`${steps} Euler step${steps > 1 ? 's' : ''} of the teacher`, (await drawSamples(device, teacher, { ...options, steps })).x));
+  for (const steps of [1, 2, 4, 8])
+    rows.push(
+      row(`${steps} jump${steps > 1 ? 's' : ''}`, (await drawSamples(device, student, { ...options, steps })).x),
+    );
+  for (const steps of [1, 4, 50])
+    rows.push(
+      row(
+        `${steps} Euler step${steps > 1 ? 's' : ''} of the teacher`,
+        (await drawSamples(device, teacher, { ...options, steps })).x,
+      ),
+    );
   const tables = [
     {
       heading: `Samples against held-out ${data.name}, ${count} each`,

@@ -13,17 +13,22 @@ export async function info(path: string, { arch }: { arch?: string }): Promise<v
   if (arch) {
     describe(file, await loadNetwork(file, await readDescription(arch)));
     const own = file.metadata[metadataKey] !== undefined;
-    console.log(`\n${arch} fits the file${own ? ', which says itself what it is' : `; bake it in with: semiflow import --arch ${arch} ${path} OUT.safetensors`}`);
+    console.log(
+      `\n${arch} fits the file${own ? ', which says itself what it is' : `; bake it in with: semiflow import --arch ${arch} ${path} OUT.safetensors`}`,
+    );
   } else if (file.metadata[metadataKey] !== undefined) {
     describe(file, await loadNetwork(file));
   } else if (isTrainingState(file)) {
-    console.log(`${path}: the state of a training run at step ${file.metadata.step}; go on with --resume and its folder`);
+    console.log(
+      `${path}: the state of a training run at step ${file.metadata.step}; go on with --resume and its folder`,
+    );
   } else {
     reportForeign(file);
   }
 }
 
-const isTrainingState = ({ metadata, tensors }: SafetensorsFile) => 'step' in metadata && ['parameters', 'firstMoment', 'secondMoment', 'averages'].every((name) => tensors.has(name));
+const isTrainingState = ({ metadata, tensors }: SafetensorsFile) =>
+  'step' in metadata && ['parameters', 'firstMoment', 'secondMoment', 'averages'].every((name) => tensors.has(name));
 
 function describe(file: SafetensorsFile, { description, model, layout }: Network): void {
   const { role, architecture, data, dataRange, ...rest } = description;
@@ -36,16 +41,29 @@ function describe(file: SafetensorsFile, { description, model, layout }: Network
     ['samples', model.sampleShape.length === 1 ? `points of ${shape} coordinates` : `images of ${shape}`],
     ['classes', model.classes ? `${model.classes}, and none` : 'none: not conditional'],
     ['time', time(rest)],
-    ['prediction', rest.prediction === 'velocity' ? 'velocity dx/dt in its own time' : 'the data point; v = (x - x₀) / t'],
+    [
+      'prediction',
+      rest.prediction === 'velocity' ? 'velocity dx/dt in its own time' : 'the data point; v = (x - x₀) / t',
+    ],
     ['source', source(rest.source)],
-    ['data', [data ?? 'not named', ...(dataRange ? [`values from ${dataRange[0]} (black) to ${dataRange[1]} (white)`] : [])].join(', ')],
+    [
+      'data',
+      [
+        data ?? 'not named',
+        ...(dataRange ? [`values from ${dataRange[0]} (black) to ${dataRange[1]} (white)`] : []),
+      ].join(', '),
+    ],
   ];
   for (const [name, value] of lines) console.log(`  ${name.padEnd(14)}${value}`);
   printMetadata(file);
 }
 
 function time({ time: end, timeScale, minimumTime }: Pick<Description, 'time' | 'timeScale' | 'minimumTime'>): string {
-  const parts = [end === 'noise-at-1' ? 'noise at t = 1, data at 0' : "its own runs from noise at 0 to data at 1; semiflow's t is 1 minus that"];
+  const parts = [
+    end === 'noise-at-1'
+      ? 'noise at t = 1, data at 0'
+      : "its own runs from noise at 0 to data at 1; semiflow's t is 1 minus that",
+  ];
   if (timeScale !== 1) parts.push(`asked at ${timeScale} t`);
   if (minimumTime > 0) parts.push(`answers from t = ${minimumTime} on`);
   return parts.join('; ');
@@ -57,7 +75,9 @@ function source(law: Description['source']): string {
 
 function reportForeign(file: SafetensorsFile): void {
   const values = [...file.tensors.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-  console.log(`${file.name}: ${file.tensors.size} tensors of ${values} values, ${storage(file)}; it does not say what it is\n`);
+  console.log(
+    `${file.name}: ${file.tensors.size} tensors of ${values} values, ${storage(file)}; it does not say what it is\n`,
+  );
   console.log(textTable({ columns: ['tensor', 'dtype', 'shape'], rows: summarise(file.tensors) }));
   printMetadata(file);
   console.log(`

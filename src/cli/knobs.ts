@@ -38,4 +38,7 @@ export const distillationKnobs: Knob[] = [
 ];
 
 /** Every knob of training a teacher. */
-export const teacherKnobs: Knob[] = [...shared, { flag: 'label-dropout', path: 'labelDropout', help: 'share of labels hidden in training' }];
+export const teacherKnobs: Knob[] = [
+  ...shared,
+  { flag: 'label-dropout', path: 'labelDropout', help: 'share of labels hidden in training' },
+];

@@ -7,7 +7,9 @@ import { distillationKnobs, teacherKnobs } from './knobs.js';
 const { version } = createRequire(import.meta.url)('semiflow/package.json') as { version: string };
 
 const program = new Command('semiflow')
-  .description('Distils a generative teacher, a velocity field v(x, t), into a flow map f(x, t, s) that jumps from any time to any time in one call.')
+  .description(
+    'Distils a generative teacher, a velocity field v(x, t), into a flow map f(x, t, s) that jumps from any time to any time in one call.',
+  )
   .version(version)
   .showHelpAfterError()
   .configureHelp({ sortSubcommands: false });
@@ -39,7 +41,8 @@ const train = command('train', 'distil a teacher into a flow map')
   .option('--print-config', 'print the resolved recipe and leave')
   .option('--no-evaluate', 'leave out the evaluation at the end')
   .action(async (flags) => {
-    if (!flags.teacher && !flags.resume) throw new UserError('train needs --teacher FILE (or --resume FOLDER): `semiflow demo` shows one');
+    if (!flags.teacher && !flags.resume)
+      throw new UserError('train needs --teacher FILE (or --resume FOLDER): `semiflow demo` shows one');
     await (await import('./train.js')).train(flags);
   });
 addKnobs(train, distillationKnobs);
@@ -94,7 +97,10 @@ command('eval', "measure a flow map against its teacher's true flow")
   .requiredOption('--model <file>', 'flow map')
   .requiredOption('--teacher <file>', 'the teacher that it was distilled from')
   .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
-  .option('--data <name or path>', 'data for test points and sample quality (default: the data that the teacher names, or its samples)')
+  .option(
+    '--data <name or path>',
+    'data for test points and sample quality (default: the data that the teacher names, or its samples)',
+  )
   .option('--samples <n>', 'test points (default 6000 for points, 512 for images)')
   .option('--seed <n>', 'seed of the test points', '0')
   .option('--out <file>', 'also write everything as JSON')
@@ -122,15 +128,17 @@ program
   .requiredOption('--arch <yaml>', 'what the file is')
   .action(async (input, output, flags) => (await import('./import.js')).importCommand(input, output, flags));
 
-command('doctor', 'print adapter, driver, features, limits and kernel profile, and prove that it computes').action(async (flags) =>
-  (await import('./doctor.js')).doctor(flags),
+command('doctor', 'print adapter, driver, features, limits and kernel profile, and prove that it computes').action(
+  async (flags) => (await import('./doctor.js')).doctor(flags),
 );
 
 try {
   await program.parseAsync(process.argv);
 } catch (error) {
   const known = error instanceof UserError || error instanceof DivergenceError;
-  console.error(`semiflow: ${known || !process.env.SEMIFLOW_DEBUG ? (error as Error).message.split('\n')[0] : (error as Error).stack}`);
+  console.error(
+    `semiflow: ${known || !process.env.SEMIFLOW_DEBUG ? (error as Error).message.split('\n')[0] : (error as Error).stack}`,
+  );
   // Not exit(): what is still being written goes out first. Pending GPU promises must not hold the process, though.
   process.exitCode = error instanceof DivergenceError ? 3 : known ? 2 : 1;
   setTimeout(() => process.exit(), 200).unref();

@@ -28,6 +28,7 @@ export async function readNetwork(path: string, arch?: string): Promise<Network>
 /** A teacher; a student is refused, because its velocity is only an approximation. */
 export async function readTeacher(path: string, arch?: string): Promise<Network> {
   const network = await readNetwork(path, arch);
-  if (network.description.role !== 'teacher') throw new UserError(`${path} is a flow map, not a teacher: give the file that it was distilled from`);
+  if (network.description.role !== 'teacher')
+    throw new UserError(`${path} is a flow map, not a teacher: give the file that it was distilled from`);
   return network;
 }

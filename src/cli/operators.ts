@@ -23,14 +23,19 @@ export async function jump(flags: OperatorFlags): Promise<void> {
   await checkOutput(flags.out, ['.safetensors'], flags.input);
   const network = await readNetwork(flags.model, flags.arch);
   if (network.description.role !== 'flow-map') {
-    throw new UserError(`${flags.model} is a teacher, and only a flow map jumps: ask it with \`semiflow velocity\`, or distil it with \`semiflow train\``);
+    throw new UserError(
+      `${flags.model} is a teacher, and only a flow map jumps: ask it with \`semiflow velocity\`, or distil it with \`semiflow train\``,
+    );
   }
   const input = await readSafetensors(flags.input);
   const x = await readPoints(input, network);
   const t = await readTimes(input, 't', flags.t, x.count);
   const s = await readTimes(input, 's', flags.s, x.count);
   const late = s.findIndex((end, i) => end > t[i]);
-  if (late >= 0) throw new UserError(`${flags.input}: sample ${late} would jump from t = ${number(t[late])} to a later s = ${number(s[late])}: jumps go towards data, s ≤ t`);
+  if (late >= 0)
+    throw new UserError(
+      `${flags.input}: sample ${late} would jump from t = ${number(t[late])} to a later s = ${number(s[late])}: jumps go towards data, s ≤ t`,
+    );
   checkAnswered(t, network, flags);
   await write(flags, network, x, 'x', (runner) => runner.jump({ ...x, t, s }));
 }
@@ -52,7 +57,13 @@ interface Points {
   labels?: Uint32Array;
 }
 
-async function write(flags: OperatorFlags, network: Network, { count }: Points, name: string, apply: (runner: Runner) => Promise<Float32Array>): Promise<void> {
+async function write(
+  flags: OperatorFlags,
+  network: Network,
+  { count }: Points,
+  name: string,
+  apply: (runner: Runner) => Promise<Float32Array>,
+): Promise<void> {
   const { sampleShape } = network.model;
   const device = await openSession(flags);
   const runner = new Runner(device, network, Math.min(count, sizeOf(sampleShape) > 64 ? 128 : 4096));
@@ -67,7 +78,9 @@ async function readPoints(input: SafetensorsFile, { model }: Network): Promise<P
   const x = await input.readF32('x');
   const { shape } = input.tensors.get('x')!;
   if (!sameShape(shape.slice(1), model.sampleShape) || !shape[0]) {
-    throw new UserError(`${input.name}: x has shape [${shape}], the network takes [n, ${model.sampleShape.join(', ')}]`);
+    throw new UserError(
+      `${input.name}: x has shape [${shape}], the network takes [n, ${model.sampleShape.join(', ')}]`,
+    );
   }
   checkFinite(x, input.name, 'x');
   const [count] = shape;
@@ -75,20 +88,30 @@ async function readPoints(input: SafetensorsFile, { model }: Network): Promise<P
   if (!model.classes) throw new UserError(`${input.name} holds classes y, but the network knows none: leave y out`);
   const y = await readVector(input, 'y', count);
   const wrong = y.findIndex((value) => !Number.isInteger(value) || value < -1 || value >= model.classes);
-  if (wrong >= 0) throw new UserError(`${input.name}: y[${wrong}] is ${y[wrong]}, classes go from 0 to ${model.classes - 1}, and -1 is none`);
+  if (wrong >= 0)
+    throw new UserError(
+      `${input.name}: y[${wrong}] is ${y[wrong]}, classes go from 0 to ${model.classes - 1}, and -1 is none`,
+    );
   return { count, x, labels: Uint32Array.from(y, (value) => (value === -1 ? model.classes : value)) };
 }
 
 /** Times in [0, 1], one a sample: from the input, else the flag's for all. */
-async function readTimes(input: SafetensorsFile, name: 't' | 's', flag: string | undefined, count: number): Promise<Float32Array> {
+async function readTimes(
+  input: SafetensorsFile,
+  name: 't' | 's',
+  flag: string | undefined,
+  count: number,
+): Promise<Float32Array> {
   if (input.tensors.has(name)) {
     if (flag !== undefined) throw new UserError(`${input.name} holds ${name} for each sample: leave --${name} out`);
     const times = await readVector(input, name, count);
     const wrong = times.findIndex((value) => !(value >= 0 && value <= 1));
-    if (wrong >= 0) throw new UserError(`${input.name}: ${name}[${wrong}] is ${times[wrong]}, times go from 0 (data) to 1 (noise)`);
+    if (wrong >= 0)
+      throw new UserError(`${input.name}: ${name}[${wrong}] is ${times[wrong]}, times go from 0 (data) to 1 (noise)`);
     return times;
   }
-  if (flag === undefined) throw new UserError(`${input.name} holds no ${name}: give --${name}, or a tensor ${name} [${count}]`);
+  if (flag === undefined)
+    throw new UserError(`${input.name} holds no ${name}: give --${name}, or a tensor ${name} [${count}]`);
   return new Float32Array(count).fill(numberBetween(`--${name}`, flag, 0, 1));
 }
 
@@ -105,14 +128,20 @@ async function readVector(input: SafetensorsFile, name: string, count: number): 
 
 function checkFinite(values: Float32Array, file: string, name: string): void {
   const broken = values.findIndex((value) => !Number.isFinite(value));
-  if (broken >= 0) throw new UserError(`${file}: element ${broken} of ${name} is ${values[broken]}: only finite numbers can be asked about`);
+  if (broken >= 0)
+    throw new UserError(
+      `${file}: element ${broken} of ${name} is ${values[broken]}: only finite numbers can be asked about`,
+    );
 }
 
 /** A data prediction says nothing of the velocity near t = 0: asked there, the answer would be for another time. */
 function checkAnswered(t: Float32Array, { description }: Network, { model, input }: OperatorFlags): void {
   const least = Math.fround(description.minimumTime);
   const early = t.findIndex((time) => time < least);
-  if (early >= 0) throw new UserError(`${input}: sample ${early} is at t = ${number(t[early])}, ${model} answers from t = ${description.minimumTime} on (its minimumTime)`);
+  if (early >= 0)
+    throw new UserError(
+      `${input}: sample ${early} is at t = ${number(t[early])}, ${model} answers from t = ${description.minimumTime} on (its minimumTime)`,
+    );
 }
 
 /** An f32 as people write it. */

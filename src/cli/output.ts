@@ -10,16 +10,19 @@ import { UserError } from '../errors.js';
  */
 export async function checkOutput(path: string, extensions: readonly string[], input?: string): Promise<string> {
   const extension = extname(path).toLowerCase();
-  if (!extensions.includes(extension)) throw new UserError(`${path}: the name must end in ${extensions.join(' or ')}, which says what is written`);
+  if (!extensions.includes(extension))
+    throw new UserError(`${path}: the name must end in ${extensions.join(' or ')}, which says what is written`);
   const folder = dirname(path);
   const inFolder = await stat(folder).catch(() => null);
-  if (!inFolder?.isDirectory()) throw new UserError(`${path} cannot be written, there is no folder ${folder}: create it or choose another path`);
+  if (!inFolder?.isDirectory())
+    throw new UserError(`${path} cannot be written, there is no folder ${folder}: create it or choose another path`);
   await access(folder, constants.W_OK).catch(() => {
     throw new UserError(`${path} cannot be written, the folder ${folder} is not writable: choose another path`);
   });
   const old = await stat(path).catch(() => null);
   if (old?.isDirectory()) throw new UserError(`${path} is a folder: choose a file name`);
   const from = input === undefined ? null : await stat(input).catch(() => null);
-  if (old && from && old.dev === from.dev && old.ino === from.ino) throw new UserError(`${path} is the input itself: choose another path`);
+  if (old && from && old.dev === from.dev && old.ino === from.ino)
+    throw new UserError(`${path} is the input itself: choose another path`);
   return extension;
 }

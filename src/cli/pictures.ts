@@ -20,7 +20,12 @@ export function picture(network: Network, x: Float32Array, range?: readonly [num
 }
 
 /** Samples of the flow map by 1, 2, 4 jumps, and of the teacher by Euler steps, all from the same noise. */
-export async function drawPictures(device: Device, folder: RunFolder, student: Network, teacher: Network): Promise<ReportImage[]> {
+export async function drawPictures(
+  device: Device,
+  folder: RunFolder,
+  student: Network,
+  teacher: Network,
+): Promise<ReportImage[]> {
   const points = teacher.model.sampleShape.length === 1;
   if (points && teacher.model.sampleShape[0] !== 2) return [];
   const count = points ? 4000 : Math.max(30, teacher.model.classes * 3);
@@ -36,7 +41,8 @@ export async function drawPictures(device: Device, folder: RunFolder, student: N
   const students = [];
   for (const jumps of [1, 2, 4]) students.push(await panel(student, jumps, `${jumps} jump${jumps > 1 ? 's' : ''}`));
   const teachers = [];
-  for (const steps of [1, 2, 4, 50]) teachers.push(await panel(teacher, steps, `${steps} Euler step${steps > 1 ? 's' : ''}`));
+  for (const steps of [1, 2, 4, 50])
+    teachers.push(await panel(teacher, steps, `${steps} Euler step${steps > 1 ? 's' : ''}`));
   const images: ReportImage[] = [
     { png: panels(students).toPng(), caption: 'flow map, from the same noise' },
     { png: panels(teachers).toPng(), caption: 'teacher, from the same noise' },

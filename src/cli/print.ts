@@ -16,7 +16,9 @@ export function planPrinter(): Pick<CompileOptions, 'onPlan' | 'onProgress'> {
   const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
   return {
     onPlan: ({ bytes, lowerBound, kernels }) =>
-      console.log(`a step is ${kernels} kernels over ${mebibytes(bytes)} MiB of planned memory (at least ${mebibytes(lowerBound)})`),
+      console.log(
+        `a step is ${kernels} kernels over ${mebibytes(bytes)} MiB of planned memory (at least ${mebibytes(lowerBound)})`,
+      ),
     onProgress: (ready, total) => {
       if (performance.now() - last < 2000) return;
       last = performance.now();
@@ -54,8 +56,16 @@ export function evaluationTables(report: FlowMapReport): { heading: string; tabl
       table: {
         columns: ['by', 'evaluations', 'RMSE'],
         rows: [
-          ...report.jumps.map(({ jumps, rmse }) => [`${jumps} jump${jumps > 1 ? 's' : ''} of the flow map`, jumps, rmse]),
-          ...report.solvers.map(({ solver, steps: count, evaluations, rmse }) => [`${count} ${solver} step${count > 1 ? 's' : ''} of the teacher`, evaluations, rmse]),
+          ...report.jumps.map(({ jumps, rmse }) => [
+            `${jumps} jump${jumps > 1 ? 's' : ''} of the flow map`,
+            jumps,
+            rmse,
+          ]),
+          ...report.solvers.map(({ solver, steps: count, evaluations, rmse }) => [
+            `${count} ${solver} step${count > 1 ? 's' : ''} of the teacher`,
+            evaluations,
+            rmse,
+          ]),
         ],
       },
     },

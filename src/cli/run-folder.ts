@@ -78,7 +78,9 @@ export class RunFolder {
   /** Saves weights for use and all that is needed to go on; each file is whole at every moment. */
   async save(trainer: Trainer, network: Network): Promise<void> {
     const state = await trainer.state();
-    const tensors = Object.fromEntries(arenas.map((name) => [name, { dtype: 'F32' as const, shape: [state[name].length], data: state[name] }]));
+    const tensors = Object.fromEntries(
+      arenas.map((name) => [name, { dtype: 'F32' as const, shape: [state[name].length], data: state[name] }]),
+    );
     await writeSafetensors(this.file(stateFile), tensors, { step: String(state.step) });
     const { tensors: weights, metadata } = exportNetwork(network, await trainer.exported());
     await writeSafetensors(this.file(this.weightsFile), weights, metadata);
@@ -93,7 +95,9 @@ export class RunFolder {
     const file = await readSafetensors(this.file(stateFile));
     const step = Number(file.metadata.step);
     if (!Number.isInteger(step)) throw new UserError(`${this.file(stateFile)} does not say at which step it was saved`);
-    const read = Object.fromEntries(await Promise.all(arenas.map(async (name) => [name, await file.readF32(name)] as const)));
+    const read = Object.fromEntries(
+      await Promise.all(arenas.map(async (name) => [name, await file.readF32(name)] as const)),
+    );
     this.dropMetricsAfter(step);
     return { step, ...(read as Record<(typeof arenas)[number], Float32Array>) };
   }

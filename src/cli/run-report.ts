@@ -68,7 +68,10 @@ export async function finishReport(
   const losses = await lossPlot(folder.metrics());
   if (losses) sections.push({ heading: 'Training', svgs: [losses] });
   sections.push({ heading: 'Configuration', text: folder.configText });
-  await folder.write('report.html', renderReport({ title: 'A flow map and its teacher', subtitle: folder.path, sections }));
+  await folder.write(
+    'report.html',
+    renderReport({ title: 'A flow map and its teacher', subtitle: folder.path, sections }),
+  );
   console.log(`\nreport    ${folder.file('report.html')}\nflow map  ${folder.file(folder.weightsFile)}`);
   return report;
 }
@@ -80,7 +83,8 @@ async function errorPlot({ jumps, solvers }: FlowMapReport): Promise<ReportPlot>
     y: rows.map(({ rmse }) => rmse),
     marked: true,
   });
-  const by = (wanted: string) => solvers.filter(({ solver }) => solver === wanted).map(({ evaluations, rmse }) => ({ at: evaluations, rmse }));
+  const by = (wanted: string) =>
+    solvers.filter(({ solver }) => solver === wanted).map(({ evaluations, rmse }) => ({ at: evaluations, rmse }));
   const { svg } = await linePlot({
     xLabel: 'network evaluations',
     yLabel: 'RMSE, noise to data',
@@ -88,7 +92,10 @@ async function errorPlot({ jumps, solvers }: FlowMapReport): Promise<ReportPlot>
     yLog: true,
     xTicks: [1, 2, 4, 8, 16, 32, 64],
     series: [
-      curve('flow map', jumps.map(({ jumps: at, rmse }) => ({ at, rmse }))),
+      curve(
+        'flow map',
+        jumps.map(({ jumps: at, rmse }) => ({ at, rmse })),
+      ),
       curve('teacher, Euler', by('euler')),
       curve('teacher, Heun', by('heun')),
     ],

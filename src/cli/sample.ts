@@ -40,7 +40,10 @@ export async function sample(flags: SampleFlags): Promise<void> {
   const device = await openSession(flags);
   const samples = await drawSamples(device, network, { count, seed, label, steps, solver });
   const broken = samples.x.findIndex((value) => !Number.isFinite(value));
-  if (broken >= 0) throw new UserError(`${model}: sample ${Math.floor((broken * count) / samples.x.length)} is not finite: the weights have diverged`);
+  if (broken >= 0)
+    throw new UserError(
+      `${model}: sample ${Math.floor((broken * count) / samples.x.length)} is not finite: the weights have diverged`,
+    );
   if (extension === '.png') {
     const columns = classes && label === undefined ? Math.min(classes, count) : undefined;
     await writeFileAtomic(out, picture(network, samples.x, undefined, columns).toPng());
@@ -55,12 +58,16 @@ export async function sample(flags: SampleFlags): Promise<void> {
 }
 
 const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;
-const isDrawable = (shape: readonly number[]) => (shape.length === 3 && [1, 3].includes(shape[0])) || (shape.length === 1 && shape[0] === 2);
+const isDrawable = (shape: readonly number[]) =>
+  (shape.length === 3 && [1, 3].includes(shape[0])) || (shape.length === 1 && shape[0] === 2);
 
 /** Steps of a solver that cost so many evaluations of the velocity. */
 function stepsOf(nfe: number, solver: Solver): number {
   const each = evaluations[solver];
-  if (nfe % each) throw new UserError(`--nfe ${nfe}: a step of ${solver} costs ${each} evaluations, so a multiple of ${each} is wanted`);
+  if (nfe % each)
+    throw new UserError(
+      `--nfe ${nfe}: a step of ${solver} costs ${each} evaluations, so a multiple of ${each} is wanted`,
+    );
   return nfe / each;
 }
 
@@ -77,6 +84,8 @@ function tensorsOf({ x, noise, labels }: Samples, shape: readonly number[]) {
     x: f32(x),
     noise: f32(noise),
     // PyTorch indexes by i64.
-    ...(labels && { labels: { dtype: 'I64' as const, shape: [labels.length], data: BigInt64Array.from(labels, BigInt) } }),
+    ...(labels && {
+      labels: { dtype: 'I64' as const, shape: [labels.length], data: BigInt64Array.from(labels, BigInt) },
+    }),
   };
 }

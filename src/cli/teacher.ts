@@ -51,7 +51,10 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const folderBefore = flags.resume ? RunFolder.open(flags.resume, weightsFile) : null;
   const saved = folderBefore ? (parse(folderBefore.configText) as SavedRun) : null;
   const data = await loadDataset(saved?.data ?? flags.data!);
-  const description = parseDescription(saved?.description ?? (await describe(flags, data)), flags.arch ?? 'the architecture');
+  const description = parseDescription(
+    saved?.description ?? (await describe(flags, data)),
+    flags.arch ?? 'the architecture',
+  );
   const recipe = saved ? teacherSchema.parse(saved.recipe) : await recipeFor(flags, data);
   const out = saved?.out ?? flags.out;
   if (flags.printConfig) return printTree({ description, recipe });
@@ -61,14 +64,21 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const device = await openSession(flags);
   const path = flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, ''));
   const folder =
-    folderBefore ?? (await RunFolder.create(path, weightsFile, { data: flags.data!.includes('/') ? resolve(flags.data!) : flags.data!, out: resolve(out), description, recipe }));
+    folderBefore ??
+    (await RunFolder.create(path, weightsFile, {
+      data: flags.data!.includes('/') ? resolve(flags.data!) : flags.data!,
+      out: resolve(out),
+      description,
+      recipe,
+    }));
   const training = await trainTeacher(device, network, data, recipe, planPrinter());
   const state = folderBefore ? await folder.load() : null;
   if (state) training.trainer.restore(state);
   console.log(
     `${state ? `going on at step ${state.step}` : 'training'} in ${folder.path}: ${network.layout.count} parameters, ${training.trainer.dispatches} kernels a step on ${device.profile.description}`,
   );
-  if (flags.profile) printTables([{ heading: 'One step by kernel', table: profileTable(await training.trainer.profileStep()) }]);
+  if (flags.profile)
+    printTables([{ heading: 'One step by kernel', table: profileTable(await training.trainer.profileStep()) }]);
   const draw = async () => {
     const trained = { ...network, arena: await training.trainer.exported() };
     const points = data.kind === 'points';
@@ -101,8 +111,13 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
       ...(losses ? [{ heading: 'Training', svgs: [losses] }] : []),
       { heading: 'Configuration', text: folder.configText },
     ];
-    await folder.write('report.html', renderReport({ title: `A teacher of ${data.name}`, subtitle: dirname(folder.path), sections }));
-    console.log(`trained in ${duration((performance.now() - started) / 1000)}\nteacher  ${out}\nreport   ${folder.file('report.html')}`);
+    await folder.write(
+      'report.html',
+      renderReport({ title: `A teacher of ${data.name}`, subtitle: dirname(folder.path), sections }),
+    );
+    console.log(
+      `trained in ${duration((performance.now() - started) / 1000)}\nteacher  ${out}\nreport   ${folder.file('report.html')}`,
+    );
   }
   device.close();
 }
@@ -114,16 +129,35 @@ async function recipeFor(flags: TeacherFlags, data: Dataset): Promise<TeacherCon
 
 /** What the teacher will be: the user's architecture, or the default size of a kind for the data. */
 async function describe({ arch, model }: TeacherFlags, data: Dataset): Promise<Description | object> {
-  const rest = { time: 'noise-at-1', prediction: 'velocity', data: data.name, ...(data.kind === 'images' && { dataRange: data.range }) };
+  const rest = {
+    time: 'noise-at-1',
+    prediction: 'velocity',
+    data: data.name,
+    ...(data.kind === 'images' && { dataRange: data.range }),
+  };
   if (arch) return { architecture: parseYaml(await readText(arch), arch).tree, ...rest };
   if (data.kind === 'points') {
-    if (model && model !== 'mlp') throw new UserError(`${data.name} holds points: --model mlp is for them, not ${model}`);
-    return { architecture: { kind: 'mlp', dim: data.shape[0], width: 128, depth: 4, activation: 'silu', time: 'features' }, ...rest };
+    if (model && model !== 'mlp')
+      throw new UserError(`${data.name} holds points: --model mlp is for them, not ${model}`);
+    return {
+      architecture: { kind: 'mlp', dim: data.shape[0], width: 128, depth: 4, activation: 'silu', time: 'features' },
+      ...rest,
+    };
   }
   const [channels, size] = data.shape;
   const patchSize = size % 4 === 0 ? 4 : 1;
   if (!model || model === 'sit') {
-    const sit = { inputSize: size, patchSize, inChannels: channels, hiddenSize: 96, depth: 4, numHeads: 3, mlpRatio: 4, numClasses: data.classes, learnSigma: false };
+    const sit = {
+      inputSize: size,
+      patchSize,
+      inChannels: channels,
+      hiddenSize: 96,
+      depth: 4,
+      numHeads: 3,
+      mlpRatio: 4,
+      numClasses: data.classes,
+      learnSigma: false,
+    };
     return { architecture: { kind: 'sit', ...sit }, ...rest };
   }
   throw new UserError(`--model ${model} has no default for images: describe it with --arch, or use --model sit`);

@@ -50,7 +50,9 @@ export async function trainLoop({ trainer, network }: Run, folder: RunFolder, op
     await folder.save(trainer, network);
   } catch (error) {
     if (!(error instanceof DivergenceError)) throw error;
-    const last = saved ? `the last good checkpoint is step ${saved} in ${folder.path}` : 'no checkpoint had been saved yet';
+    const last = saved
+      ? `the last good checkpoint is step ${saved} in ${folder.path}`
+      : 'no checkpoint had been saved yet';
     throw new DivergenceError(`${error.message}; ${last}. Lower the learning rate or raise the batch`);
   } finally {
     progress.stop();
@@ -71,7 +73,10 @@ class Progress {
     private readonly first: number,
   ) {
     this.bar = process.stderr.isTTY
-      ? new cliProgress.SingleBar({ format: '{bar} {value}/{total} steps  loss {loss}  {rate} steps/s  {left} left', hideCursor: true })
+      ? new cliProgress.SingleBar({
+          format: '{bar} {value}/{total} steps  loss {loss}  {rate} steps/s  {left} left',
+          hideCursor: true,
+        })
       : null;
     this.bar?.start(total, first, { loss: '-', rate: '-', left: '-' });
   }
@@ -97,5 +102,7 @@ export function duration(seconds: number): string {
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole}s`;
   const minutes = Math.floor(whole / 60);
-  return minutes < 60 ? `${minutes}m${String(whole % 60).padStart(2, '0')}s` : `${Math.floor(minutes / 60)}h${String(minutes % 60).padStart(2, '0')}m`;
+  return minutes < 60
+    ? `${minutes}m${String(whole % 60).padStart(2, '0')}s`
+    : `${Math.floor(minutes / 60)}h${String(minutes % 60).padStart(2, '0')}m`;
 }

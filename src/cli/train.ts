@@ -59,7 +59,8 @@ export async function train(flags: TrainFlags): Promise<string | null> {
   console.log(
     `${state ? `going on at step ${state.step}` : 'distilling'} in ${folder.path}: ${training.network.layout.count} parameters, ${training.trainer.dispatches} kernels a step on ${device.profile.description}`,
   );
-  if (flags.profile) printTables([{ heading: 'One step by kernel', table: profileTable(await training.trainer.profileStep()) }]);
+  if (flags.profile)
+    printTables([{ heading: 'One step by kernel', table: profileTable(await training.trainer.profileStep()) }]);
   const started = performance.now();
   const end = await trainLoop(training, folder, {
     steps: recipe.steps,
@@ -73,7 +74,9 @@ export async function train(flags: TrainFlags): Promise<string | null> {
     return null;
   }
   console.log(`trained ${recipe.steps} steps in ${duration((performance.now() - started) / 1000)}`);
-  await finishReport(device, folder, teacher, await studentNow(training), run.paths, { evaluate: flags.evaluate !== false });
+  await finishReport(device, folder, teacher, await studentNow(training), run.paths, {
+    evaluate: flags.evaluate !== false,
+  });
   device.close();
   return folder.path;
 }
@@ -112,11 +115,21 @@ function savedRun({ paths, recipe }: PreparedRun): SavedRun {
   const absolute = (path?: string) => path && resolve(path);
   // A data set may be named rather than a path; names stay as they are.
   const data = paths.data?.includes('/') ? resolve(paths.data) : paths.data;
-  return { teacher: resolve(paths.teacher), ...(paths.arch && { arch: absolute(paths.arch) }), ...(data && { data }), recipe };
+  return {
+    teacher: resolve(paths.teacher),
+    ...(paths.arch && { arch: absolute(paths.arch) }),
+    ...(data && { data }),
+    recipe,
+  };
 }
 
 /** Data to mix x_t from: the given set, or samples of the teacher itself. */
-async function samplesFor(device: Device, teacher: Network, data: string | undefined, { pool, seed }: DistillationConfig): Promise<SampleSet> {
+async function samplesFor(
+  device: Device,
+  teacher: Network,
+  data: string | undefined,
+  { pool, seed }: DistillationConfig,
+): Promise<SampleSet> {
   if (data) return loadDataset(data, { range: teacher.description.dataRange });
   console.log(`no --data: drawing ${pool.samples} samples of the teacher in ${pool.steps} steps each`);
   const { x, labels } = await drawSamples(device, teacher, {

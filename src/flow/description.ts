@@ -5,7 +5,11 @@ import { architectureSchema } from '../models/index.js';
 /** Where trajectories start: N(0, I), or a mixture of Gaussians of one width. */
 const sourceSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('normal') }),
-  z.strictObject({ kind: z.literal('gaussians'), centers: z.array(z.array(z.number())).min(1), std: z.number().positive() }),
+  z.strictObject({
+    kind: z.literal('gaussians'),
+    centers: z.array(z.array(z.number())).min(1),
+    std: z.number().positive(),
+  }),
 ]);
 
 /**

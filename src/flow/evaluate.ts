@@ -62,7 +62,12 @@ const eulerSteps = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96];
 const heunSteps = [1, 2, 4, 8];
 
 /** Measures a student against its teacher's true flow. */
-export async function evaluateFlowMap(device: Device, teacher: Network, student: Network, options: EvaluationOptions): Promise<FlowMapReport> {
+export async function evaluateFlowMap(
+  device: Device,
+  teacher: Network,
+  student: Network,
+  options: EvaluationOptions,
+): Promise<FlowMapReport> {
   const { samples, seed, end } = options;
   const size = sizeOf(teacher.model.sampleShape);
   const batch = Math.min(samples, size > 64 ? 256 : 4096);
@@ -77,7 +82,12 @@ export async function evaluateFlowMap(device: Device, teacher: Network, student:
   const got = await map.jump(set);
 
   progress('noise to data');
-  const path: TestSet = { ...set, x: sourceNoise(teacher.description.source, samples, size, seed + 3), t: filled(samples, 1), s: filled(samples, end) };
+  const path: TestSet = {
+    ...set,
+    x: sourceNoise(teacher.description.source, samples, size, seed + 3),
+    t: filled(samples, 1),
+    s: filled(samples, end),
+  };
   const endpoint = await truth(path);
   const solverRow = async (solver: Solver, steps: number): Promise<SolverErrorRow> => ({
     solver,
@@ -115,7 +125,11 @@ export async function evaluateFlowMap(device: Device, teacher: Network, student:
   };
 }
 
-async function randomSet(teacher: Network, { samples, seed, end, data }: EvaluationOptions, size: number): Promise<TestSet> {
+async function randomSet(
+  teacher: Network,
+  { samples, seed, end, data }: EvaluationOptions,
+  size: number,
+): Promise<TestSet> {
   const uniform = seededUniform(seed);
   const { x: x0, labels } = await data(samples, seed);
   const z = sourceNoise(teacher.description.source, samples, size, seed + 2);

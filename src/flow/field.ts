@@ -43,10 +43,20 @@ export function velocityOf(model: Model, parameters: Parameters, description: De
 }
 
 /** The average velocity of a two-time student, in the teacher's parametrisation; at s = t its velocity. */
-export function averageVelocityOf(model: Model, parameters: Parameters, description: Description, labels?: Tensor): AverageVelocity {
+export function averageVelocityOf(
+  model: Model,
+  parameters: Parameters,
+  description: Description,
+  labels?: Tensor,
+): AverageVelocity {
   return (x, t, s) => {
     const asked = description.minimumTime > 0 ? maximum(t, description.minimumTime) : t;
     const time = ownTime(description, asked);
-    return convert(description, x, t, model.apply(parameters, { x, time, gap: mul(sub(t, s), description.timeScale), labels }));
+    return convert(
+      description,
+      x,
+      t,
+      model.apply(parameters, { x, time, gap: mul(sub(t, s), description.timeScale), labels }),
+    );
   };
 }

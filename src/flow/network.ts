@@ -29,7 +29,8 @@ export function createNetwork(description: Description, seed: number): Network {
  */
 export async function loadNetwork(file: SafetensorsFile, description?: Description): Promise<Network> {
   const own = file.metadata[metadataKey];
-  const chosen = description ?? (own === undefined ? undefined : parseDescription(parseJson(own, file.name), file.name));
+  const chosen =
+    description ?? (own === undefined ? undefined : parseDescription(parseJson(own, file.name), file.name));
   if (!chosen) {
     throw new UserError(`${file.name} does not say what it is: describe it with --arch FILE.yaml (docs/teachers.md)`);
   }
@@ -53,7 +54,10 @@ function parseJson(text: string, origin: string): unknown {
 /** Tensors and metadata of a network, to be written as safetensors. `arena` defaults to its own weights. */
 export function exportNetwork(network: Network, arena = network.arena, base = 0) {
   const tensors = Object.fromEntries(
-    [...network.layout.unpack(arena, base)].map(([name, { shape, data }]) => [name, { dtype: 'F32' as const, shape: [...shape], data }]),
+    [...network.layout.unpack(arena, base)].map(([name, { shape, data }]) => [
+      name,
+      { dtype: 'F32' as const, shape: [...shape], data },
+    ]),
   );
   return { tensors, metadata: { [metadataKey]: JSON.stringify(network.description) } };
 }

@@ -53,7 +53,9 @@ export class Runner {
 
   /** The teacher's velocity, or a student's u(x, t, t), at (x, t). */
   velocity(batch: Omit<Batch, 's'>): Promise<Float32Array> {
-    return this.each({ ...batch, s: batch.t }, this.network.description.role === 'teacher' ? 'velocity' : 'average', [[0, 1]]);
+    return this.each({ ...batch, s: batch.t }, this.network.description.role === 'teacher' ? 'velocity' : 'average', [
+      [0, 1],
+    ]);
   }
 
   /** f(x, t, s) of a flow map in `hops` equal jumps. */
@@ -71,7 +73,11 @@ export class Runner {
    * @param grid rising fractions of the way from t to s, from 0 to 1
    */
   integrateOver(batch: Batch, grid: readonly number[], solver: Solver): Promise<Float32Array> {
-    return this.each(batch, solver, grid.slice(1).map((to, i) => [grid[i], to] as const));
+    return this.each(
+      batch,
+      solver,
+      grid.slice(1).map((to, i) => [grid[i], to] as const),
+    );
   }
 
   /** Frees the programs' memory. */
@@ -80,11 +86,17 @@ export class Runner {
     this.programs.clear();
   }
 
-  private async each(samples: Batch, kind: StepKind, steps: readonly (readonly [number, number])[]): Promise<Float32Array> {
+  private async each(
+    samples: Batch,
+    kind: StepKind,
+    steps: readonly (readonly [number, number])[],
+  ): Promise<Float32Array> {
     const count = samples.t.length;
     const { sampleSize: size, batch, device, storages } = this;
     if (samples.x.length !== count * size || samples.s.length !== count) {
-      throw new UserError(`x holds ${samples.x.length} values and s ${samples.s.length} for ${count} times t and samples of ${size} values`);
+      throw new UserError(
+        `x holds ${samples.x.length} values and s ${samples.s.length} for ${count} times t and samples of ${size} values`,
+      );
     }
     const program = await this.program(kind);
     const result = new Float32Array(count * size);

@@ -35,7 +35,8 @@ export async function drawSamples(device: Device, network: Network, options: Sam
   const labels = model.classes ? labelsFor(options, model.classes) : undefined;
   const runner = new Runner(device, network, Math.min(count, options.batch ?? (size > 64 ? 128 : 4096)));
   const batch = { x: noise, t: new Float32Array(count).fill(1), s: new Float32Array(count), labels };
-  const x = description.role === 'flow-map' ? await runner.jump(batch, steps) : await runner.integrate(batch, steps, solver);
+  const x =
+    description.role === 'flow-map' ? await runner.jump(batch, steps) : await runner.integrate(batch, steps, solver);
   await runner.close();
   return { noise, x, labels };
 }

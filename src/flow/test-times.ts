@@ -9,7 +9,12 @@ const endShare = 0.15;
  * @param lowest the smallest time that is drawn
  * @param end where the path ends, usually 0
  */
-export function testTimes(count: number, seed: number, lowest: number, end: number): { t: Float32Array; s: Float32Array } {
+export function testTimes(
+  count: number,
+  seed: number,
+  lowest: number,
+  end: number,
+): { t: Float32Array; s: Float32Array } {
   const uniform = seededUniform(seed);
   const time = () => lowest + (1 - lowest) * uniform();
   const [t, s] = [new Float32Array(count), new Float32Array(count)];

@@ -32,7 +32,9 @@ export class Device {
       this.failure = message.split('\n')[0];
       onFailure?.(this.failure);
     };
-    gpu.addEventListener('uncapturederror', (event) => fail(`GPU error: ${(event as GPUUncapturedErrorEvent).error.message}`));
+    gpu.addEventListener('uncapturederror', (event) =>
+      fail(`GPU error: ${(event as GPUUncapturedErrorEvent).error.message}`),
+    );
     void gpu.lost.then((info) => fail(`the GPU device was lost (${info.reason}): ${info.message}`));
   }
 
@@ -85,7 +87,9 @@ export class Device {
   write(storage: Storage, values: HostArray, offset = 0): void {
     const bytesPerElement = storage.dtype === 'u8' ? 1 : 4;
     if (offset + values.length > storage.length) {
-      throw new UserError(`${values.length} values at ${offset} do not fit storage ${storage.name} of ${storage.length}`);
+      throw new UserError(
+        `${values.length} values at ${offset} do not fit storage ${storage.name} of ${storage.length}`,
+      );
     }
     this.upload(this.buffer(storage), values, offset * bytesPerElement);
   }

@@ -18,7 +18,8 @@ const queriesPerSet = 4096;
  */
 export async function profile(device: Device, dispatches: readonly Dispatch[]): Promise<KernelTime[]> {
   const { gpu } = device;
-  if (!gpu.features.has('timestamp-query')) throw new Error('this adapter has no timestamp queries: --profile cannot time kernels');
+  if (!gpu.features.has('timestamp-query'))
+    throw new Error('this adapter has no timestamp queries: --profile cannot time kernels');
   const times = new Float64Array(dispatches.length);
   for (let from = 0; from < dispatches.length; from += queriesPerSet / 2) {
     const part = dispatches.slice(from, from + queriesPerSet / 2);

@@ -33,7 +33,10 @@ export function mlp({ dim, width, depth, activation, time }: MlpConfig, twoTime:
     linearParameters(name, layer ? width : inputs, layer === depth ? dim : width),
   );
   const gap = twoTime
-    ? [...linearParameters('gap_embedder.0', 2 * harmonicsWidth, width), ...linearParameters('gap_embedder.2', width, width, zeros, zeros)]
+    ? [
+        ...linearParameters('gap_embedder.0', 2 * harmonicsWidth, width),
+        ...linearParameters('gap_embedder.2', width, width, zeros, zeros),
+      ]
     : [];
   return {
     sampleShape: [dim],

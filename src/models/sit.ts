@@ -40,17 +40,24 @@ export function sit(config: SitConfig, twoTime: boolean): Model {
   const hidden = Math.round(width * config.mlpRatio);
   const side = inputSize / patchSize;
   const outChannels = learnSigma ? 2 * inChannels : inChannels;
-  const dense = (name: string, inputs: number, outputs: number) => linearParameters(name, inputs, outputs, xavier, zeros);
-  const zeroed = (name: string, inputs: number, outputs: number) => linearParameters(name, inputs, outputs, zeros, zeros);
-  const small = (name: string, inputs: number, outputs: number) => linearParameters(name, inputs, outputs, normal(0.02), zeros);
-  const gap = twoTime ? [...small('d_embedder.mlp.0', frequencies, width), ...zeroed('d_embedder.mlp.2', width, width)] : [];
+  const dense = (name: string, inputs: number, outputs: number) =>
+    linearParameters(name, inputs, outputs, xavier, zeros);
+  const zeroed = (name: string, inputs: number, outputs: number) =>
+    linearParameters(name, inputs, outputs, zeros, zeros);
+  const small = (name: string, inputs: number, outputs: number) =>
+    linearParameters(name, inputs, outputs, normal(0.02), zeros);
+  const gap = twoTime
+    ? [...small('d_embedder.mlp.0', frequencies, width), ...zeroed('d_embedder.mlp.2', width, width)]
+    : [];
   const parameters = [
     { name: 'pos_embed', shape: [1, side * side, width], initializer: gridPositions, frozen: true },
     { name: 'x_embedder.proj.weight', shape: [width, inChannels, patchSize, patchSize], initializer: xavier },
     { name: 'x_embedder.proj.bias', shape: [width], initializer: zeros },
     ...small('t_embedder.mlp.0', frequencies, width),
     ...small('t_embedder.mlp.2', width, width),
-    ...(numClasses ? [{ name: 'y_embedder.embedding_table.weight', shape: [numClasses + 1, width], initializer: normal(0.02) }] : []),
+    ...(numClasses
+      ? [{ name: 'y_embedder.embedding_table.weight', shape: [numClasses + 1, width], initializer: normal(0.02) }]
+      : []),
     ...Array.from({ length: depth }, (_, i) => [
       ...dense(`blocks.${i}.attn.qkv`, width, 3 * width),
       ...dense(`blocks.${i}.attn.proj`, width, width),
@@ -85,7 +92,11 @@ export function sit(config: SitConfig, twoTime: boolean): Model {
       for (let i = 0; i < depth; i++) {
         const block = `blocks.${i}`;
         const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation(p, `${block}.adaLN_modulation.1`, c, 6);
-        const [q, k, v] = split(applyLinear(p, `${block}.attn.qkv`, modulate(layerNorm(h, epsilon), scale1, shift1)), 2, 3);
+        const [q, k, v] = split(
+          applyLinear(p, `${block}.attn.qkv`, modulate(layerNorm(h, epsilon), scale1, shift1)),
+          2,
+          3,
+        );
         h = add(h, mul(gate1, applyLinear(p, `${block}.attn.proj`, attention(q, k, v, numHeads))));
         const mixed = geluTanh(applyLinear(p, `${block}.mlp.fc1`, modulate(layerNorm(h, epsilon), scale2, shift2)));
         h = add(h, mul(gate2, applyLinear(p, `${block}.mlp.fc2`, mixed)));

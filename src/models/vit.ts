@@ -4,7 +4,15 @@ import { linear, matmul } from '../ops/matmul.js';
 import { concat, patchify, reshape, slice, split, unpatchify } from '../ops/movement.js';
 import { add, silu } from '../ops/pointwise.js';
 import { fanIn, normal, ones, xavier, zeros } from '../nn/initializers.js';
-import { activations, affineLayerNorm, applyLinear, embedLabels, linearParameters, requireThat, sinusoids } from '../nn/layers.js';
+import {
+  activations,
+  affineLayerNorm,
+  applyLinear,
+  embedLabels,
+  linearParameters,
+  requireThat,
+  sinusoids,
+} from '../nn/layers.js';
 import type { Parameters } from '../nn/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Model } from './model.js';
@@ -40,7 +48,10 @@ export function vit(config: VitConfig, twoTime: boolean): Model {
   const tokens = (imageSize / patchSize) ** 2;
   const patchValues = channels * patchSize ** 2;
   const gap = twoTime
-    ? [...linearParameters('gap_embedder.0', 4 * width, width), ...linearParameters('gap_embedder.2', width, width, zeros, zeros)]
+    ? [
+        ...linearParameters('gap_embedder.0', 4 * width, width),
+        ...linearParameters('gap_embedder.2', width, width, zeros, zeros),
+      ]
     : [];
   const affine = (name: string) => [
     { name: `${name}.weight`, shape: [width], initializer: ones },

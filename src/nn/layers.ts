@@ -48,7 +48,13 @@ export function sinusoids(t: Tensor, count: number, span: number): { sines: Tens
 /** t [B] with sin and cos of π, 2π, 4π and 8π times it: [B, 9]. Smooth enough to learn velocities from. */
 export function harmonics(t: Tensor): Tensor {
   const column = reshape(t, [t.size, 1]);
-  const angles = mul(column, tensor([1, 2, 4, 8].map((k) => k * Math.PI), [1, 4]));
+  const angles = mul(
+    column,
+    tensor(
+      [1, 2, 4, 8].map((k) => k * Math.PI),
+      [1, 4],
+    ),
+  );
   return concat([column, sin(angles), cos(angles)], 1);
 }
 /** Width of `harmonics`. */
@@ -64,4 +70,3 @@ export function embedLabels(table: Tensor, labels: Tensor | undefined, count: nu
 export function requireThat(holds: boolean, key: string, message: string): void {
   if (!holds) throw new UserError(`architecture.${key}: ${message}`);
 }
-

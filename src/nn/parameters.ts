@@ -77,12 +77,15 @@ export class ParameterLayout {
       }
       if (!found) throw new UserError(`${origin} has no tensor "${name}": is the described architecture the file's?`);
       if (!sameShape(found.shape, shape)) {
-        throw new UserError(`${origin}: "${name}" has shape [${found.shape}], the described architecture needs [${shape}]`);
+        throw new UserError(
+          `${origin}: "${name}" has shape [${found.shape}], the described architecture needs [${shape}]`,
+        );
       }
       arena.set(found.data, offset);
     });
     for (const name of state.keys()) {
-      if (!this.index.has(name)) throw new UserError(`${origin} holds "${name}", which the described architecture does not have`);
+      if (!this.index.has(name))
+        throw new UserError(`${origin} holds "${name}", which the described architecture does not have`);
     }
     return arena;
   }

@@ -23,7 +23,9 @@ export function max(x: Tensor, axes?: readonly number[], keep = false): Tensor {
 export function sumTo(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x;
   const lead = x.shape.length - shape.length;
-  const axes = x.shape.map((_, axis) => axis).filter((axis) => axis < lead || (shape[axis - lead] === 1 && x.shape[axis] > 1));
+  const axes = x.shape
+    .map((_, axis) => axis)
+    .filter((axis) => axis < lead || (shape[axis - lead] === 1 && x.shape[axis] > 1));
   return reshape(sum(x, axes), shape);
 }
 
@@ -59,7 +61,13 @@ function reduceMiddle(x: Tensor, kind: ReduceKind, outer: number, length: number
   if (length > longest) {
     for (let part = Math.floor(Math.sqrt(length)); part > 1; part--) {
       if (length % part) continue;
-      return reduceMiddle(reduceMiddle(x, kind, (outer * length) / part, part, inner), kind, outer, length / part, inner);
+      return reduceMiddle(
+        reduceMiddle(x, kind, (outer * length) / part, part, inner),
+        kind,
+        outer,
+        length / part,
+        inner,
+      );
     }
   }
   return new Tensor('reduce', [x], { kind, outer, length, inner }, [outer, inner]);
@@ -69,7 +77,10 @@ function expandedView({ inputs: [x], shape }: Tensor<'expand'>): StridedView {
   const strides = stridesOf(x.shape);
   const lead = shape.length - x.shape.length;
   return simplify({
-    axes: shape.map((extent, axis) => ({ extent, stride: (x.shape[axis - lead] ?? 1) === 1 ? 0 : strides[axis - lead] })),
+    axes: shape.map((extent, axis) => ({
+      extent,
+      stride: (x.shape[axis - lead] ?? 1) === 1 ? 0 : strides[axis - lead],
+    })),
     offset: 0,
   });
 }

@@ -18,7 +18,8 @@ export interface MatmulOptions {
  * @throws UserError when the inner extents differ
  */
 export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: MatmulOptions = {}): Tensor {
-  if (a.shape.length < 2 || b.shape.length < 2) throw new UserError(`matmul of [${a.shape}] and [${b.shape}]: both need two axes`);
+  if (a.shape.length < 2 || b.shape.length < 2)
+    throw new UserError(`matmul of [${a.shape}] and [${b.shape}]: both need two axes`);
   const [m, k] = ordered(a, transposeA);
   const [k2, n] = ordered(b, transposeB);
   if (k !== k2) throw new UserError(`matmul of [${a.shape}] and [${b.shape}]: inner extents ${k} and ${k2} differ`);
@@ -27,7 +28,11 @@ export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = 
   if (sizeOf(leadB) === 1 && !transposeA) {
     // One matrix for all of the batch: the batch is just more rows.
     const rows = reshape(a, [sizeOf(leadA) * m, k]);
-    return reshape(product(rows, reshape(b, b.shape.slice(-2)), false, transposeB), [...broadcastShapes(leadA, leadB), m, n]);
+    return reshape(product(rows, reshape(b, b.shape.slice(-2)), false, transposeB), [
+      ...broadcastShapes(leadA, leadB),
+      m,
+      n,
+    ]);
   }
   const lead = broadcastShapes(leadA, leadB);
   return product(
@@ -58,19 +63,28 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
   const [m, k] = ordered(a, transposeA);
   const [, n] = ordered(b, transposeB);
   const lead = a.shape.slice(0, -2);
-  if (!sameShape(lead, b.shape.slice(0, -2))) throw new UserError(`matmul of [${a.shape}] and [${b.shape}]: batches differ`);
+  if (!sameShape(lead, b.shape.slice(0, -2)))
+    throw new UserError(`matmul of [${a.shape}] and [${b.shape}]: batches differ`);
   const whole = (extent: number) => Math.ceil(extent / 4) * 4;
   const [rows, inner, columns] = [transposeA ? whole(m) : m, whole(k), whole(n)];
   const padded = new Tensor(
     'matmul',
-    [padMatrix(a, transposeA ? [inner, rows] : [rows, inner]), padMatrix(b, transposeB ? [columns, inner] : [inner, columns])],
+    [
+      padMatrix(a, transposeA ? [inner, rows] : [rows, inner]),
+      padMatrix(b, transposeB ? [columns, inner] : [inner, columns]),
+    ],
     { transposeA, transposeB },
     [...lead, rows, columns],
   );
   return slice(slice(padded, -1, 0, n), -2, 0, m);
 }
 
-const padMatrix = (x: Tensor, matrix: readonly [number, number]) => pad(x, x.shape.map(() => 0), [...x.shape.slice(0, -2), ...matrix]);
+const padMatrix = (x: Tensor, matrix: readonly [number, number]) =>
+  pad(
+    x,
+    x.shape.map(() => 0),
+    [...x.shape.slice(0, -2), ...matrix],
+  );
 
 /** Rows and columns of the result that one workgroup computes; the WGSL files state the same. */
 const tiles = {

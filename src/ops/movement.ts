@@ -15,9 +15,16 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 /** Reorders axes: axis `i` of the result is axis `axes[i]` of `x`. */
 export function permute(x: Tensor, axes: readonly number[]): Tensor {
   const order = axes.map((axis) => axisOf(axis, x.shape.length));
-  if (new Set(order).size !== x.shape.length) throw new UserError(`[${axes}] does not reorder the axes of [${x.shape}]`);
+  if (new Set(order).size !== x.shape.length)
+    throw new UserError(`[${axes}] does not reorder the axes of [${x.shape}]`);
   if (order.every((axis, i) => axis === i)) return x;
-  return new Tensor('permute', [x], { axes: order }, order.map((axis) => x.shape[axis]), x.dtype);
+  return new Tensor(
+    'permute',
+    [x],
+    { axes: order },
+    order.map((axis) => x.shape[axis]),
+    x.dtype,
+  );
 }
 
 /** Swaps the last two axes. */
@@ -34,7 +41,13 @@ export function slice(x: Tensor, axis: number, start: number, end: number): Tens
   }
   if (start === 0 && end === x.shape[along]) return x;
   const starts = x.shape.map((_, i) => (i === along ? start : 0));
-  return new Tensor('slice', [x], { start: starts }, x.shape.map((e, i) => (i === along ? end - start : e)), x.dtype);
+  return new Tensor(
+    'slice',
+    [x],
+    { start: starts },
+    x.shape.map((e, i) => (i === along ? end - start : e)),
+    x.dtype,
+  );
 }
 
 /** Cuts one axis into equal parts. */
@@ -60,7 +73,13 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
     }
   }
   const total = parts.reduce((sum, part) => sum + part.shape[along], 0);
-  return new Tensor('concat', parts, { axis: along }, first.shape.map((e, i) => (i === along ? total : e)), first.dtype);
+  return new Tensor(
+    'concat',
+    parts,
+    { axis: along },
+    first.shape.map((e, i) => (i === along ? total : e)),
+    first.dtype,
+  );
 }
 
 /** Images [N, C, H, W] as tokens [N, H/p * W/p, C * p * p], each patch in (channel, row, column) order. */

@@ -63,7 +63,10 @@ export const normalizeRule: IndexRule<'normalize'> = {
     const lanes = [0, 1, 2, 3].map((lane) => one(lane ? emitter.line(`${index} + ${lane}u`) : index, 1));
     return emitter.line(`vec4f(${lanes.join(', ')})`);
   },
-  gradient: ({ inputs: [x, statistics] }, g) => [new Tensor('normalizeGradient', [g, x, statistics], {}, x.shape), null],
+  gradient: ({ inputs: [x, statistics] }, g) => [
+    new Tensor('normalizeGradient', [g, x, statistics], {}, x.shape),
+    null,
+  ],
 };
 
 function statisticsAt(emitter: Emitter, statistics: Tensor, index: string, length: number) {

@@ -4,7 +4,16 @@ import { Tensor, type OptimizerState } from '../tensor/tensor.js';
 import { u32, type KernelRule } from './rule.js';
 
 /** Scalars of an optimizer step, in this order, then one decay for each average. All are data, so that none can go stale. */
-export const adamScalars = ['learningRate', 'beta1', 'beta2', 'epsilon', 'weightDecay', 'clipNorm', 'correction1', 'correction2'] as const;
+export const adamScalars = [
+  'learningRate',
+  'beta1',
+  'beta2',
+  'epsilon',
+  'weightDecay',
+  'clipNorm',
+  'correction1',
+  'correction2',
+] as const;
 
 /** Writes `value` over a whole storage when the program runs. */
 export function assign(storage: Storage, value: Tensor): Tensor<'assign'> {
@@ -24,13 +33,21 @@ export function pack(parts: readonly Tensor[], offsets: readonly number[], lengt
  * @param squaredNorm [1], Σ g²
  * @param scalars the values of `adamScalars`, then one decay per average
  */
-export function adam(gradient: Tensor<'pack'>, squaredNorm: Tensor, scalars: Tensor, state: OptimizerState): Tensor<'adam'> {
+export function adam(
+  gradient: Tensor<'pack'>,
+  squaredNorm: Tensor,
+  scalars: Tensor,
+  state: OptimizerState,
+): Tensor<'adam'> {
   return new Tensor('adam', [gradient, squaredNorm, scalars], { state }, [1]);
 }
 
 export const assignRule: KernelRule<'assign'> = {
   kind: 'kernel',
-  kernel: ({ inputs: [x] }) => ({ ...pointwiseKernel(x), operands: [{ name: 'x', tensor: x, fusion: 'any', run: x.size }] }),
+  kernel: ({ inputs: [x] }) => ({
+    ...pointwiseKernel(x),
+    operands: [{ name: 'x', tensor: x, fusion: 'any', run: x.size }],
+  }),
   gradient: null,
 };
 

@@ -5,11 +5,21 @@ import type { GradientRule, IndexRule } from './rule.js';
 
 type Operand = Tensor | number;
 
-function binary(op: 'add' | 'sub' | 'mul' | 'div' | 'maximum' | 'minimum' | 'greater' | 'equal', a: Operand, b: Operand): Tensor {
+function binary(
+  op: 'add' | 'sub' | 'mul' | 'div' | 'maximum' | 'minimum' | 'greater' | 'equal',
+  a: Operand,
+  b: Operand,
+): Tensor {
   const x = typeof a === 'number' ? constant(a, [], (b as Tensor).dtype) : a;
   const y = typeof b === 'number' ? constant(b, [], x.dtype) : b;
   const shape = broadcastShapes(x.shape, y.shape);
-  return new Tensor(op, [expand(x, shape), expand(y, shape)], {}, shape, op === 'greater' || op === 'equal' ? 'f32' : x.dtype);
+  return new Tensor(
+    op,
+    [expand(x, shape), expand(y, shape)],
+    {},
+    shape,
+    op === 'greater' || op === 'equal' ? 'f32' : x.dtype,
+  );
 }
 
 export const add = (a: Operand, b: Operand): Tensor => (b === 0 ? (a as Tensor) : binary('add', a, b));
@@ -81,49 +91,99 @@ function rule<K extends OpName>(
     cost,
     emit: (node, emitter, index, width) => {
       if (library) emitter.include(library);
-      return emitter.line(wgsl(...node.inputs.map((input) => emitter.value(input, index, width)), width === 4 ? 'vec4f' : 'f32'));
+      return emitter.line(
+        wgsl(...node.inputs.map((input) => emitter.value(input, index, width)), width === 4 ? 'vec4f' : 'f32'),
+      );
     },
     gradient,
   };
 }
 
 export const pointwiseRules = {
-  add: rule<'add'>(1, (a, b) => `${a} + ${b}`, (_, g) => [g, g]),
-  sub: rule<'sub'>(1, (a, b) => `${a} - ${b}`, (_, g) => [g, neg(g)]),
-  mul: rule<'mul'>(1, (a, b) => `${a} * ${b}`, ({ inputs: [a, b] }, g) => [mul(g, b), mul(g, a)]),
-  div: rule<'div'>(4, (a, b) => `${a} / ${b}`, (node, g) => [div(g, node.inputs[1]), neg(div(mul(g, node), node.inputs[1]))]),
-  maximum: rule<'maximum'>(1, (a, b) => `max(${a}, ${b})`, ({ inputs: [a, b] }, g) => [
-    where(greater(a, b), g, 0),
-    where(greater(a, b), 0, g),
-  ]),
-  minimum: rule<'minimum'>(1, (a, b) => `min(${a}, ${b})`, ({ inputs: [a, b] }, g) => [
-    where(greater(b, a), g, 0),
-    where(greater(b, a), 0, g),
-  ]),
+  add: rule<'add'>(
+    1,
+    (a, b) => `${a} + ${b}`,
+    (_, g) => [g, g],
+  ),
+  sub: rule<'sub'>(
+    1,
+    (a, b) => `${a} - ${b}`,
+    (_, g) => [g, neg(g)],
+  ),
+  mul: rule<'mul'>(
+    1,
+    (a, b) => `${a} * ${b}`,
+    ({ inputs: [a, b] }, g) => [mul(g, b), mul(g, a)],
+  ),
+  div: rule<'div'>(
+    4,
+    (a, b) => `${a} / ${b}`,
+    (node, g) => [div(g, node.inputs[1]), neg(div(mul(g, node), node.inputs[1]))],
+  ),
+  maximum: rule<'maximum'>(
+    1,
+    (a, b) => `max(${a}, ${b})`,
+    ({ inputs: [a, b] }, g) => [where(greater(a, b), g, 0), where(greater(a, b), 0, g)],
+  ),
+  minimum: rule<'minimum'>(
+    1,
+    (a, b) => `min(${a}, ${b})`,
+    ({ inputs: [a, b] }, g) => [where(greater(b, a), g, 0), where(greater(b, a), 0, g)],
+  ),
   greater: rule<'greater'>(1, (a, b, type) => `select(${type}(0f), ${type}(1f), ${a} > ${b})`, null),
   equal: rule<'equal'>(1, (a, b, type) => `select(${type}(0f), ${type}(1f), ${a} == ${b})`, null),
-  where: rule<'where'>(1, (c, a, b, type) => `select(${b}, ${a}, ${c} != ${type}(0f))`, ({ inputs: [condition] }, g) => [
-    null,
-    where(condition, g, 0),
-    where(condition, 0, g),
-  ]),
-  neg: rule<'neg'>(1, (x) => `-${x}`, (_, g) => [neg(g)]),
-  exp: rule<'exp'>(16, (x) => `exp(${x})`, (node, g) => [mul(g, node)]),
-  log: rule<'log'>(16, (x) => `log(${x})`, ({ inputs: [x] }, g) => [div(g, x)]),
-  sqrt: rule<'sqrt'>(4, (x) => `sqrt(${x})`, (node, g) => [div(mul(g, 0.5), node)]),
-  sin: rule<'sin'>(16, (x) => `sin(${x})`, ({ inputs: [x] }, g) => [mul(g, cos(x))]),
-  cos: rule<'cos'>(16, (x) => `cos(${x})`, ({ inputs: [x] }, g) => [neg(mul(g, sin(x)))]),
+  where: rule<'where'>(
+    1,
+    (c, a, b, type) => `select(${b}, ${a}, ${c} != ${type}(0f))`,
+    ({ inputs: [condition] }, g) => [null, where(condition, g, 0), where(condition, 0, g)],
+  ),
+  neg: rule<'neg'>(
+    1,
+    (x) => `-${x}`,
+    (_, g) => [neg(g)],
+  ),
+  exp: rule<'exp'>(
+    16,
+    (x) => `exp(${x})`,
+    (node, g) => [mul(g, node)],
+  ),
+  log: rule<'log'>(
+    16,
+    (x) => `log(${x})`,
+    ({ inputs: [x] }, g) => [div(g, x)],
+  ),
+  sqrt: rule<'sqrt'>(
+    4,
+    (x) => `sqrt(${x})`,
+    (node, g) => [div(mul(g, 0.5), node)],
+  ),
+  sin: rule<'sin'>(
+    16,
+    (x) => `sin(${x})`,
+    ({ inputs: [x] }, g) => [mul(g, cos(x))],
+  ),
+  cos: rule<'cos'>(
+    16,
+    (x) => `cos(${x})`,
+    ({ inputs: [x] }, g) => [neg(mul(g, sin(x)))],
+  ),
   // Drivers may compute tanh as a quotient of exponentials, which overflows to NaN beyond 44.
-  tanh: rule<'tanh'>(16, (x, type) => `tanh(clamp(${x}, ${type}(-15f), ${type}(15f)))`, (node, g) => [
-    mul(g, sub(1, square(node))),
-  ]),
+  tanh: rule<'tanh'>(
+    16,
+    (x, type) => `tanh(clamp(${x}, ${type}(-15f), ${type}(15f)))`,
+    (node, g) => [mul(g, sub(1, square(node)))],
+  ),
   erf: rule<'erf'>(
     32,
     (x, type) => (type === 'f32' ? `erf1(${x})` : `erf4(${x})`),
     ({ inputs: [x] }, g) => [mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI)))],
     'erf',
   ),
-  abs: rule<'abs'>(1, (x) => `abs(${x})`, ({ inputs: [x] }, g) => [where(greater(x, 0), g, neg(g))]),
+  abs: rule<'abs'>(
+    1,
+    (x) => `abs(${x})`,
+    ({ inputs: [x] }, g) => [where(greater(x, 0), g, neg(g))],
+  ),
   floor: rule<'floor'>(1, (x) => `floor(${x})`, null),
   toFloat: rule<'toFloat'>(1, (x, type) => `${type}(${x})`, null),
   stopGradient: rule<'stopGradient'>(0, (x) => x, null),

@@ -9,8 +9,15 @@ import type { IndexRule } from './rule.js';
  * @param key u32 [3]: seed low word, seed high word, step
  */
 function random(distribution: Distribution, key: Tensor, stream: number, shape: Shape, bound = 0): Tensor {
-  if (key.dtype !== 'u32' || key.size < 3) throw new UserError('random numbers need a u32 key of seed low, seed high and step');
-  return new Tensor('random', [key], { distribution, stream, bound }, shape, distribution === 'integer' ? 'u32' : 'f32');
+  if (key.dtype !== 'u32' || key.size < 3)
+    throw new UserError('random numbers need a u32 key of seed low, seed high and step');
+  return new Tensor(
+    'random',
+    [key],
+    { distribution, stream, bound },
+    shape,
+    distribution === 'integer' ? 'u32' : 'f32',
+  );
 }
 
 /** Uniform in (0, 1), both ends excluded. */
@@ -32,7 +39,11 @@ export const randomRule: IndexRule<'random'> = {
     const drawn = emitter.line(`${source}(${index} / 4u, ${step}, ${stream}u, ${low}, ${high})`);
     const value = width === 4 ? drawn : emitter.line(`${drawn}[${index} % 4u]`);
     if (distribution !== 'integer') return value;
-    return emitter.line(width === 4 ? `min(vec4u(${value} * ${bound}f), vec4u(${bound - 1}u))` : `min(u32(${value} * ${bound}f), ${bound - 1}u)`);
+    return emitter.line(
+      width === 4
+        ? `min(vec4u(${value} * ${bound}f), vec4u(${bound - 1}u))`
+        : `min(u32(${value} * ${bound}f), ${bound - 1}u)`,
+    );
   },
   gradient: null,
 };

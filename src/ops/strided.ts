@@ -50,7 +50,9 @@ export function emitLanes(
   const type = input.dtype === 'f32' ? 'vec4f' : 'vec4u';
   if (pattern === 'vector') return emitter.value(input, at(index), 4);
   if (pattern === 'splat') return emitter.line(`${type}(${emitter.value(input, at(index), 1)})`);
-  const lanes = [0, 1, 2, 3].map((lane) => emitter.value(input, at(lane ? emitter.line(`${index} + ${lane}u`) : index), 1));
+  const lanes = [0, 1, 2, 3].map((lane) =>
+    emitter.value(input, at(lane ? emitter.line(`${index} + ${lane}u`) : index), 1),
+  );
   return emitter.line(`${type}(${lanes.join(', ')})`);
 }
 

@@ -42,7 +42,7 @@ const table: { [K in Exclude<OpName, MemoryOp>]: Rule<K> } = {
 
 /** The rule of a node's operation, or null for memory. */
 export function ruleOf<K extends OpName>(node: Tensor<K>): Rule<K> | null {
-  return (table as Partial<Record<OpName, unknown>>)[node.op] as Rule<K> | null ?? null;
+  return ((table as Partial<Record<OpName, unknown>>)[node.op] as Rule<K> | null) ?? null;
 }
 
 /** Gradients of a node's inputs from the gradient of its result; null where none flows. */
@@ -51,4 +51,3 @@ export function gradientsOf(node: Tensor, gradient: Tensor): (Tensor | null)[] {
   if (!rule?.gradient) return node.inputs.map(() => null);
   return rule.gradient(node, gradient);
 }
-
