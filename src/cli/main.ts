@@ -14,21 +14,17 @@ const program = new Command('semiflow')
   .showHelpAfterError()
   .configureHelp({ sortSubcommands: false });
 
-/** A command with the flags that choose a device. */
-function command(name: string, description: string): Command {
-  return program
-    .command(name)
-    .description(description)
-    .option('--adapter <name>', 'part of the name of the adapter to use (also SEMIFLOW_ADAPTER)')
-    .addOption(new Option('--family <name>', 'kernel family (also SEMIFLOW_FAMILY)').choices(['plain', 'tiled']))
-    .addOption(new Option('--toggles <set>', 'validation (also SEMIFLOW_TOGGLES)').choices(['fast', 'checked']));
-}
+const recipeGroup = 'Recipe (its defaults depend on teacher and data: --print-config shows them):';
 
-command('demo', 'distil the shipped checkerboard teacher and show what came of it, in minutes')
+program
+  .command('demo')
+  .description('distil the shipped checkerboard teacher and show what came of it, in minutes')
   .option('--out <folder>', 'run folder', 'runs/demo')
   .action(async (flags) => (await import('./demo.js')).demo(flags));
 
-const train = command('train', 'distil a teacher into a flow map')
+const train = program
+  .command('train')
+  .description('distil a teacher into a flow map')
   .option('--teacher <file>', 'teacher as safetensors')
   .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
   .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
@@ -45,9 +41,11 @@ const train = command('train', 'distil a teacher into a flow map')
       throw new UserError('train needs --teacher FILE (or --resume FOLDER): `semiflow demo` shows one');
     await (await import('./train.js')).train(flags);
   });
-addKnobs(train, distillationKnobs);
+addKnobs(train.optionsGroup(recipeGroup), distillationKnobs);
 
-const teacher = command('teacher', 'train a rectified-flow teacher on data')
+const teacher = program
+  .command('teacher')
+  .description('train a rectified-flow teacher on data')
   .option('--data <name or path>', 'data set: a name such as checkerboard, or IDX files')
   .option('--model <kind>', 'mlp, sit or vit, with the default size for the data')
   .option('--arch <yaml>', 'the architecture in full, instead of --model')
@@ -63,12 +61,18 @@ const teacher = command('teacher', 'train a rectified-flow teacher on data')
     if (!flags.data && !flags.resume) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
     await (await import('./teacher.js')).trainTeacherCommand(flags);
   });
-addKnobs(teacher, teacherKnobs);
+addKnobs(teacher.optionsGroup(recipeGroup), teacherKnobs);
 
-command('sample', 'draw samples from a flow map or a teacher')
+program
+  .command('sample')
+  .description('draw samples from a flow map or a teacher')
   .requiredOption('--model <file>', 'safetensors')
   .option('--arch <yaml>', 'what the file is, where it does not say so')
-  .option('--nfe <n>', 'jumps of a flow map, steps of a teacher', '1')
+  .option(
+    '--nfe <n>',
+    'network evaluations: a jump of a flow map costs 1, a step of a teacher 1 (euler), 2 (heun) or 4 (rk4)',
+    '1',
+  )
   .addOption(new Option('--solver <name>', "teacher's solver").choices(['euler', 'heun', 'rk4']).default('euler'))
   .option('--n <count>', 'samples', '64')
   .option('--label <class>', 'one class for all; by default they take turns')
@@ -76,7 +80,9 @@ command('sample', 'draw samples from a flow map or a teacher')
   .requiredOption('--out <file>', '.png, .npy or .safetensors')
   .action(async (flags) => (await import('./sample.js')).sample(flags));
 
-command('jump', 'apply f(x, t, s) to given tensors')
+program
+  .command('jump')
+  .description('apply f(x, t, s) to given tensors')
   .requiredOption('--model <file>', 'flow map')
   .option('--arch <yaml>', 'what the file is, where it does not say so')
   .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally y, t and s [n]')
@@ -85,7 +91,9 @@ command('jump', 'apply f(x, t, s) to given tensors')
   .requiredOption('--out <file>', 'safetensors')
   .action(async (flags) => (await import('./operators.js')).jump(flags));
 
-command('velocity', 'apply v(x, t) to given tensors')
+program
+  .command('velocity')
+  .description('apply v(x, t) to given tensors')
   .requiredOption('--model <file>', 'teacher, or flow map for u(x, t, t)')
   .option('--arch <yaml>', 'what the file is, where it does not say so')
   .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally y and t [n]')
@@ -93,7 +101,9 @@ command('velocity', 'apply v(x, t) to given tensors')
   .requiredOption('--out <file>', 'safetensors')
   .action(async (flags) => (await import('./operators.js')).velocity(flags));
 
-command('eval', "measure a flow map against its teacher's true flow")
+program
+  .command('eval')
+  .description("measure a flow map against its teacher's true flow")
   .requiredOption('--model <file>', 'flow map')
   .requiredOption('--teacher <file>', 'the teacher that it was distilled from')
   .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
@@ -106,10 +116,12 @@ command('eval', "measure a flow map against its teacher's true flow")
   .option('--out <file>', 'also write everything as JSON')
   .action(async (flags) => (await import('./evaluate.js')).evaluateCommand(flags));
 
-command('bias', 'print from a teacher alone the error that each ε and solver converges to')
+program
+  .command('bias')
+  .description('print from a teacher alone the error that each ε and solver converges to')
   .requiredOption('--teacher <file>', 'teacher')
   .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
-  .option('--samples <n>', 'test points', '2000')
+  .option('--samples <n>', 'test points (default 2000 for points, 64 for images)')
   .option('--seed <n>', 'seed of the test points', '0')
   .action(async (flags) => (await import('./bias.js')).bias(flags));
 
@@ -128,9 +140,21 @@ program
   .requiredOption('--arch <yaml>', 'what the file is')
   .action(async (input, output, flags) => (await import('./import.js')).importCommand(input, output, flags));
 
-command('doctor', 'print adapter, driver, features, limits and kernel profile, and prove that it computes').action(
-  async (flags) => (await import('./doctor.js')).doctor(flags),
-);
+program
+  .command('doctor')
+  .description('print adapter, driver, features, limits and kernel profile, and prove that it computes')
+  .action(async (flags) => (await import('./doctor.js')).doctor(flags));
+
+/** Commands that read files and need no device. */
+const offline = ['info', 'import'];
+for (const command of program.commands) {
+  if (offline.includes(command.name())) continue;
+  command
+    .optionsGroup('Device:')
+    .option('--adapter <name>', 'part of the name of the adapter to use (also SEMIFLOW_ADAPTER)')
+    .addOption(new Option('--family <name>', 'kernel family (also SEMIFLOW_FAMILY)').choices(['plain', 'tiled']))
+    .addOption(new Option('--toggles <set>', 'validation (also SEMIFLOW_TOGGLES)').choices(['fast', 'checked']));
+}
 
 try {
   await program.parseAsync(process.argv);

@@ -1,5 +1,5 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { readSafetensors, writeFileAtomic, writeSafetensors } from '../checkpoint/file.js';
 import { UserError } from '../errors.js';
@@ -30,7 +30,7 @@ export class RunFolder {
     }
     const folder = new RunFolder(path, weightsFile);
     try {
-      mkdirSync(path, { recursive: true });
+      makeFolder(path);
       writeFileSync(join(path, metricsFile), '');
       writeFileSync(join(path, eventsFile), encodeFileVersion(Date.now() / 1000));
     } catch (error) {
@@ -114,4 +114,11 @@ export class RunFolder {
     }
     truncateSync(path, Math.min(kept, statSync(path).size));
   }
+}
+
+/** `mkdirSync`'s own `recursive` never returns where the system refuses a folder with ENOENT, as /proc does. */
+function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path));
+  mkdirSync(path);
 }
