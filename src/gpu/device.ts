@@ -9,6 +9,8 @@ export interface DeviceOptions {
   toggles?: Toggles;
   /** Forces a kernel family, for tests and comparisons. */
   family?: KernelFamily;
+  /** Features to do without though the adapter has them, for tests of what other adapters will run. */
+  without?: readonly GPUFeatureName[];
   /** Called once when the device is lost or reports an error nobody caught; the run cannot be trusted after it. */
   onFailure?: (message: string) => void;
 }
@@ -162,8 +164,10 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<Device
   const toggles = options.toggles ?? 'fast';
   const adapter = await requestAdapter(toggles, options.adapter);
   const gpu = await adapter.requestDevice({
-    requiredFeatures: wantedFeatures.filter((feature) => adapter.features.has(feature)),
+    requiredFeatures: wantedFeatures.filter(
+      (feature) => adapter.features.has(feature) && !options.without?.includes(feature),
+    ),
     requiredLimits: Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]])),
   });
-  return new Device(gpu, profileOf(adapter, options.family), toggles, options.onFailure);
+  return new Device(gpu, profileOf(adapter, gpu.features, options.family), toggles, options.onFailure);
 }

@@ -20,7 +20,8 @@ export interface Profile {
 
 const softwareRasterizers = /llvmpipe|lavapipe|swiftshader|basic render/i;
 
-export function profileOf(adapter: GPUAdapter, forced?: KernelFamily): Profile {
+/** @param features what the device was opened with */
+export function profileOf(adapter: GPUAdapter, features: GPUSupportedFeatures, forced?: KernelFamily): Profile {
   const info = adapter.info as GPUAdapterInfo & { isFallbackAdapter?: boolean };
   const software = Boolean(info.isFallbackAdapter) || softwareRasterizers.test(`${info.device} ${info.description}`);
   const uniform = info.subgroupMinSize !== undefined && info.subgroupMinSize === info.subgroupMaxSize;
@@ -30,8 +31,8 @@ export function profileOf(adapter: GPUAdapter, forced?: KernelFamily): Profile {
     description: info.description || info.device,
     software,
     family: forced ?? (software ? 'plain' : 'tiled'),
-    subgroupSize: adapter.features.has('subgroups') && uniform ? info.subgroupMinSize! : 0,
-    f16: adapter.features.has('shader-f16'),
+    subgroupSize: features.has('subgroups') && uniform ? info.subgroupMinSize! : 0,
+    f16: features.has('shader-f16'),
     maxBindings: adapter.limits.maxStorageBuffersPerShaderStage,
   };
 }

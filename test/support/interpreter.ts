@@ -1,0 +1,226 @@
+import type { Storage } from '../../src/gpu/storage.js';
+import { reachable } from '../../src/autodiff/gradients.js';
+import { normals, toUniform, philox, keyOf } from '../../src/tensor/philox.js';
+import { sizeOf, stridesOf, type Shape } from '../../src/tensor/shape.js';
+import type { OpName, Tensor } from '../../src/tensor/tensor.js';
+
+/** Values of storages in place of what they were made with. */
+export type Values = ReadonlyMap<Storage, ArrayLike<number>>;
+type Inputs = Float64Array[];
+type Evaluated = Exclude<OpName, 'assign' | 'adam' | 'secondary' | 'attentionGradientQ' | 'attentionGradientKV'>;
+
+/**
+ * The graph in float64, one plain loop an operation: slow, obvious, and sharing no code with rules or kernels. It is the
+ * reference that every kernel and every gradient is held against. Attention's gradient and effects have their own tests.
+ */
+export function interpret(outputs: readonly Tensor[], values: Values = new Map()): Float64Array[] {
+  const done = new Map<Tensor, Float64Array>();
+  for (const node of reachable(outputs)) {
+    const evaluate = operations[node.op as Evaluated];
+    if (!evaluate) throw new Error(`the interpreter has no ${node.op}`);
+    done.set(
+      node,
+      evaluate(
+        node as never,
+        node.inputs.map((input) => done.get(input)!),
+        values,
+      ),
+    );
+  }
+  return outputs.map((output) => done.get(output)!);
+}
+
+const fill = (node: Tensor, f: (i: number) => number) => Float64Array.from({ length: node.size }, (_, i) => f(i));
+const each =
+  (f: (...xs: number[]) => number) =>
+  (node: Tensor, inputs: Inputs): Float64Array =>
+    fill(node, (i) => f(...inputs.map((input) => input[i])));
+
+/** Coordinates of an index. */
+const coordinates = (index: number, shape: Shape): number[] =>
+  stridesOf(shape).map((stride, axis) => Math.floor(index / stride) % shape[axis]);
+const indexOf = (at: readonly number[], shape: Shape): number =>
+  stridesOf(shape).reduce((sum, stride, axis) => sum + stride * at[axis], 0);
+/** Each element from the place that `from` names; 0 where it names none. */
+const moved = (node: Tensor, x: Float64Array, from: (at: number[]) => number[] | null) =>
+  fill(node, (i) => {
+    const source = from(coordinates(i, node.shape));
+    return source ? x[indexOf(source, node.inputs[0].shape)] : 0;
+  });
+
+/** The error function by 2/√π exp(-x²) Σ 2ⁿ x²ⁿ⁺¹ / (2n+1)!!, whose terms have one sign. */
+function erf(x: number): number {
+  let term = x;
+  let sum = x;
+  for (let n = 1; n < 200; n++) {
+    term *= (2 * x * x) / (2 * n + 1);
+    sum += term;
+  }
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+}
+
+function rows(node: Tensor, length: number, f: (at: (k: number) => number, row: number) => number[]): Float64Array {
+  const count = node.inputs[0].size / length;
+  return Float64Array.from(Array.from({ length: count }, (_, row) => f((k) => row * length + k, row)).flat());
+}
+
+const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: Values) => Float64Array } = {
+  storage: (node, _, values) => {
+    const { storage, offset } = node.attributes;
+    const source = values.get(storage) ?? storage.initial ?? new Float64Array(storage.length);
+    return fill(node, (i) => source[offset + i]);
+  },
+  constant: (node) => fill(node, () => node.attributes.value),
+  add: each((a, b) => a + b),
+  sub: each((a, b) => a - b),
+  mul: each((a, b) => a * b),
+  div: each((a, b) => a / b),
+  maximum: each(Math.max),
+  minimum: each(Math.min),
+  greater: each((a, b) => Number(a > b)),
+  equal: each((a, b) => Number(a === b)),
+  where: each((c, a, b) => (c ? a : b)),
+  neg: each((x) => -x),
+  exp: each(Math.exp),
+  log: each(Math.log),
+  sqrt: each(Math.sqrt),
+  sin: each(Math.sin),
+  cos: each(Math.cos),
+  tanh: each(Math.tanh),
+  erf: each(erf),
+  abs: each(Math.abs),
+  floor: each(Math.floor),
+  toFloat: each((x) => x),
+  stopGradient: each((x) => x),
+  iota: (node) => fill(node, (i) => i),
+  reshape: each((x) => x),
+  expand: (node, [x]) => {
+    const { shape } = node.inputs[0];
+    const lead = node.shape.length - shape.length;
+    return moved(node, x, (at) => shape.map((extent, axis) => (extent === 1 ? 0 : at[axis + lead])));
+  },
+  permute: (node, [x]) =>
+    moved(node, x, (at) => {
+      const source = at.slice();
+      node.attributes.axes.forEach((axis, i) => (source[axis] = at[i]));
+      return source;
+    }),
+  slice: (node, [x]) => moved(node, x, (at) => at.map((a, axis) => a + node.attributes.start[axis])),
+  pad: (node, [x]) =>
+    moved(node, x, (at) => {
+      const source = at.map((a, axis) => a - node.attributes.before[axis]);
+      return source.every((a, axis) => a >= 0 && a < node.inputs[0].shape[axis]) ? source : null;
+    }),
+  concat: (node, inputs) => {
+    const { axis } = node.attributes;
+    return fill(node, (i) => {
+      const at = coordinates(i, node.shape);
+      let part = 0;
+      while (at[axis] >= node.inputs[part].shape[axis]) at[axis] -= node.inputs[part++].shape[axis];
+      return inputs[part][indexOf(at, node.inputs[part].shape)];
+    });
+  },
+  gather: (node, [table, indices]) => {
+    const row = sizeOf(node.inputs[0].shape.slice(1));
+    return fill(node, (i) => table[indices[Math.floor(i / row)] * row + (i % row)]);
+  },
+  random: (node, [key]) => {
+    const { distribution, stream, bound } = node.attributes;
+    const seed = key[0] + key[1] * 2 ** 32;
+    if (distribution === 'normal') return Float64Array.from(normals(node.size, seed, key[2], stream));
+    const word = (i: number) => toUniform(philox([Math.floor(i / 4), key[2], stream, 0], keyOf(seed))[i % 4]);
+    return fill(node, (i) => (distribution === 'uniform' ? word(i) : Math.floor(Math.fround(word(i) * bound))));
+  },
+  reduce: (node, [x]) => {
+    const { kind, length, inner } = node.attributes;
+    return fill(node, (i) => {
+      const first = Math.floor(i / inner) * length * inner + (i % inner);
+      const all = Array.from({ length }, (_, k) => x[first + k * inner]);
+      return kind === 'max' ? Math.max(...all) : all.reduce((sum, value) => sum + value, 0);
+    });
+  },
+  matmul: (node, [a, b]) => {
+    const { transposeA, transposeB } = node.attributes;
+    const [m, n] = node.shape.slice(-2);
+    const k = node.inputs[0].shape.at(transposeA ? -2 : -1)!;
+    return fill(node, (i) => {
+      const batch = Math.floor(i / (m * n));
+      const [row, column] = [Math.floor(i / n) % m, i % n];
+      let sum = 0;
+      for (let j = 0; j < k; j++) {
+        const left = batch * m * k + (transposeA ? j * m + row : row * k + j);
+        const right = batch * k * n + (transposeB ? column * k + j : j * n + column);
+        sum += a[left] * b[right];
+      }
+      return sum;
+    });
+  },
+  softmax: (node, [x]) => {
+    const length = node.shape.at(-1)!;
+    return rows(node, length, (at) => {
+      const weights = Array.from({ length }, (_, k) => Math.exp(x[at(k)]));
+      const total = weights.reduce((sum, w) => sum + w, 0);
+      return weights.map((w) => w / total);
+    });
+  },
+  rowStatistics: (node, [x]) => {
+    const length = node.inputs[0].shape.at(-1)!;
+    return rows(node, length, (at) => {
+      const row = Array.from({ length }, (_, k) => x[at(k)]);
+      const mean = row.reduce((sum, value) => sum + value, 0) / length;
+      const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / length;
+      return [mean, 1 / Math.sqrt(variance + node.attributes.epsilon)];
+    });
+  },
+  normalize: (node, [x, statistics]) => {
+    const length = node.shape.at(-1)!;
+    return rows(node, length, (at, row) =>
+      Array.from({ length }, (_, k) => (x[at(k)] - statistics[2 * row]) * statistics[2 * row + 1]),
+    );
+  },
+  normalizeGradient: (node, [g, x, statistics]) => {
+    const length = node.shape.at(-1)!;
+    return rows(node, length, (at, row) => {
+      const [mean, rstd] = [statistics[2 * row], statistics[2 * row + 1]];
+      const y = Array.from({ length }, (_, k) => (x[at(k)] - mean) * rstd);
+      const gradient = Array.from({ length }, (_, k) => g[at(k)]);
+      const level = gradient.reduce((sum, value) => sum + value, 0) / length;
+      const slope = gradient.reduce((sum, value, k) => sum + value * y[k], 0) / length;
+      return gradient.map((value, k) => rstd * (value - level - y[k] * slope));
+    });
+  },
+  attention: (node, [q, k, v]) => {
+    const [batch, tokens, width] = node.shape;
+    const { heads, scale } = node.attributes;
+    const depth = width / heads;
+    const result = new Float64Array(node.size);
+    for (let b = 0; b < batch; b++) {
+      for (let h = 0; h < heads; h++) {
+        const at = (token: number, d: number) => (b * tokens + token) * width + h * depth + d;
+        for (let i = 0; i < tokens; i++) {
+          const weights = Array.from({ length: tokens }, (_, j) => {
+            let score = 0;
+            for (let d = 0; d < depth; d++) score += q[at(i, d)] * k[at(j, d)];
+            return Math.exp(score * scale);
+          });
+          const total = weights.reduce((sum, w) => sum + w, 0);
+          for (let d = 0; d < depth; d++) {
+            result[at(i, d)] = weights.reduce((sum, w, j) => sum + (w / total) * v[at(j, d)], 0);
+          }
+        }
+      }
+    }
+    return result;
+  },
+  scatterAdd: (node, [values, indices]) => {
+    const row = sizeOf(node.shape.slice(1));
+    const result = new Float64Array(node.size);
+    values.forEach((value, i) => (result[indices[Math.floor(i / row)] * row + (i % row)] += value));
+    return result;
+  },
+  pack: (node, inputs) => {
+    const result = new Float64Array(node.size);
+    inputs.forEach((input, i) => result.set(input, node.attributes.offsets[i]));
+    return result;
+  },
+};
