@@ -1,4 +1,5 @@
 import { Tensor } from '../tensor/tensor.js';
+import { ruleOf } from '../ops/table.js';
 import { reachable } from './gradients.js';
 
 /** Merges nodes that compute the same thing from the same inputs, so that it is computed once. */
@@ -29,7 +30,9 @@ export function shareCommon(outputs: readonly Tensor[]): Tensor[] {
   return outputs.map((output) => replaced.get(output)!);
 }
 
-/** Each part of a pack needs memory of its own, so one that occurs twice is copied. */
+/** Each part of a pack needs memory of its own inside it: what occurs twice, or has memory elsewhere, is copied. */
 function distinct(parts: readonly Tensor[]): Tensor[] {
-  return parts.map((part, i) => (parts.indexOf(part) < i ? new Tensor('stopGradient', [part], {}, part.shape) : part));
+  return parts.map((part, i) =>
+    parts.indexOf(part) < i || !ruleOf(part) ? new Tensor('stopGradient', [part], {}, part.shape) : part,
+  );
 }
