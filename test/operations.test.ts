@@ -3,10 +3,11 @@ import { evaluate, openDevice } from '../src/autodiff/eager.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import type { Device, DeviceOptions } from '../src/gpu/device.js';
 import { Storage } from '../src/gpu/storage.js';
+import { averagePool, conv2d, upsampleNearest } from '../src/ops/convolution.js';
 import { expand, max, sum } from '../src/ops/broadcast.js';
 import { matmul } from '../src/ops/matmul.js';
 import * as move from '../src/ops/movement.js';
-import { layerNorm, modulate, softmax } from '../src/ops/normalization.js';
+import { groupNorm, layerNorm, modulate, softmax } from '../src/ops/normalization.js';
 import * as point from '../src/ops/pointwise.js';
 import { integers, normal, uniform } from '../src/ops/random.js';
 import { random } from '../src/tensor/philox.js';
@@ -124,6 +125,24 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
     one((x) => move.gather(x, indices(2, 0, 2, 4, 1, 2)), undefined, [[5, 3]]),
     one((x) => move.gather(x, move.reshape(indices(1, 1, 0, 2), [2, 2])), undefined, [[3, 4]]),
   ],
+  im2col: [
+    // Kernel, channels, stride, padding: everything ragged, then what the fast paths like.
+    ...(
+      [
+        [[2, 5, 7, 3], [3, 3, 3, 5], 1, 1],
+        [[2, 5, 6, 4], [3, 3, 4, 8], 1, 1],
+        [[1, 7, 6, 4], [3, 3, 4, 4], 2, 1],
+        [[2, 5, 8, 1], [2, 4, 1, 3], 2, 0],
+        [[1, 4, 5, 8], [1, 1, 8, 4], 1, 0],
+        [[1, 5, 5, 4], [1, 1, 4, 4], 2, 0],
+        [[1, 6, 5, 3], [5, 3, 3, 2], 3, 2],
+      ] as const
+    ).map(([x, w, stride, padding]): Case => ({
+      inputs: [x, w, [w[3]]],
+      apply: (...xs) => conv2d(xs[0], xs[1], xs[2], { stride, padding }),
+    })),
+  ],
+  custom: 'im2col',
   random: [
     one((x) => mul(x, normal(key, 5, [3, 7]))),
     one((x) => mul(x, uniform(key, 6, [7]))),
@@ -181,16 +200,20 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
       [2, 1, 8],
       [2, 1, 8],
     ]),
+    one((x) => groupNorm(x, 3), [-3, 5], [[2, 2, 3, 9]]),
+    one((x, a) => point.silu(mul(groupNorm(x, 2), a)), [-3, 5], [[2, 5, 8], [8]]),
   ],
   normalizeGradient: 'normalize',
   scatterAdd: [one((x) => move.scatterAdd(x, indices(1, 3, 1, 0), 5), undefined, [[4, 3]])],
 };
 
-const activations: Record<string, Case> = {
+const derived: Record<string, Case> = {
   silu: one(point.silu, [-9, 9]),
   geluTanh: one(point.geluTanh, [-9, 9]),
   gelu: one(point.gelu, [-9, 9]),
   selu: one(point.selu, [-9, 9]),
+  upsampleNearest: one(upsampleNearest, undefined, [[2, 3, 1, 5]]),
+  averagePool: one(averagePool, undefined, [[2, 4, 6, 3]]),
   sigmoid: one(point.sigmoid, [-90, 90]),
 };
 
@@ -218,7 +241,7 @@ function build({ inputs, range: [low, high] = [-2, 2], apply, flat: noGradient }
 
 const all = [
   ...Object.entries(cases),
-  ...Object.entries(activations).map(([name, single]) => [name, [single]] as const),
+  ...Object.entries(derived).map(([name, single]) => [name, [single]] as const),
 ].flatMap(([name, list]) =>
   typeof list === 'string'
     ? []

@@ -60,7 +60,7 @@ export function schedule(outputs: readonly Tensor[], effects: readonly Tensor[],
       if (!inline) tabulated.add(node);
       const passed = inline ? own : [{ kernel: node, fusion: 'any' as const, repeats: 1 }];
       for (const input of node.inputs) {
-        const ratio = node.op === 'expand' || node.op === 'gather' ? node.size / input.size : 1;
+        const ratio = repeating.has(node.op) ? node.size / input.size : 1;
         uses.get(input)!.push(...passed.map((use) => ({ ...use, repeats: use.repeats * Math.max(1, ratio) })));
       }
     }
@@ -216,5 +216,7 @@ function epilogueCore(root: Tensor, tabulated: ReadonlySet<Tensor>, free: (leaf:
   return candidates.sort((a, b) => b.id - a.id)[0] ?? null;
 }
 
-const movements = new Set(['permute', 'slice', 'pad', 'concat', 'gather', 'expand', 'random', 'iota']);
+/** Operations that may read one element many times. */
+const repeating = new Set(['expand', 'gather', 'im2col']);
+const movements = new Set(['im2col', 'permute', 'slice', 'pad', 'concat', 'gather', 'expand', 'random', 'iota']);
 const sameIndex = (node: Tensor) => !movements.has(node.op);

@@ -13,6 +13,11 @@ export function shareCommon(outputs: readonly Tensor[]): Tensor[] {
   };
   for (const node of reachable(outputs)) {
     const inputs = node.inputs.map((input) => replaced.get(input)!);
+    if (node.op === 'custom') {
+      // Gradients are taken before compilation: what is left is the value.
+      replaced.set(node, inputs[0]);
+      continue;
+    }
     // Storages are told apart by identity, every other attribute by value.
     const attributes = JSON.stringify(node.attributes, (_, value) =>
       value && typeof value === 'object' && 'dtype' in value ? identity(value as object) : value,

@@ -1,6 +1,6 @@
 import { axisOf, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { Tensor, type ReduceKind } from '../tensor/tensor.js';
-import { permute, reshape } from './movement.js';
+import { reshape } from './movement.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
 import { u32, type IndexRule, type Kernel, type KernelRule } from './rule.js';
 
@@ -40,15 +40,19 @@ function reduce(x: Tensor, kind: ReduceKind, axes: readonly number[] | undefined
   const result = keep ? x.shape.map((extent, axis) => (reduced.has(axis) ? 1 : extent)) : kept;
   const length = x.size / sizeOf(kept);
   if (length === 1) return reshape(x, result);
-  // Reduced axes that lie together are reduced in place; else they are first moved to the back.
-  const order = [...reduced].sort((a, b) => a - b);
-  const together = order.every((axis, i) => i === 0 || x.shape.slice(order[i - 1] + 1, axis).every((e) => e === 1));
-  if (!together) {
-    const back = x.shape.map((_, axis) => axis).filter((axis) => !reduced.has(axis));
-    return reshape(reduceMiddle(permute(x, [...back, ...order]), kind, sizeOf(kept), length, 1), result);
+  // Axes that lie together are reduced at once, from the last ones on, so that memory is read in order.
+  const shape = [...x.shape];
+  let y = x;
+  for (let last = rank - 1; last >= 0; last--) {
+    if (!reduced.has(last)) continue;
+    let first = last;
+    while (first > 0 && (reduced.has(first - 1) || shape[first - 1] === 1)) first--;
+    const [outer, extent] = [sizeOf(shape.slice(0, first)), sizeOf(shape.slice(first, last + 1))];
+    y = reduceMiddle(y, kind, outer, extent, sizeOf(shape.slice(last + 1)));
+    shape.fill(1, first, last + 1);
+    last = first;
   }
-  const outer = sizeOf(x.shape.slice(0, order[0]));
-  return reshape(reduceMiddle(x, kind, outer, length, x.size / outer / length), result);
+  return reshape(y, result);
 }
 
 /** Reduces [outer, length, inner] to [outer, inner]. */

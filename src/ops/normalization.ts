@@ -1,17 +1,41 @@
 import { sizeOf, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { UserError } from '../errors.js';
+import { permute, reshape } from './movement.js';
 import { add, mul, sub } from './pointwise.js';
 import { sum } from './broadcast.js';
-import { f32, u32, type Emitter, type KernelRule, type IndexRule } from './rule.js';
+import { f32, u32, type KernelRule, type IndexRule } from './rule.js';
 
 /**
  * Layer normalisation over the last axis, without affine part: (x - mean) / sqrt(variance + epsilon), variance biased
  * (Ba et al., 2016). Scale and shift are ordinary arithmetic, which the engine fuses: `layerNorm(x) * (1 + scale) + shift`.
  */
 export function layerNorm(x: Tensor, epsilon = 1e-5): Tensor {
-  const rows = sizeOf(x.shape.slice(0, -1));
-  const statistics = new Tensor('rowStatistics', [x], { epsilon }, [rows, 2]);
-  return new Tensor('normalize', [x, statistics], {}, x.shape);
+  return normalizeGroups(reshape(x, [rowsOf(x.shape), 1, x.shape.at(-1)!]), 1, epsilon, x.shape);
+}
+
+/**
+ * Group normalisation of [N, ..., C], without affine part: mean and variance over all positions of an item and the
+ * C / groups neighbouring channels of a group (Wu and He, 2018).
+ * @throws UserError when the groups do not divide the channels
+ */
+export function groupNorm(x: Tensor, groups: number, epsilon = 1e-5): Tensor {
+  const [batch, channels] = [x.shape[0], x.shape.at(-1)!];
+  if (channels % groups) throw new UserError(`${groups} groups do not divide the ${channels} channels of [${x.shape}]`);
+  return normalizeGroups(reshape(x, [batch, -1, channels]), groups, epsilon, x.shape);
+}
+
+/** [N, P, C] normalised by group, under another shape. */
+function normalizeGroups(x: Tensor, groups: number, epsilon: number, shape: Shape): Tensor {
+  const statistics = new Tensor('rowStatistics', [groupRows(x, groups)], { epsilon }, [x.shape[0] * groups, 2]);
+  return reshape(new Tensor('normalize', [x, statistics], { groups }, x.shape), shape);
+}
+
+/** [N, P, C] as rows [N · groups, P · C / groups], each with the elements of one group. */
+function groupRows(x: Tensor, groups: number): Tensor {
+  const [batch, positions, channels] = x.shape;
+  const split = permute(reshape(x, [batch, positions, groups, channels / groups]), [0, 2, 1, 3]);
+  return reshape(split, [batch * groups, (positions * channels) / groups]);
 }
 
 /** exp(x - max) / Σ exp(x - max) over the last axis. */
@@ -53,29 +77,33 @@ export const normalizeRule: IndexRule<'normalize'> = {
   kind: 'index',
   cost: 3,
   inline: true,
-  emit: ({ inputs: [x, statistics], shape }, emitter, index, width) => {
-    const length = shape.at(-1)!;
+  emit: (
+    { inputs: [x, statistics], attributes: { groups }, shape: [, positions, channels] },
+    emitter,
+    index,
+    width,
+  ) => {
+    const size = channels / groups;
     const one = (i: string, w: 1 | 4) => {
-      const { mean, rstd } = statisticsAt(emitter, statistics, i, length);
+      const item = emitter.line(`${i} / ${positions * channels}u`);
+      const row = groups === 1 ? item : emitter.line(`${item} * ${groups}u + ${i} % ${channels}u / ${size}u`);
+      const [mean, rstd] = [`${row} * 2u`, `${row} * 2u + 1u`].map((at) =>
+        emitter.value(statistics, emitter.line(at), 1),
+      );
       return emitter.line(`(${emitter.value(x, i, w)} - ${mean}) * ${rstd}`);
     };
-    if (width === 1 || length % 4 === 0) return one(index, width);
+    if (width === 1 || size % 4 === 0) return one(index, width);
     const lanes = [0, 1, 2, 3].map((lane) => one(lane ? emitter.line(`${index} + ${lane}u`) : index, 1));
     return emitter.line(`vec4f(${lanes.join(', ')})`);
   },
-  gradient: ({ inputs: [x, statistics] }, g) => [
-    new Tensor('normalizeGradient', [g, x, statistics], {}, x.shape),
-    null,
-  ],
+  gradient: ({ inputs: [x, statistics], attributes: { groups } }, g) => {
+    const [batch, positions, channels] = x.shape;
+    const rows = groupRows(x, groups);
+    const gradient = new Tensor('normalizeGradient', [groupRows(g, groups), rows, statistics], {}, rows.shape);
+    const split = reshape(gradient, [batch, groups, positions, channels / groups]);
+    return [reshape(permute(split, [0, 2, 1, 3]), x.shape), null];
+  },
 };
-
-function statisticsAt(emitter: Emitter, statistics: Tensor, index: string, length: number) {
-  const row = emitter.line(`${index} / ${length}u * 2u`);
-  return {
-    mean: emitter.value(statistics, row, 1),
-    rstd: emitter.value(statistics, emitter.line(`${row} + 1u`), 1),
-  };
-}
 
 /** rstd · (g - mean(g) - x̂ · mean(g · x̂)), means over the row. */
 export const normalizeGradientRule: KernelRule<'normalizeGradient'> = {

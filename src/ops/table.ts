@@ -1,6 +1,7 @@
 import type { OpName, Tensor } from '../tensor/tensor.js';
 import { attentionGradientKVRule, attentionGradientQRule, attentionRule } from './attention.js';
 import { expandRule, reduceRule } from './broadcast.js';
+import { im2colRule } from './convolution.js';
 import { matmulRule } from './matmul.js';
 import * as movement from './movement.js';
 import { normalizeGradientRule, normalizeRule, rowStatisticsRule, softmaxRule } from './normalization.js';
@@ -10,8 +11,8 @@ import { randomRule } from './random.js';
 import { scatterAddRule } from './scatter.js';
 import type { Rule } from './rule.js';
 
-/** Operations that the engine places in memory itself: they name memory rather than compute. */
-export type MemoryOp = 'storage' | 'secondary' | 'pack';
+/** Operations without a rule: three name memory rather than compute, one only says how a gradient flows. */
+export type MemoryOp = 'storage' | 'secondary' | 'pack' | 'custom';
 
 /** A row for each operation: how it is computed and how a gradient flows back. A missing row does not compile. */
 const table: { [K in Exclude<OpName, MemoryOp>]: Rule<K> } = {
@@ -24,6 +25,7 @@ const table: { [K in Exclude<OpName, MemoryOp>]: Rule<K> } = {
   pad: movement.padRule,
   concat: movement.concatRule,
   gather: movement.gatherRule,
+  im2col: im2colRule,
   expand: expandRule,
   random: randomRule,
   reduce: reduceRule,
@@ -47,6 +49,7 @@ export function ruleOf<K extends OpName>(node: Tensor<K>): Rule<K> | null {
 
 /** Gradients of a node's inputs from the gradient of its result; null where none flows. */
 export function gradientsOf(node: Tensor, gradient: Tensor): (Tensor | null)[] {
+  if (node.op === 'custom') return [null, ...(node as Tensor<'custom'>).attributes.gradient(gradient)];
   const rule = ruleOf(node);
   if (!rule?.gradient) return node.inputs.map(() => null);
   return rule.gradient(node, gradient);

@@ -41,6 +41,7 @@ export interface OpAttributes {
   pad: { before: readonly number[] };
   concat: { axis: number };
   gather: object;
+  im2col: Patches;
   // generators
   random: { distribution: Distribution; stream: number; bound: number };
   // kernels
@@ -48,19 +49,29 @@ export interface OpAttributes {
   matmul: { transposeA: boolean; transposeB: boolean };
   softmax: object;
   rowStatistics: { epsilon: number };
-  normalize: object;
+  normalize: { groups: number };
   normalizeGradient: object;
   attention: { heads: number; scale: number };
   attentionGradientQ: { heads: number; scale: number };
   attentionGradientKV: { heads: number; scale: number };
   scatterAdd: { rows: number };
   secondary: object;
+  // a value with a gradient of its own: inputs are the value, then what the gradient is with respect to
+  custom: { gradient: (g: Tensor) => (Tensor | null)[] };
   // effects: they write to storages
   pack: { offsets: readonly number[] };
   assign: { storage: Storage };
   adam: { state: OptimizerState };
 }
 export type OpName = keyof OpAttributes;
+
+/** Which patches of an image [N, H, W, C] are taken: `before` may be negative, what lies outside reads as 0. */
+export interface Patches {
+  kernel: readonly [number, number];
+  stride: number;
+  /** Rows and columns of zeros above and left of the image. */
+  before: readonly [number, number];
+}
 
 /** The flat arenas that one optimizer step reads and writes. All are of one length, a multiple of 4. */
 export interface OptimizerState {
@@ -123,4 +134,16 @@ export function tensor(values: ArrayLike<number> | Uint32Array, shape: Shape = [
 /** A tensor filled with one number. */
 export function constant(value: number, shape: Shape = [], dtype: DType = 'f32'): Tensor<'constant'> {
   return new Tensor('constant', [], { value }, shape, dtype);
+}
+
+/**
+ * `value` with a gradient written by hand in place of the derived one.
+ * @param gradient from the gradient of `value` to those of `inputs`, null where none flows
+ */
+export function withGradient(
+  value: Tensor,
+  inputs: readonly Tensor[],
+  gradient: OpAttributes['custom']['gradient'],
+): Tensor<'custom'> {
+  return new Tensor('custom', [value, ...inputs], { gradient }, value.shape, value.dtype);
 }

@@ -124,6 +124,17 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
     const row = sizeOf(node.inputs[0].shape.slice(1));
     return fill(node, (i) => table[indices[Math.floor(i / row)] * row + (i % row)]);
   },
+  im2col: (node, [x]) => {
+    const [, height, width, channels] = node.inputs[0].shape;
+    const { kernel, stride, before } = node.attributes;
+    return moved(node, x, ([n, row, column, k]) => {
+      const tap = Math.floor(k / channels);
+      const y = row * stride + Math.floor(tap / kernel[1]) - before[0];
+      const z = column * stride + (tap % kernel[1]) - before[1];
+      return y >= 0 && y < height && z >= 0 && z < width ? [n, y, z, k % channels] : null;
+    });
+  },
+  custom: (_, [x]) => x,
   random: (node, [key]) => {
     const { distribution, stream, bound } = node.attributes;
     const seed = key[0] + key[1] * 2 ** 32;
@@ -173,10 +184,13 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
     });
   },
   normalize: (node, [x, statistics]) => {
-    const length = node.shape.at(-1)!;
-    return rows(node, length, (at, row) =>
-      Array.from({ length }, (_, k) => (x[at(k)] - statistics[2 * row]) * statistics[2 * row + 1]),
-    );
+    const [, positions, channels] = node.shape;
+    const { groups } = node.attributes;
+    return fill(node, (i) => {
+      const group = Math.floor((i % channels) / (channels / groups));
+      const row = Math.floor(i / (positions * channels)) * groups + group;
+      return (x[i] - statistics[2 * row]) * statistics[2 * row + 1];
+    });
   },
   normalizeGradient: (node, [g, x, statistics]) => {
     const length = node.shape.at(-1)!;
