@@ -1,13 +1,11 @@
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] in registers alone: no subgroups, no workgroup memory, no barriers (plain
 // family where subgroups are missing or have another size than 8).
-// Contract: BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
+// Contract: ROWS, COLS, BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
 // TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4 read, store4 writes.
 // Mapping: an invocation owns 4 rows x 8 columns of C, a workgroup of 8 x 8 invocations ROWS x COLS. On software Vulkan
 // taller, wider and narrower tiles and a K unrolled by 8 are slower.
 // Dispatch: BATCH * ceil(M / ROWS) * ceil(N / COLS) workgroups of 8 x 8, columns fastest.
 // Numerics: one chain of f32 fma over k = 0 ... K - 1 an element, so the result does not depend on the tiling.
-const ROWS = 32u;
-const COLS = 64u;
 
 // How many of the 4 elements from `start` on lie inside `extent`.
 fn valid(start: u32, extent: u32) -> u32 {

@@ -1,6 +1,6 @@
 enable subgroups;
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] where subgroups have exactly 8 lanes (plain family: software Vulkan).
-// Contract: BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
+// Contract: ROWS (16 or 32), COLS (32), BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
 // TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4 read, store4 writes.
 // Mapping: a workgroup is one subgroup and owns ROWS x COLS of C; lane l owns columns 4l ... 4l + 3 of all rows. In each
 // step of 4 k the lanes load blocks of 16 x 4 of A together and hand them round by subgroupBroadcast: a load costs a
@@ -8,8 +8,6 @@ enable subgroups;
 // long (0.8 s against 0.4 s); a K unrolled by 8 is slower.
 // Dispatch: BATCH * ceil(M / ROWS) * ceil(N / COLS) workgroups of 8, columns fastest.
 // Numerics: one chain of f32 fma over k = 0 ... K - 1 an element, so the result does not depend on the tiling.
-const ROWS = select(16u, 32u, M > 16u);
-const COLS = 32u;
 
 // 16 rows of the lane's four columns of C, each matrix a list of 4 rows.
 struct Rows16 {

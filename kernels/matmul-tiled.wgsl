@@ -1,5 +1,5 @@
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] through workgroup memory (tiled family: discrete GPUs).
-// Contract: BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
+// Contract: ROWS, COLS, BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
 // TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4, load_b1 read, store4 writes.
 // Mapping: a workgroup of 16 x 16 invocations owns ROWS x COLS of C, an invocation 4 x 4. For each DEPTH steps of k every
 // invocation brings one vector of A and one of B into workgroup memory. A keeps its stored orientation there, since the
@@ -7,8 +7,6 @@
 // reading nor writing meets a bank twice.
 // Dispatch: BATCH * ceil(M / ROWS) * ceil(N / COLS) workgroups of 256, columns fastest.
 // Numerics: one chain of f32 fma over k = 0 ... K - 1 an element, so the result does not depend on the tiling.
-const ROWS = 64u;
-const COLS = 64u;
 const DEPTH = 16u;
 const PITCH = COLS / 4u + 1u;
 

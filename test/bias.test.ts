@@ -87,6 +87,7 @@ describe('solverBias', () => {
     model: {
       sampleShape: [3],
       classes: 0,
+      nullClass: false,
       parameters: [],
       gapParameters: new Set(),
       apply: (_, { x, time }) => {

@@ -23,7 +23,8 @@ export function flowMatchingLoss(
   const { description, model } = network;
   return ({ parameters, key }: LossContext): Loss => {
     const { x: x0, labels } = data.draw(key, batch);
-    const shown = model.classes && labels ? dropLabels(labels, key, labelDropout, model.classes) : undefined;
+    const dropped = labels && model.nullClass ? dropLabels(labels, key, labelDropout, model.classes) : labels;
+    const shown = model.classes ? (dropped ?? undefined) : undefined;
     const z = drawSource(description.source, key, batch, model.sampleShape);
     const t = drawTimes(times, key, batch, description.minimumTime);
     const v = velocityOf(model, parameters, description, shown)(interpolate(x0, z, t), t);

@@ -39,7 +39,7 @@ function describe(file: SafetensorsFile, { description, model, layout }: Network
     ['architecture', `${kind}, ${inline(sizes)}`],
     ['parameters', `${layout.count} in ${layout.parameters.length} tensors, ${storage(file)}`],
     ['samples', model.sampleShape.length === 1 ? `points of ${shape} coordinates` : `images of ${shape}`],
-    ['classes', model.classes ? `${model.classes}, and none` : 'none: not conditional'],
+    ['classes', model.classes ? `${model.classes}${model.nullClass ? ', and none' : ''}` : 'none: not conditional'],
     ['time', time(rest)],
     [
       'prediction',

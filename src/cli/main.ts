@@ -47,7 +47,7 @@ const teacher = program
   .command('teacher')
   .description('train a rectified-flow teacher on data')
   .option('--data <name or path>', 'data set: a name such as checkerboard, or IDX files')
-  .option('--model <kind>', 'mlp, sit or vit, with the default size for the data')
+  .option('--model <kind>', 'mlp, sit or unet, with the default size for the data')
   .option('--arch <yaml>', 'the architecture in full, instead of --model')
   .option('--out <file>', 'where the teacher is written', 'rf.safetensors')
   .option('--run <folder>', 'run folder (default: beside the file)')

@@ -87,10 +87,11 @@ async function readPoints(input: SafetensorsFile, { model }: Network): Promise<P
   if (!input.tensors.has('y')) return { count, x };
   if (!model.classes) throw new UserError(`${input.name} holds classes y, but the network knows none: leave y out`);
   const y = await readVector(input, 'y', count);
-  const wrong = y.findIndex((value) => !Number.isInteger(value) || value < -1 || value >= model.classes);
+  const lowest = model.nullClass ? -1 : 0;
+  const wrong = y.findIndex((value) => !Number.isInteger(value) || value < lowest || value >= model.classes);
   if (wrong >= 0)
     throw new UserError(
-      `${input.name}: y[${wrong}] is ${y[wrong]}, classes go from 0 to ${model.classes - 1}, and -1 is none`,
+      `${input.name}: y[${wrong}] is ${y[wrong]}, classes go from 0 to ${model.classes - 1}${model.nullClass ? ', and -1 is none' : ''}`,
     );
   return { count, x, labels: Uint32Array.from(y, (value) => (value === -1 ? model.classes : value)) };
 }

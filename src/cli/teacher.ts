@@ -160,5 +160,19 @@ async function describe({ arch, model }: TeacherFlags, data: Dataset): Promise<D
     };
     return { architecture: { kind: 'sit', ...sit }, ...rest };
   }
-  throw new UserError(`--model ${model} has no default for images: describe it with --arch, or use --model sit`);
+  if (model === 'unet') {
+    const halvings = [0, 1, 2].filter((level) => size % 2 ** level === 0);
+    const unet = {
+      imageSize: size,
+      inChannels: channels,
+      modelChannels: 32,
+      numResBlocks: 1,
+      channelMult: halvings.map((level) => Math.min(2, level + 1)),
+      attentionResolutions: [size / 2 ** (halvings.length - 1)],
+      numHeads: 2,
+      numClasses: data.classes,
+    };
+    return { architecture: { kind: 'unet', ...unet }, ...rest };
+  }
+  throw new UserError(`--model ${model} has no default for images: describe it with --arch, or use sit or unet`);
 }

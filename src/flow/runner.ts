@@ -117,7 +117,10 @@ export class Runner {
   }
 
   private labels(labels: Uint32Array | undefined, from: number, n: number): Uint32Array {
-    return labels ? labels.subarray(from, from + n) : new Uint32Array(n).fill(this.network.model.classes);
+    if (labels) return labels.subarray(from, from + n);
+    const { classes, nullClass } = this.network.model;
+    if (!nullClass) throw new UserError(`this network needs a class from 0 to ${classes - 1} for every sample`);
+    return new Uint32Array(n).fill(classes);
   }
 
   private program(kind: StepKind): Promise<Program> {

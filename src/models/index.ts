@@ -2,10 +2,11 @@ import { z } from 'zod';
 import { mlp, mlpSchema } from './mlp.js';
 import type { Model } from './model.js';
 import { sit, sitSchema } from './sit.js';
+import { unet, unetSchema } from './unet.js';
 import { vit, vitSchema } from './vit.js';
 
 /** A backbone and its sizes, as files and YAML descriptions state them. */
-export const architectureSchema = z.discriminatedUnion('kind', [mlpSchema, sitSchema, vitSchema]);
+export const architectureSchema = z.discriminatedUnion('kind', [mlpSchema, sitSchema, vitSchema, unetSchema]);
 export type Architecture = z.infer<typeof architectureSchema>;
 
 /**
@@ -21,5 +22,7 @@ export function buildModel(architecture: Architecture, { twoTime = false } = {})
       return sit(architecture, twoTime);
     case 'vit':
       return vit(architecture, twoTime);
+    case 'unet':
+      return unet(architecture, twoTime);
   }
 }

@@ -41,6 +41,7 @@ export function mlp({ dim, width, depth, activation, time }: MlpConfig, twoTime:
   return {
     sampleShape: [dim],
     classes: 0,
+    nullClass: false,
     parameters: [...parameters, ...gap],
     gapParameters: new Set(gap.map(({ name }) => name)),
     apply: (p, { x, time: t, gap: d }) => {

@@ -10,7 +10,7 @@ export interface NetworkInputs {
   time: Tensor;
   /** t - s [B], scaled like the time; only for networks with a second time input. */
   gap?: Tensor;
-  /** u32 [B], `classes` meaning no class; only for class-conditional networks. */
+  /** u32 [B]; only for class-conditional networks. */
   labels?: Tensor;
 }
 
@@ -19,6 +19,8 @@ export interface Model {
   readonly sampleShape: Shape;
   /** Number of classes, 0 where unconditional. */
   readonly classes: number;
+  /** Whether the label `classes` stands for no class. */
+  readonly nullClass: boolean;
   readonly parameters: readonly Parameter[];
   /** Names of the parameters that only the second time input has; the last of them are zero at the start. */
   readonly gapParameters: ReadonlySet<string>;

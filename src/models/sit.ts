@@ -81,6 +81,7 @@ export function sit(config: SitConfig, twoTime: boolean): Model {
   return {
     sampleShape: [inChannels, inputSize, inputSize],
     classes: numClasses,
+    nullClass: numClasses > 0,
     parameters,
     gapParameters: new Set(gap.map(({ name }) => name)),
     apply: (p, { x, time, gap: d, labels }) => {

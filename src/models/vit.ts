@@ -94,6 +94,7 @@ export function vit(config: VitConfig, twoTime: boolean): Model {
   return {
     sampleShape: [channels, imageSize, imageSize],
     classes,
+    nullClass: classes > 0,
     parameters,
     gapParameters: new Set(gap.map(({ name }) => name)),
     apply: (p, { x, time, gap: d, labels }) => {

@@ -1,10 +1,11 @@
 import { UserError } from '../errors.js';
+import { conv2d, type ConvolutionOptions } from '../ops/convolution.js';
 import { linear } from '../ops/matmul.js';
 import { concat, gather, reshape } from '../ops/movement.js';
-import { layerNorm } from '../ops/normalization.js';
+import { groupNorm, layerNorm } from '../ops/normalization.js';
 import { add, cos, gelu, geluTanh, mul, selu, silu, sin } from '../ops/pointwise.js';
 import { tensor, type Tensor } from '../tensor/tensor.js';
-import { fanIn, type Initializer } from './initializers.js';
+import { fanIn, ones, zeros, type Initializer } from './initializers.js';
 import type { Parameter, Parameters } from './parameters.js';
 
 export const activations = { silu, selu, gelu, 'gelu-tanh': geluTanh } as const;
@@ -28,6 +29,49 @@ export function linearParameters(
 export function applyLinear(parameters: Parameters, name: string, x: Tensor): Tensor {
   const weight = parameters(`${name}.weight`);
   return linear(x, reshape(weight, [weight.shape[0], -1]), parameters(`${name}.bias`));
+}
+
+/** Weight and bias of a square convolution, [out, in, size, size] in files, under PyTorch's names. */
+export function convolutionParameters(
+  name: string,
+  inputs: number,
+  outputs: number,
+  size: number,
+  initializer: Initializer = fanIn(inputs * size * size),
+): Parameter[] {
+  return [
+    { name: `${name}.weight`, shape: [outputs, inputs, size, size], order: [2, 3, 1, 0], initializer },
+    { name: `${name}.bias`, shape: [outputs], initializer },
+  ];
+}
+
+/** The convolution of that name over images [N, H, W, C]. */
+export function applyConvolution(
+  parameters: Parameters,
+  name: string,
+  x: Tensor,
+  options: ConvolutionOptions = {},
+): Tensor {
+  return conv2d(x, parameters(`${name}.weight`), parameters(`${name}.bias`), options);
+}
+
+/** Learned scale and shift of a norm. */
+export function normParameters(name: string, channels: number): Parameter[] {
+  return [
+    { name: `${name}.weight`, shape: [channels], initializer: ones },
+    { name: `${name}.bias`, shape: [channels], initializer: zeros },
+  ];
+}
+
+/** Group norm of [N, ..., C] with learned scale and shift. */
+export function affineGroupNorm(
+  parameters: Parameters,
+  name: string,
+  x: Tensor,
+  groups: number,
+  epsilon: number,
+): Tensor {
+  return add(mul(groupNorm(x, groups, epsilon), parameters(`${name}.weight`)), parameters(`${name}.bias`));
 }
 
 /** Layer norm with learned scale and shift. */

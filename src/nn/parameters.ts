@@ -1,14 +1,17 @@
 import { UserError } from '../errors.js';
 import type { Storage } from '../gpu/storage.js';
-import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
+import { sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { fromStorage, type Tensor } from '../tensor/tensor.js';
 import type { Initializer } from './initializers.js';
 
 /** One named tensor of a network, under the name that the public PyTorch model gives it. */
 export interface Parameter {
   name: string;
+  /** As in files. */
   shape: Shape;
   initializer: Initializer;
+  /** In which order axes lie in memory, where that is not the file's: [2, 3, 1, 0] puts a convolution's kernel first. */
+  order?: readonly number[];
   /** Fixed: never trained, though saved and loaded. */
   frozen?: boolean;
 }
@@ -47,15 +50,17 @@ export class ParameterLayout {
 
   /** Tensors over an arena; `base` is where this layout starts in it. One tensor per name, however often asked. */
   bind(storage: Storage, base = 0): Parameters {
-    const tensors = this.parameters.map(({ shape }, i) => fromStorage(storage, shape, base + this.offsets[i]));
+    const tensors = this.parameters.map((parameter, i) =>
+      fromStorage(storage, memoryShape(parameter), base + this.offsets[i]),
+    );
     return (name) => tensors[this.position(name)];
   }
 
   /** A fresh arena by each parameter's initialiser. */
   initialize(seed: number): Float32Array {
     const arena = new Float32Array(this.length);
-    this.parameters.forEach(({ shape, initializer }, i) => {
-      arena.set(initializer(shape, seed, i), this.offsets[i]);
+    this.parameters.forEach((parameter, i) => {
+      arena.set(toMemory(parameter, parameter.initializer(parameter.shape, seed, i)), this.offsets[i]);
     });
     return arena;
   }
@@ -68,7 +73,8 @@ export class ParameterLayout {
    */
   load(state: State, origin: string, optional?: { names: ReadonlySet<string>; arena: Float32Array }): Float32Array {
     const arena = new Float32Array(this.length);
-    this.parameters.forEach(({ name, shape }, i) => {
+    this.parameters.forEach((parameter, i) => {
+      const { name, shape } = parameter;
       const found = state.get(name);
       const offset = this.offsets[i];
       if (!found && optional?.names.has(name)) {
@@ -81,7 +87,7 @@ export class ParameterLayout {
           `${origin}: "${name}" has shape [${found.shape}], the described architecture needs [${shape}]`,
         );
       }
-      arena.set(found.data, offset);
+      arena.set(toMemory(parameter, found.data), offset);
     });
     for (const name of state.keys()) {
       if (!this.index.has(name))
@@ -93,9 +99,10 @@ export class ParameterLayout {
   /** The tensors of an arena by name, as a state dict to be written. */
   unpack(arena: Float32Array, base = 0): Map<string, { shape: Shape; data: Float32Array }> {
     return new Map(
-      this.parameters.map(({ name, shape }, i) => {
+      this.parameters.map((parameter, i) => {
+        const { name, shape } = parameter;
         const start = base + this.offsets[i];
-        return [name, { shape, data: arena.slice(start, start + sizeOf(shape)) }];
+        return [name, { shape, data: fromMemory(parameter, arena.subarray(start, start + sizeOf(shape))) }];
       }),
     );
   }
@@ -105,4 +112,32 @@ export class ParameterLayout {
     if (position === undefined) throw new Error(`the network has no parameter ${name}`);
     return position;
   }
+}
+
+const memoryShape = ({ shape, order }: Parameter): Shape => (order ? order.map((axis) => shape[axis]) : shape);
+
+function toMemory({ shape, order }: Parameter, values: Float32Array): Float32Array {
+  return order ? transposed(values, shape, order) : values;
+}
+
+function fromMemory(parameter: Parameter, values: Float32Array): Float32Array {
+  const { order } = parameter;
+  if (!order) return values.slice();
+  const inverse = order.map((_, axis) => order.indexOf(axis));
+  return transposed(values, memoryShape(parameter), inverse);
+}
+
+/** The values with axis `i` of the result being axis `order[i]`. */
+function transposed(values: Float32Array, shape: Shape, order: readonly number[]): Float32Array {
+  const strides = stridesOf(shape);
+  const extents = order.map((axis) => shape[axis]);
+  const steps = order.map((axis) => strides[axis]);
+  return Float32Array.from(values, (_, i) => {
+    let from = 0;
+    for (let axis = extents.length - 1; axis >= 0; axis--) {
+      from += (i % extents[axis]) * steps[axis];
+      i = Math.floor(i / extents[axis]);
+    }
+    return values[from];
+  });
 }

@@ -1,0 +1,264 @@
+import { z } from 'zod';
+import { attention } from '../ops/attention.js';
+import { averagePool, upsampleNearest } from '../ops/convolution.js';
+import { concat, gather, permute, reshape, slice, split } from '../ops/movement.js';
+import { modulate } from '../ops/normalization.js';
+import { add, silu } from '../ops/pointwise.js';
+import { fanIn, normal, zeros } from '../nn/initializers.js';
+import {
+  affineGroupNorm,
+  applyConvolution,
+  applyLinear,
+  convolutionParameters,
+  linearParameters,
+  normParameters,
+  requireThat,
+  sinusoids,
+} from '../nn/layers.js';
+import { UserError } from '../errors.js';
+import type { Parameter, Parameters } from '../nn/parameters.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { Model } from './model.js';
+
+export const unetSchema = z.strictObject({
+  kind: z.literal('unet'),
+  imageSize: z.number().int().positive(),
+  inChannels: z.number().int().positive(),
+  modelChannels: z.number().int().positive(),
+  numResBlocks: z.number().int().positive(),
+  /** Width of each level over `modelChannels`; every level but the last halves the image. */
+  channelMult: z.array(z.number().positive()).min(1),
+  /** Image sizes at which attention follows a residual block: those of `imageSize / attention` that are levels. */
+  attentionResolutions: z.array(z.number().int().positive()).default([16]),
+  numHeads: z.number().int().default(1),
+  /** Channels of a head, in place of `numHeads`; -1 for none. */
+  numHeadChannels: z.number().int().default(-1),
+  /** Heads on the way up; -1 for as many as on the way down. */
+  numHeadsUpsample: z.number().int().default(-1),
+  /** Time and class modulate the second norm by scale and shift; else they are added before it. */
+  useScaleShiftNorm: z.boolean().default(false),
+  /** Residual blocks change the size of images, in place of strided and upsampled convolutions. */
+  resblockUpdown: z.boolean().default(false),
+  /** Queries of all heads come before all keys; else each head has its three together. */
+  useNewAttentionOrder: z.boolean().default(false),
+  /** 0 for an unconditional network. The table has no row for none: every sample needs a class. */
+  numClasses: z.number().int().min(0).default(0),
+});
+export type UnetConfig = z.infer<typeof unetSchema>;
+
+const normGroups = 32;
+const normEpsilon = 1e-5;
+
+/** One piece of a block: its parameters, and what it does to images [B, H, W, C] under the embedding of time and class. */
+interface Layer {
+  parameters: Parameter[];
+  apply(p: Parameters, x: Tensor, embedding: Tensor): Tensor;
+}
+
+/**
+ * The ADM UNet (Dhariwal and Nichol, 2021) as TorchCFM wraps it, under the public state dict's names; t is used as it is.
+ * The second time input: `d_embed`, a copy of the time embedding in shape, added to it.
+ */
+export function unet(config: UnetConfig, twoTime: boolean): Model {
+  const { imageSize, inChannels, modelChannels, channelMult, numClasses, numResBlocks } = config;
+  const width = 4 * modelChannels;
+  requireThat(modelChannels % 2 === 0, 'modelChannels', `${modelChannels} is odd, half of them are sines`);
+  const smallest = imageSize / 2 ** (channelMult.length - 1);
+  requireThat(Number.isInteger(smallest), 'channelMult', `an image of ${imageSize} cannot be halved for each level`);
+  const channelsOf = (mult: number) => Math.floor(mult * modelChannels);
+  for (const mult of channelMult) {
+    const channels = channelsOf(mult);
+    requireThat(channels % normGroups === 0, 'channelMult', `${channels} channels do not form ${normGroups} groups`);
+  }
+  const attended = config.attentionResolutions.map((size) => Math.floor(imageSize / size));
+
+  const layers: Parameter[] = [];
+  const register = (layer: Layer): Layer['apply'] => {
+    layers.push(...layer.parameters);
+    return layer.apply;
+  };
+  const residual = (name: string, inputs: number, outputs: number, resize?: Resize) =>
+    register(residualBlock(name, inputs, outputs, width, config.useScaleShiftNorm, resize));
+  const attentive = (name: string, channels: number, heads: number) =>
+    register(
+      attentionBlock(
+        name,
+        channels,
+        config.numHeadChannels > 0 ? channels / config.numHeadChannels : heads,
+        config.useNewAttentionOrder,
+      ),
+    );
+
+  let channels = channelsOf(channelMult[0]);
+  let scale = 1;
+  const inputBlocks: Layer['apply'][][] = [[register(convolution('input_blocks.0.0', inChannels, channels))]];
+  const skips = [channels];
+  channelMult.forEach((mult, level) => {
+    for (let i = 0; i < numResBlocks; i++) {
+      const name = `input_blocks.${inputBlocks.length}`;
+      const block = [residual(`${name}.0`, channels, channelsOf(mult))];
+      channels = channelsOf(mult);
+      if (attended.includes(scale)) block.push(attentive(`${name}.1`, channels, config.numHeads));
+      inputBlocks.push(block);
+      skips.push(channels);
+    }
+    if (level === channelMult.length - 1) return;
+    const name = `input_blocks.${inputBlocks.length}.0`;
+    inputBlocks.push([
+      config.resblockUpdown
+        ? residual(name, channels, channels, 'down')
+        : register(convolution(`${name}.op`, channels, channels, { stride: 2 })),
+    ]);
+    skips.push(channels);
+    scale *= 2;
+  });
+  const middle = [
+    residual('middle_block.0', channels, channels),
+    attentive('middle_block.1', channels, config.numHeads),
+    residual('middle_block.2', channels, channels),
+  ];
+  const outputBlocks: Layer['apply'][][] = [];
+  const upHeads = config.numHeadsUpsample === -1 ? config.numHeads : config.numHeadsUpsample;
+  for (let level = channelMult.length - 1; level >= 0; level--) {
+    for (let i = 0; i <= numResBlocks; i++) {
+      const name = `output_blocks.${outputBlocks.length}`;
+      const block = [residual(`${name}.0`, channels + skips.pop()!, channelsOf(channelMult[level]))];
+      channels = channelsOf(channelMult[level]);
+      if (attended.includes(scale)) block.push(attentive(`${name}.${block.length}`, channels, upHeads));
+      if (level && i === numResBlocks) {
+        const up = `${name}.${block.length}`;
+        block.push(
+          config.resblockUpdown
+            ? residual(up, channels, channels, 'up')
+            : register(convolution(`${up}.conv`, channels, channels, { upsample: true })),
+        );
+        scale /= 2;
+      }
+      outputBlocks.push(block);
+    }
+  }
+  const gap = twoTime
+    ? [
+        ...linearParameters('d_embed.0', modelChannels, width),
+        ...linearParameters('d_embed.2', width, width, zeros, zeros),
+      ]
+    : [];
+  const parameters = [
+    ...linearParameters('time_embed.0', modelChannels, width),
+    ...linearParameters('time_embed.2', width, width),
+    ...(numClasses ? [{ name: 'label_emb.weight', shape: [numClasses, width], initializer: normal(1) }] : []),
+    ...layers,
+    ...normParameters('out.0', channels),
+    ...convolutionParameters('out.2', channels, inChannels, 3, zeros),
+    ...gap,
+  ];
+
+  const embedTime = (p: Parameters, name: string, t: Tensor) => {
+    const { sines, cosines } = sinusoids(t, modelChannels / 2, modelChannels / 2);
+    return applyLinear(p, `${name}.2`, silu(applyLinear(p, `${name}.0`, concat([cosines, sines], 1))));
+  };
+  const run = (p: Parameters, block: Layer['apply'][], x: Tensor, embedding: Tensor) =>
+    block.reduce((h, layer) => layer(p, h, embedding), x);
+
+  return {
+    sampleShape: [inChannels, imageSize, imageSize],
+    classes: numClasses,
+    nullClass: false,
+    parameters,
+    gapParameters: new Set(gap.map(({ name }) => name)),
+    apply: (p, { x, time, gap: d, labels }) => {
+      let embedding = embedTime(p, 'time_embed', time);
+      if (twoTime && d) embedding = add(embedding, embedTime(p, 'd_embed', d));
+      if (numClasses) {
+        if (!labels) throw new UserError('this UNet knows no sample without a class: give every sample a label');
+        embedding = add(embedding, gather(p('label_emb.weight'), labels));
+      }
+      let h = permute(x, [0, 2, 3, 1]);
+      const saved: Tensor[] = [];
+      for (const block of inputBlocks) saved.push((h = run(p, block, h, embedding)));
+      h = run(p, middle, h, embedding);
+      for (const block of outputBlocks) h = run(p, block, concat([h, saved.pop()!], 3), embedding);
+      h = silu(affineGroupNorm(p, 'out.0', h, normGroups, normEpsilon));
+      return permute(applyConvolution(p, 'out.2', h, { padding: 1 }), [0, 3, 1, 2]);
+    },
+  };
+}
+
+/** A 3 x 3 convolution that may halve or double the image. */
+function convolution(name: string, inputs: number, outputs: number, { stride = 1, upsample = false } = {}): Layer {
+  return {
+    parameters: convolutionParameters(name, inputs, outputs, 3),
+    apply: (p, x) => applyConvolution(p, name, upsample ? upsampleNearest(x) : x, { stride, padding: 1 }),
+  };
+}
+
+type Resize = 'up' | 'down';
+const resized = { up: upsampleNearest, down: averagePool };
+
+/** Two normalised convolutions around the embedding, beside the block's input. */
+function residualBlock(
+  name: string,
+  inputs: number,
+  outputs: number,
+  embeddingWidth: number,
+  scaleShift: boolean,
+  resize?: Resize,
+): Layer {
+  return {
+    parameters: [
+      ...normParameters(`${name}.in_layers.0`, inputs),
+      ...convolutionParameters(`${name}.in_layers.2`, inputs, outputs, 3),
+      ...linearParameters(`${name}.emb_layers.1`, embeddingWidth, scaleShift ? 2 * outputs : outputs),
+      ...normParameters(`${name}.out_layers.0`, outputs),
+      ...convolutionParameters(`${name}.out_layers.3`, outputs, outputs, 3, zeros),
+      ...(inputs === outputs ? [] : convolutionParameters(`${name}.skip_connection`, inputs, outputs, 1)),
+    ],
+    apply: (p, x, embedding) => {
+      const resizing = resize ? resized[resize] : (y: Tensor) => y;
+      const norm = (part: string, y: Tensor) => affineGroupNorm(p, `${name}.${part}`, y, normGroups, normEpsilon);
+      let h = resizing(silu(norm('in_layers.0', x)));
+      h = applyConvolution(p, `${name}.in_layers.2`, h, { padding: 1 });
+      const condition = applyLinear(p, `${name}.emb_layers.1`, silu(embedding));
+      const vector = reshape(condition, [condition.shape[0], 1, 1, condition.shape[1]]);
+      if (scaleShift) {
+        const [scale, shift] = split(vector, 3, 2);
+        h = modulate(norm('out_layers.0', h), scale, shift);
+      } else h = norm('out_layers.0', add(h, vector));
+      h = applyConvolution(p, `${name}.out_layers.3`, silu(h), { padding: 1 });
+      const skipped = resizing(x);
+      return add(inputs === outputs ? skipped : applyConvolution(p, `${name}.skip_connection`, skipped), h);
+    },
+  };
+}
+
+/** Self-attention over all pixels, beside the block's input. */
+function attentionBlock(name: string, channels: number, heads: number, newOrder: boolean): Layer {
+  requireThat(Number.isInteger(channels / heads), 'numHeads', `${heads} heads do not divide ${channels} channels`);
+  const projection = (part: string, outputs: number, initializer = fanIn(channels)): Parameter[] => [
+    { name: `${name}.${part}.weight`, shape: [outputs, channels, 1], initializer },
+    { name: `${name}.${part}.bias`, shape: [outputs], initializer },
+  ];
+  return {
+    parameters: [
+      ...normParameters(`${name}.norm`, channels),
+      ...projection('qkv', 3 * channels),
+      ...projection('proj_out', channels, zeros),
+    ],
+    apply: (p, x) => {
+      const tokens = reshape(affineGroupNorm(p, `${name}.norm`, x, normGroups, normEpsilon), [
+        x.shape[0],
+        -1,
+        channels,
+      ]);
+      const [batch, count] = tokens.shape;
+      const qkv = applyLinear(p, `${name}.qkv`, tokens);
+      const parts = newOrder ? [3, channels] : [heads, 3, channels / heads];
+      const axis = newOrder ? 2 : 3;
+      const [q, k, v] = [0, 1, 2].map((part) =>
+        reshape(slice(reshape(qkv, [batch, count, ...parts]), axis, part, part + 1), tokens.shape),
+      );
+      const mixed = applyLinear(p, `${name}.proj_out`, attention(q, k, v, heads));
+      return add(x, reshape(mixed, x.shape));
+    },
+  };
+}
