@@ -1,6 +1,7 @@
 // One AdamW step with global-norm clipping and moving averages, over flat arenas.
-// Contract: VECTORS, AVERAGES; load_gradient4, load_squared_norm1, load_scalars1 read (order of the scalars:
-// ops/optimizer.ts); parameters, first_moment, second_moment and averages (one after another) are changed in place.
+// Contract: VECTORS, AVERAGES; load_gradient4, load_squared_norm1, load_scalars1, load_loss_scale1 read (order of the scalars:
+// ops/optimizer.ts); parameters, first_moment, second_moment and averages (one after another) are changed in place;
+// store_rounded4 keeps parameters, then averages, in f16 where f16 is used.
 // Dispatch: ceil(VECTORS / 64) workgroups of 64.
 // Numerics: f32 throughout. A gradient norm that is not finite (compared as bits: fast math may drop NaN tests)
 // leaves everything as it is.
@@ -15,7 +16,8 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   let beta2 = load_scalars1(2u);
   let epsilon = load_scalars1(3u);
   let decay = load_scalars1(4u);
-  let clip = load_scalars1(5u) / max(sqrt(squared), load_scalars1(5u));
+  let scale = load_loss_scale1(0u);
+  let clip = load_scalars1(5u) / max(sqrt(squared) / scale, load_scalars1(5u)) / scale;
   let g = load_gradient4(i * 4u, 4u) * clip;
   let m = mix(g, first_moment[i], beta1);
   let v = mix(g * g, second_moment[i], beta2);
@@ -26,8 +28,11 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   // What never had a gradient is fixed: it does not decay either.
   let next = p - rate * (step + select(vec4f(), decay * p, v > vec4f()));
   parameters[i] = next;
+  store_rounded4(i * 4u, next);
   for (var k = 0u; k < AVERAGES; k++) {
     let at = k * VECTORS + i;
-    averages[at] = mix(next, averages[at], load_scalars1(8u + k));
+    let average = mix(next, averages[at], load_scalars1(8u + k));
+    averages[at] = average;
+    store_rounded4((VECTORS + at) * 4u, average);
   }
 }

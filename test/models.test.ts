@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
+import { compile } from '../src/autodiff/compile.js';
 import { evaluate, openDevice } from '../src/autodiff/eager.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { readSafetensors } from '../src/checkpoint/file.js';
@@ -105,6 +106,27 @@ async function parity(folder: string, architecture: Architecture, toggles: 'chec
   });
 }
 
+/** Weights and activations in half: the output within 2e-2. */
+async function halfParity(folder: string, architecture: Architecture): Promise<void> {
+  const model = buildModel(architecture);
+  const layout = new ParameterLayout(model.parameters);
+  const path = `${folder}/weights.safetensors`;
+  const arena = layout.load(await stateOf(await readSafetensors(path)), path);
+  const parameters = layout.bind(new Storage('weights', 'f16', layout.length, arena));
+  const io = await readSafetensors(`${folder}/io.safetensors`);
+  const [x, time] = [await load(io, 'x'), await load(io, 't')];
+  const labels = model.classes ? labelsOf(await io.readF32('y'), model.classes) : undefined;
+  const program = await compile(await device('fast'), {
+    outputs: { out: model.apply(parameters, { x, time, labels }) },
+    half: true,
+  });
+  program.run();
+  const error = relative(await program.read('out'), await io.readF32('out'));
+  program.destroy();
+  expect(error).toBeLessThan(2e-2);
+  expect(error).toBeGreaterThan(1e-5);
+}
+
 const inFileOrder = (x: Tensor, order?: readonly number[]) =>
   order
     ? permute(
@@ -117,6 +139,12 @@ describe.each(['checked', 'fast'] as const)('parity with PyTorch, %s toggles', (
   it.each(fixtures)('$name: output within 2e-5, every gradient within 1e-4', ({ name, architecture }) =>
     parity(`test/fixtures/${name}`, architecture, toggles),
   );
+});
+
+describe('f16', () => {
+  it.each(fixtures)('$name: output within 2e-2', async ({ name, architecture }) => {
+    if ((await device('fast')).profile.f16) await halfParity(`test/fixtures/${name}`, architecture);
+  });
 });
 
 const unetFixtures: { name: string; architecture: Architecture }[] = [

@@ -67,6 +67,26 @@ describe('training', () => {
     expect(whole.parameters.some((value, i) => value !== whole.averages[i])).toBe(true);
   });
 
+  it('follows the same course in f16, and resumes there to the bit', async (context) => {
+    if (!device.profile.f16) return context.skip('this adapter has no f16');
+    const half = { ...recipe, precision: 'f16' as const };
+    const [exact, rounded] = await Promise.all([
+      distil(device, teacher, data, recipe),
+      distil(device, teacher, data, half),
+    ]);
+    expect(rounded.trainer.memory.bytes).toBeLessThan(exact.trainer.memory.bytes);
+    const reference = await exact.trainer.advance(steps);
+    const curve = await rounded.trainer.advance(20);
+    const state = await rounded.trainer.state();
+    curve.push(...(await rounded.trainer.advance(20)));
+    curve.forEach(({ loss }, i) => expect(Math.abs(loss / reference[i].loss - 1)).toBeLessThan(0.02));
+    const resumed = await distil(device, teacher, data, half);
+    resumed.trainer.restore(state);
+    await resumed.trainer.advance(20);
+    expect(await resumed.trainer.state()).toEqual(await rounded.trainer.state());
+    expect(state.lossScale[1]).toBe(20);
+  });
+
   it('takes another course with another seed', async () => {
     const run = await distil(device, teacher, data, { ...recipe, seed: 1 });
     const other = await distil(device, teacher, data, recipe);

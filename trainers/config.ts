@@ -29,7 +29,7 @@ const common = {
   batch: z.number().int().positive(),
   seed: whole,
   /** Only f32 yet. */
-  precision: z.enum(['f32']),
+  precision: z.enum(['f32', 'f16']),
   times: timesSchema,
   optimizer: optimizerSchema,
 };

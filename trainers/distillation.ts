@@ -22,6 +22,8 @@ export interface DistillationOptions {
   /** The teacher's step inside each objective. */
   solvers: Record<ObjectiveName, Solver>;
   weighting: Weighting;
+  /** How the teacher's weights are stored. */
+  precision: 'f32' | 'f16';
   /** Where s ends: 0, or the smallest time at which the teacher can be asked. */
   end: number;
 }
@@ -55,7 +57,7 @@ export function sharesOf(
  */
 export function distillationLoss(teacher: Network, student: Network, data: SampleSource, options: DistillationOptions) {
   const { description, model } = teacher;
-  const teacherWeights = bindNetwork(teacher, 'teacher').parameters;
+  const teacherWeights = bindNetwork(teacher, 'teacher', options.precision).parameters;
   const { batch } = options;
   return ({ parameters, target, key, epsilon }: LossContext): Loss => {
     const drawn = data.draw(key, batch);

@@ -29,6 +29,7 @@ function trainerOptions(config: TeacherConfig | DistillationConfig): TrainerOpti
     clipNorm: optimizer.clipNorm,
     targetDecay: distilling ? config.ema.target : 0,
     exportDecay: config.ema.export,
+    precision: config.precision,
     epsilon: distilling ? config.epsilon : { kind: 'constant', from: 1, to: 1, until: 0 },
   };
 }
@@ -48,6 +49,7 @@ export async function distil(
     times: config.times,
     solvers: { ...config.solver, semigroup: 'euler', diagonal: 'euler' },
     weighting: config.weighting,
+    precision: config.precision,
     end: 0,
   });
   return {

@@ -6,9 +6,22 @@ import type { KernelTime } from '../src/gpu/profiler.js';
 import { Storage } from '../src/gpu/storage.js';
 import type { ParameterLayout, Parameters } from '../src/nn/parameters.js';
 import { expand, sum } from '../src/ops/broadcast.js';
-import { concat, iota, reshape } from '../src/ops/movement.js';
+import { concat, iota, reshape, slice } from '../src/ops/movement.js';
 import { adam, assign, pack } from '../src/ops/optimizer.js';
-import { equal, sqrt, square, toFloat, where } from '../src/ops/pointwise.js';
+import {
+  add,
+  div,
+  equal,
+  greater,
+  maximum,
+  minimum,
+  mul,
+  sqrt,
+  square,
+  sub,
+  toFloat,
+  where,
+} from '../src/ops/pointwise.js';
 import { fromStorage, type Tensor } from '../src/tensor/tensor.js';
 import { decayAt, epsilonAt, rateAt, type EpsilonLaw, type RateSchedule } from './schedules.js';
 
@@ -26,6 +39,8 @@ export interface TrainerOptions {
   /** Decay of the weights that are exported and evaluated. */
   exportDecay: number;
   epsilon: EpsilonLaw;
+  /** f16: weights and activations are stored in half, with a loss scale; sums, masters and moments stay f32. */
+  precision: 'f32' | 'f16';
 }
 
 /** What a loss may be built from. */
@@ -57,6 +72,8 @@ export interface TrainerState {
   secondMoment: Float32Array;
   /** θ⁻ and the exported average, one after another. */
   averages: Float32Array;
+  /** Of f16: the factor on the loss, and steps since it changed. */
+  lossScale: Float32Array;
 }
 
 /** Steps whose metrics stay on the device until they are read in one go. */
@@ -89,18 +106,25 @@ export class Trainer {
     options: TrainerOptions,
     progress: Pick<CompileOptions, 'onPlan' | 'onProgress'> = {},
   ): Promise<Trainer> {
-    const storages = storagesOf(layout, initial);
-    const parameters = layout.bind(storages.parameters);
+    const half = options.precision === 'f16';
+    if (half && !device.profile.f16)
+      throw new UserError('this adapter has no f16 (shader-f16): leave --precision at f32');
+    const storages = storagesOf(layout, initial, half);
+    const { rounded } = storages;
+    const parameters = layout.bind(rounded ?? storages.parameters);
     const { total, parts } = loss({
       parameters,
-      target: layout.bind(storages.averages),
+      target: rounded ? layout.bind(rounded, layout.length) : layout.bind(storages.averages),
       key: fromStorage(storages.key),
       epsilon: fromStorage(storages.epsilon),
     });
+    const lossScale = fromStorage(storages.lossScale);
+    const scale = half ? slice(lossScale, 0, 0, 1) : undefined;
     const wanted = layout.parameters.map(({ frozen }, i) => ({ frozen, i })).filter(({ frozen }) => !frozen);
     const slopes = gradients(
       total,
       wanted.map(({ i }) => parameters(layout.parameters[i].name)),
+      scale && reshape(scale, total.shape),
     );
     const gradient = pack(
       slopes,
@@ -108,14 +132,22 @@ export class Trainer {
       layout.length,
     );
     const squaredNorm = reshape(sum(square(gradient)), [1]);
-    const update = adam(gradient, squaredNorm, fromStorage(storages.scalars), {
-      parameters: storages.parameters,
-      firstMoment: storages.firstMoment,
-      secondMoment: storages.secondMoment,
-      averages: storages.averages,
-    });
+    const update = adam(
+      gradient,
+      squaredNorm,
+      fromStorage(storages.scalars),
+      {
+        parameters: storages.parameters,
+        firstMoment: storages.firstMoment,
+        secondMoment: storages.secondMoment,
+        averages: storages.averages,
+        rounded,
+      },
+      scale,
+    );
+    const gradientNorm = scale ? div(sqrt(squaredNorm), scale) : sqrt(squaredNorm);
     const names = ['loss', 'gradientNorm', ...Object.keys(parts)];
-    const values = [total, sqrt(squaredNorm), ...Object.values(parts)].map((value) => reshape(value, [1, 1]));
+    const values = [total, gradientNorm, ...Object.values(parts)].map((value) => reshape(value, [1, 1]));
     const ring = new Storage('recent metrics', 'f32', ringLength * names.length);
     const shape = [ringLength, names.length];
     const rows = expand(reshape(toFloat(iota([ringLength])), [ringLength, 1]), shape);
@@ -124,7 +156,12 @@ export class Trainer {
       expand(concat(values, 1), shape),
       fromStorage(ring, shape),
     );
-    const program = await compile(device, { effects: [update, assign(ring, record)], ...progress });
+    const effects = [
+      update,
+      assign(ring, record),
+      ...(half ? [assign(storages.lossScale, nextScale(lossScale, squaredNorm))] : []),
+    ];
+    const program = await compile(device, { effects, half, ...progress });
     return new Trainer(device, options, storages, names, ring, program);
   }
 
@@ -179,25 +216,30 @@ export class Trainer {
 
   async state(): Promise<TrainerState> {
     const read = (storage: Storage) => this.device.read(storage) as Promise<Float32Array>;
-    const { parameters, firstMoment, secondMoment, averages } = this.storages;
+    const { parameters, firstMoment, secondMoment, averages, lossScale } = this.storages;
     return {
       step: this.step,
       parameters: await read(parameters),
       firstMoment: await read(firstMoment),
       secondMoment: await read(secondMoment),
       averages: await read(averages),
+      lossScale: await read(lossScale),
     };
   }
 
   /** Goes on from a state, to the bit. */
   restore(state: TrainerState): void {
-    for (const name of ['parameters', 'firstMoment', 'secondMoment', 'averages'] as const) {
+    for (const name of ['parameters', 'firstMoment', 'secondMoment', 'averages', 'lossScale'] as const) {
       if (state[name].length !== this.storages[name].length) {
         throw new UserError(
           `the saved ${name} have ${state[name].length} values, this run needs ${this.storages[name].length}: resume with the configuration it was started with`,
         );
       }
       this.device.write(this.storages[name], state[name]);
+    }
+    if (this.storages.rounded) {
+      this.device.write(this.storages.rounded, state.parameters);
+      this.device.write(this.storages.rounded, state.averages, state.parameters.length);
     }
     this.step = state.step;
   }
@@ -224,7 +266,22 @@ export class Trainer {
   }
 }
 
-function storagesOf(layout: ParameterLayout, initial: Float32Array) {
+/**
+ * Twice the loss scale after many steps without overflow, half of it after an overflow (Micikevicius et al., 2018).
+ * A norm that is not finite also makes Adam leave everything as it is.
+ */
+function nextScale(current: Tensor, squaredNorm: Tensor): Tensor {
+  const [scale, steps] = [slice(current, 0, 0, 1), slice(current, 0, 1, 2)];
+  const finite = greater(3e38, squaredNorm);
+  const grow = mul(finite, greater(steps, stepsToGrow));
+  const next = where(finite, where(grow, minimum(mul(scale, 2), largestScale), scale), maximum(mul(scale, 0.5), 1));
+  return concat([next, where(mul(finite, sub(1, grow)), add(steps, 1), 0)], 0);
+}
+const stepsToGrow = 1000;
+const firstScale = 2 ** 14;
+const largestScale = 2 ** 24;
+
+function storagesOf(layout: ParameterLayout, initial: Float32Array, half: boolean) {
   const { length } = layout;
   const averages = new Float32Array(2 * length);
   averages.set(initial);
@@ -234,6 +291,10 @@ function storagesOf(layout: ParameterLayout, initial: Float32Array) {
     firstMoment: new Storage('first moments', 'f32', length),
     secondMoment: new Storage('second moments', 'f32', length),
     averages: new Storage('averages', 'f32', 2 * length, averages),
+    rounded: half
+      ? new Storage('weights in half', 'f16', 3 * length, Float32Array.from([...initial, ...averages]))
+      : undefined,
+    lossScale: new Storage('loss scale', 'f32', 2, Float32Array.of(firstScale, 0)),
     scalars: new Storage('scalars', 'f32', 10),
     epsilon: new Storage('epsilon', 'f32', 1),
     key: new Storage('random key', 'u32', 3),

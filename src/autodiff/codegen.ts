@@ -18,14 +18,20 @@ export interface LinkedKernel {
  * The WGSL of a task: the file's directives, a prelude with what the file's contract asks for (constants, accessors of
  * operands and outputs, fused expressions included), then the file as it is.
  */
-export function link(task: Task, isLeaf: (node: Tensor) => boolean, gridX: number): LinkedKernel {
+export function link(
+  task: Task,
+  isLeaf: (node: Tensor) => boolean,
+  isHalf: (node: Tensor) => boolean,
+  gridX: number,
+): LinkedKernel {
   const file = sourceOf(task.kernel.source);
   const lines = file.split('\n');
   const directives = lines.filter((line) => /^(enable|requires|diagnostic)\b/.test(line));
   const body = lines.filter((line) => !/^(enable|requires|diagnostic)\b/.test(line)).join('\n');
-  const prelude = new Prelude(task, isLeaf, body);
+  const prelude = new Prelude(task, isLeaf, isHalf, body);
   const constants = { ...task.kernel.constants, GRID_X: `${gridX}u` };
   const text = [
+    ...(prelude.half ? ['enable f16;'] : []),
     ...directives,
     ...Object.entries(constants).map(([name, value]) => `const ${name} = ${value};`),
     'fn workgroup_index(w: vec3u) -> u32 { return w.x + w.y * GRID_X; }',
@@ -58,6 +64,8 @@ function sameMemory(a: Tensor, b: Tensor): boolean {
 
 class Prelude {
   readonly bindings: Binding[] = [];
+  /** Whether some binding holds f16. */
+  half = false;
   private readonly declarations: string[] = [];
   private readonly functions: string[] = [];
   private readonly libraries = new Set<string>();
@@ -66,6 +74,7 @@ class Prelude {
   constructor(
     private readonly task: Task,
     private readonly isLeaf: (node: Tensor) => boolean,
+    private readonly isHalf: (node: Tensor) => boolean,
     body: string,
   ) {
     const { kernel } = task;
@@ -73,6 +82,7 @@ class Prelude {
     this.output(body);
     if (kernel.secondary) this.second();
     for (const [name, storage] of Object.entries(kernel.state ?? {})) this.state(name, storage);
+    if (/\bstore_rounded4\(/.test(body)) this.rounded(kernel.rounded);
     for (const [use, leaf] of new Map([...this.leaves].map(([leaf, use]) => [use, leaf]))) this.accessor(leaf, use);
   }
 
@@ -172,6 +182,14 @@ class Prelude {
       return;
     }
     const [one, four] = [scalarType(leaf), vectorType(leaf)];
+    if (this.isHalf(leaf)) {
+      this.declareHalf(slot, scalar);
+      if (scalar) this.functions.push(`fn read${slot}_1(i: u32) -> f32 { return f32(${buffer}[i]); }`);
+      const lanes = `vec4f(${[0, 1, 2, 3].map((lane) => `f32(${buffer}[i + ${lane}u])`).join(', ')})`;
+      const value = scalar ? lanes : `vec4f(${buffer}[i >> 2u])`;
+      if (vector) this.functions.push(`fn read${slot}_4(i: u32) -> vec4f { return ${value}; }`);
+      return;
+    }
     this.declare(slot, `array<${scalar ? one : four}>`);
     if (scalar) this.functions.push(`fn read${slot}_1(i: u32) -> ${one} { return ${buffer}[i]; }`);
     if (!vector) return;
@@ -182,6 +200,18 @@ class Prelude {
   private declare(slot: number, type: string): void {
     // Always read_write: the arena may be bound for reading and writing at once only under one usage.
     this.declarations.push(`@group(0) @binding(${slot}) var<storage, read_write> buffer${slot}: ${type};`);
+  }
+
+  private declareHalf(slot: number, scalar: boolean): void {
+    this.half = true;
+    this.declare(slot, `array<${scalar ? 'f16' : 'vec4<f16>'}>`);
+  }
+
+  private rounded(storage: Storage | undefined): void {
+    const slot = storage && this.bind({ storage });
+    if (slot !== undefined) this.declareHalf(slot, false);
+    const store = slot === undefined ? '' : ` buffer${slot}[i >> 2u] = vec4<f16>(value); `;
+    this.functions.push(`fn store_rounded4(i: u32, value: vec4f) {${store}}`);
   }
 
   private output(body: string): void {
@@ -197,6 +227,8 @@ class Prelude {
     const slot = own ? own.slot : this.bind({ output });
     if (own) own.scalar = true;
     const buffer = `buffer${slot}`;
+    const half = this.isHalf(output);
+    const kept = (value: string, width: Width) => (half ? `${width === 4 ? 'vec4<f16>' : 'f16'}(${value})` : value);
     this.functions.push(`const OUTPUT_ALIGNED = ${wide};`);
     const epilogue = (width: Width) => {
       const type = width === 4 ? vector : scalar;
@@ -206,15 +238,19 @@ class Prelude {
     };
     if (wide) {
       epilogue(4);
-      this.declare(slot, `array<${vector}>`);
+      if (half) this.declareHalf(slot, false);
+      else this.declare(slot, `array<${vector}>`);
       this.functions.push(
-        `fn store4(i: u32, value: ${vectorType(core)}, n: u32) { ${buffer}[i >> 2u] = epilogue4(i, value); }`,
+        `fn store4(i: u32, value: ${vectorType(core)}, n: u32) { ${buffer}[i >> 2u] = ${kept('epilogue4(i, value)', 4)}; }`,
       );
       return;
     }
     epilogue(1);
-    if (!own) this.declare(slot, `array<${scalar}>`);
-    this.functions.push(`fn store1(i: u32, value: ${scalarType(core)}) { ${buffer}[i] = epilogue1(i, value); }`);
+    if (half) this.declareHalf(slot, true);
+    else if (!own) this.declare(slot, `array<${scalar}>`);
+    this.functions.push(
+      `fn store1(i: u32, value: ${scalarType(core)}) { ${buffer}[i] = ${kept('epilogue1(i, value)', 1)}; }`,
+    );
     if (!wantsVector) return;
     const lanes = [1, 2, 3].map((lane) => `  if (n > ${lane}u) { store1(i + ${lane}u, value[${lane}]); }`);
     this.functions.push(

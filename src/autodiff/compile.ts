@@ -2,11 +2,11 @@ import { UserError } from '../errors.js';
 import type { Device } from '../gpu/device.js';
 import { profile, type KernelTime } from '../gpu/profiler.js';
 import { bind, gridOf, submit, type Dispatch, type Region } from '../gpu/program.js';
-import type { HostArray } from '../gpu/storage.js';
+import { bytesPerElement, type HostArray } from '../gpu/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { link, type Binding } from './codegen.js';
 import { plan, type Block } from './plan.js';
-import { schedule, type Task } from './schedule.js';
+import { leavesOf, schedule, type Task } from './schedule.js';
 import { shareCommon } from './share.js';
 
 export interface CompileOptions {
@@ -14,6 +14,8 @@ export interface CompileOptions {
   outputs?: Record<string, Tensor>;
   /** `assign` and `adam` nodes: what a run changes. They run in the order of creation. */
   effects?: readonly Tensor[];
+  /** Stores what matmul, attention and norms read in f16. Values that are compared or summed stay f32. Default false. */
+  half?: boolean;
   /** Called with the arena's size before it is allocated. */
   onPlan?: (memory: { bytes: number; lowerBound: number; kernels: number }) => void;
   /** Called as pipelines become ready. */
@@ -66,7 +68,9 @@ export async function compile(device: Device, options: CompileOptions): Promise<
   const outputs = shared.slice(0, names.length);
   const { tasks, tabulated } = schedule(outputs, shared.slice(names.length), device.profile);
 
-  const memory = layOut(device, tasks, outputs);
+  const kept = options.half ? halves(tasks, tabulated, outputs) : new Set<Tensor>();
+  const isHalf = (node: Tensor) => kept.has(node) || storageOf(node)?.dtype === 'f16';
+  const memory = layOut(device, tasks, outputs, kept);
   options.onPlan?.({ bytes: memory.bytes, lowerBound: memory.lowerBound, kernels: tasks.length });
   const arena = memory.bytes ? device.createBuffer('the memory of a program', memory.bytes) : null;
   if (arena) clearOnce(device, arena);
@@ -81,7 +85,7 @@ export async function compile(device: Device, options: CompileOptions): Promise<
     }
     if (node.op === 'storage') {
       const { storage, offset } = (node as Tensor<'storage'>).attributes;
-      const scale = storage.dtype === 'u8' ? 1 : 4;
+      const scale = bytesPerElement[storage.dtype];
       return { buffer: device.buffer(storage), offset: offset * scale, size: Math.ceil((node.size * scale) / 4) * 4 };
     }
     return memory.region(arena!, node, false);
@@ -93,7 +97,7 @@ export async function compile(device: Device, options: CompileOptions): Promise<
   const dispatches = await Promise.all(
     tasks.map(async (task): Promise<Dispatch> => {
       const grid = gridOf(task.kernel.workgroups, device.limits.maxComputeWorkgroupsPerDimension);
-      const linked = link(task, isLeaf, grid[0]);
+      const linked = link(task, isLeaf, isHalf, grid[0]);
       const regions = linked.bindings.map(regionOf);
       for (const region of regions) checkBinding(device, region, task);
       const pipeline = await device.pipeline(linked.source, task.kernel.source);
@@ -113,6 +117,35 @@ export async function compile(device: Device, options: CompileOptions): Promise<
     names.map((name, i) => [name, { region: regionOf({ leaf: outputs[i] }), tensor: outputs[i] }]),
   );
   return new Program(device, dispatches, arena, results, memory);
+}
+
+const storageOf = (node: Tensor) =>
+  node.op === 'storage' ? (node as Tensor<'storage'>).attributes.storage : undefined;
+
+const precise = new Set<Tensor['op']>(['rowStatistics', 'random', 'reduce']);
+
+/** The values that f16 is good enough for: what products, attention and norms read. */
+function halves(tasks: readonly Task[], tabulated: ReadonlySet<Tensor>, outputs: readonly Tensor[]): Set<Tensor> {
+  const readers = new Set<Tensor['op']>([
+    'matmul',
+    'attention',
+    'attentionGradientQ',
+    'attentionGradientKV',
+    'rowStatistics',
+    'normalizeGradient',
+  ]);
+  const chosen = new Set<Tensor>();
+  const pinned = new Set<Tensor>(outputs);
+  for (const { core, kernel } of tasks) {
+    if (core.op === 'adam') core.inputs[0].inputs.forEach((part) => pinned.add(part));
+    if (!readers.has(core.op)) continue;
+    for (const { tensor } of kernel.operands) leavesOf(tensor, tabulated).forEach((leaf) => chosen.add(leaf));
+  }
+  return new Set(
+    [...chosen].filter(
+      (node) => tabulated.has(node) && node.dtype === 'f32' && !precise.has(node.op) && !pinned.has(node),
+    ),
+  );
 }
 
 const whole = (buffer: GPUBuffer, bytes: number): Region => ({
@@ -143,7 +176,7 @@ interface Place {
 }
 
 /** Where in the arena each task's output lies. */
-function layOut(device: Device, tasks: readonly Task[], outputs: readonly Tensor[]) {
+function layOut(device: Device, tasks: readonly Task[], outputs: readonly Tensor[], half: ReadonlySet<Tensor>) {
   const places = new Map<Tensor, Place>();
   const seconds = new Map<Tensor, Place>();
   const blocks: Block[] = [];
@@ -176,7 +209,8 @@ function layOut(device: Device, tasks: readonly Task[], outputs: readonly Tensor
       });
       places.set(pack, { block: packed.get(pack)!, offset: 0, bytes: pack.size * 4 });
     } else {
-      places.set(output, { block: block(output.size * 4, time, time), offset: 0, bytes: output.size * 4 });
+      const bytes = output.size * (half.has(output) ? 2 : 4);
+      places.set(output, { block: block(bytes, time, time), offset: 0, bytes });
     }
     if (kernel.secondary)
       seconds.set(core, { block: block(kernel.secondary * 4, time, time), offset: 0, bytes: kernel.secondary * 4 });

@@ -5,7 +5,11 @@ const shared: Knob[] = [
   { flag: 'steps', path: 'steps', help: 'optimizer steps' },
   { flag: 'batch', path: 'batch', help: 'samples a step' },
   { flag: 'seed', path: 'seed', help: 'seed of all random numbers' },
-  { flag: 'precision', path: 'precision', help: 'f32' },
+  {
+    flag: 'precision',
+    path: 'precision',
+    help: 'f32, or f16: weights and activations stored in half, all sums in f32',
+  },
   { flag: 'learning-rate', path: 'optimizer.rate', help: 'peak learning rate' },
   { flag: 'warmup', path: 'optimizer.warmup', help: 'steps of linear warm-up' },
   { flag: 'weight-decay', path: 'optimizer.weightDecay', help: 'decoupled weight decay' },

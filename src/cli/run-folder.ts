@@ -10,7 +10,7 @@ import type { StepMetrics, Trainer, TrainerState } from '../../trainers/trainer.
 const stateFile = 'state.safetensors';
 const metricsFile = 'metrics.jsonl';
 const eventsFile = 'events.out.tfevents.semiflow';
-const arenas = ['parameters', 'firstMoment', 'secondMoment', 'averages'] as const;
+const arenas = ['parameters', 'firstMoment', 'secondMoment', 'averages', 'lossScale'] as const;
 
 /** A run's folder: configuration, metrics, checkpoints, pictures, report. */
 export class RunFolder {

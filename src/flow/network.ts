@@ -74,7 +74,11 @@ export function studentOf(teacher: Network, seed: number): Network {
 }
 
 /** A network's weights in a storage of their own. */
-export function bindNetwork(network: Network, name: string): { storage: Storage; parameters: Parameters } {
-  const storage = new Storage(name, 'f32', network.layout.length, network.arena);
+export function bindNetwork(
+  network: Network,
+  name: string,
+  precision: 'f32' | 'f16' = 'f32',
+): { storage: Storage; parameters: Parameters } {
+  const storage = new Storage(name, precision, network.layout.length, network.arena);
   return { storage, parameters: network.layout.bind(storage) };
 }

@@ -1,7 +1,8 @@
 import { UserError } from '../errors.js';
 import { requestAdapter, type Toggles } from './adapter.js';
 import { profileOf, type KernelFamily, type Profile } from './profile.js';
-import type { HostArray, Storage } from './storage.js';
+import { Float16Array } from '@petamoriken/float16';
+import { bytesPerElement, type HostArray, type Storage } from './storage.js';
 
 export interface DeviceOptions {
   /** Part of the wanted adapter's name; without it the fastest one. */
@@ -79,7 +80,7 @@ export class Device {
     if (!buffer) {
       buffer = this.createBuffer(storage.name, storage.bytes);
       this.buffers.set(storage, buffer);
-      if (storage.initial) this.upload(buffer, storage.initial);
+      if (storage.initial) this.upload(buffer, stored(storage, storage.initial));
       else this.clear(buffer);
     }
     return buffer;
@@ -87,17 +88,17 @@ export class Device {
 
   /** Writes values into a storage, from element `offset` on. */
   write(storage: Storage, values: HostArray, offset = 0): void {
-    const bytesPerElement = storage.dtype === 'u8' ? 1 : 4;
     if (offset + values.length > storage.length) {
       throw new UserError(
         `${values.length} values at ${offset} do not fit storage ${storage.name} of ${storage.length}`,
       );
     }
-    this.upload(this.buffer(storage), values, offset * bytesPerElement);
+    this.upload(this.buffer(storage), stored(storage, values), offset * bytesPerElement[storage.dtype]);
   }
 
   async read(storage: Storage): Promise<HostArray> {
     const bytes = await this.readBuffer(this.buffer(storage), 0, Math.ceil(storage.bytes / 4) * 4);
+    if (storage.dtype === 'f16') return Float32Array.from(new Float16Array(bytes).subarray(0, storage.length));
     if (storage.dtype === 'u8') return new Uint8Array(bytes, 0, storage.length);
     return storage.dtype === 'u32' ? new Uint32Array(bytes) : new Float32Array(bytes);
   }
@@ -126,7 +127,7 @@ export class Device {
     this.gpu.destroy();
   }
 
-  private upload(buffer: GPUBuffer, values: HostArray, offset = 0): void {
+  private upload(buffer: GPUBuffer, values: ArrayBufferView, offset = 0): void {
     // The queue writes whole words: a u8 tail is padded.
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     const whole = bytes.length & ~3;
@@ -145,6 +146,10 @@ export class Device {
     this.gpu.queue.submit([encoder.finish()]);
   }
 }
+
+/** Values as the storage keeps them. */
+const stored = (storage: Storage, values: HostArray): ArrayBufferView =>
+  storage.dtype === 'f16' ? new Uint16Array(new Float16Array(values).buffer) : values;
 
 const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
 

@@ -1,7 +1,10 @@
 import { UserError } from '../errors.js';
 
-/** Element types. u8 exists only for resident data sets, four to a word; kernels read it as u32. */
-export type DType = 'f32' | 'u32' | 'u8';
+/**
+ * Element types. u8 exists only for resident data sets, four to a word; kernels read it as u32. f16 is a way to store
+ * numbers: kernels compute with them in f32, and the host sees Float32Array.
+ */
+export type DType = 'f32' | 'u32' | 'u8' | 'f16';
 export type HostArray = Float32Array | Uint32Array | Uint8Array;
 
 /**
@@ -21,6 +24,8 @@ export class Storage {
   }
 
   get bytes(): number {
-    return this.dtype === 'u8' ? this.length : this.length * 4;
+    return this.length * bytesPerElement[this.dtype];
   }
 }
+
+export const bytesPerElement: Record<DType, number> = { f32: 4, u32: 4, f16: 2, u8: 1 };

@@ -22,13 +22,13 @@ export type Parameters = (name: string) => Tensor;
 /** Tensors read from a file, by name. */
 export type State = ReadonlyMap<string, { shape: Shape; data: Float32Array }>;
 
-// Offsets are multiples of 256 bytes, the largest alignment that WebGPU asks of a binding.
-const alignment = 64;
+// Offsets are multiples of 256 bytes even in f16, the largest alignment that WebGPU asks of a binding.
+const alignment = 128;
 
 /** The order and place of a network's parameters in one flat arena. */
 export class ParameterLayout {
   readonly offsets: readonly number[];
-  /** Elements of the arena, padding included: a multiple of 64. */
+  /** Elements of the arena, padding included: a multiple of 128. */
   readonly length: number;
   private readonly index: ReadonlyMap<string, number>;
 

@@ -1,6 +1,6 @@
 import { Storage } from '../gpu/storage.js';
 import { UserError } from '../errors.js';
-import { Tensor, type OptimizerState } from '../tensor/tensor.js';
+import { constant, Tensor, type OptimizerState } from '../tensor/tensor.js';
 import { u32, type KernelRule } from './rule.js';
 
 /** Scalars of an optimizer step, in this order, then one decay for each average. All are data, so that none can go stale. */
@@ -32,14 +32,16 @@ export function pack(parts: readonly Tensor[], offsets: readonly number[], lengt
  * @param gradient packed gradients, as long as the arenas
  * @param squaredNorm [1], Σ g²
  * @param scalars the values of `adamScalars`, then one decay per average
+ * @param lossScale [1], what gradients were multiplied by
  */
 export function adam(
   gradient: Tensor<'pack'>,
   squaredNorm: Tensor,
   scalars: Tensor,
   state: OptimizerState,
+  lossScale: Tensor = constant(1, [1]),
 ): Tensor<'adam'> {
-  return new Tensor('adam', [gradient, squaredNorm, scalars], { state }, [1]);
+  return new Tensor('adam', [gradient, squaredNorm, scalars, lossScale], { state }, [1]);
 }
 
 export const assignRule: KernelRule<'assign'> = {
@@ -67,13 +69,14 @@ const vectorsPerInvocation = 4;
 
 export const adamRule: KernelRule<'adam'> = {
   kind: 'kernel',
-  kernel: ({ inputs: [gradient, squaredNorm, scalars], attributes: { state } }) => ({
+  kernel: ({ inputs: [gradient, squaredNorm, scalars, lossScale], attributes: { state } }) => ({
     source: 'adam',
     constants: { VECTORS: u32(gradient.size / 4), AVERAGES: u32(state.averages.length / state.parameters.length) },
     operands: [
       { name: 'gradient', tensor: gradient, fusion: 'none', run: gradient.size },
       { name: 'squared_norm', tensor: squaredNorm, fusion: 'none', run: 1 },
       { name: 'scalars', tensor: scalars, fusion: 'views', run: 1 },
+      { name: 'loss_scale', tensor: lossScale, fusion: 'any', run: 1 },
     ],
     workgroups: Math.ceil(gradient.size / 4 / 64),
     run: 1,
@@ -83,6 +86,7 @@ export const adamRule: KernelRule<'adam'> = {
       second_moment: state.secondMoment,
       averages: state.averages,
     },
+    rounded: state.rounded,
   }),
   gradient: null,
 };

@@ -1,3 +1,4 @@
+import type { Storage } from '../gpu/storage.js';
 import type { Profile } from '../gpu/profile.js';
 import type { OpName, Tensor } from '../tensor/tensor.js';
 import type { Shape } from '../tensor/shape.js';
@@ -61,7 +62,9 @@ export interface Kernel {
   /** Elements of the second output, written with `store_second1`. */
   secondary?: number;
   /** Storages that the kernel reads and writes in place, as `array<vec4f>`. */
-  state?: Record<string, import('../gpu/storage.js').Storage>;
+  state?: Record<string, Storage>;
+  /** Written with `store_rounded4`, which does nothing where there is none. */
+  rounded?: Storage;
   flops?: number;
 }
 

@@ -80,6 +80,8 @@ export interface OptimizerState {
   secondMoment: Storage;
   /** Moving averages of the parameters, one after another: a multiple of the others' length. */
   averages: Storage;
+  /** Where f16 is used: parameters and averages, one after another, rounded. */
+  rounded?: Storage;
 }
 
 let created = 0;
@@ -118,7 +120,8 @@ export function fromStorage(storage: Storage, shape: Shape = [storage.length], o
   if (offset < 0 || offset + sizeOf(shape) > storage.length) {
     throw new UserError(`[${shape}] at ${offset} does not fit storage ${storage.name} of ${storage.length} elements`);
   }
-  return new Tensor('storage', [], { storage, offset }, shape, storage.dtype);
+  // Numbers are f32 to the graph, however a storage keeps them.
+  return new Tensor('storage', [], { storage, offset }, shape, storage.dtype === 'f16' ? 'f32' : storage.dtype);
 }
 
 /** A tensor with the given values; f32 unless a Uint32Array is given. */
