@@ -13,7 +13,8 @@ import { ParameterLayout, type State } from '../src/nn/parameters.js';
 import { sum } from '../src/ops/broadcast.js';
 import { div, mul, neg, sub } from '../src/ops/pointwise.js';
 import { permute, reshape } from '../src/ops/movement.js';
-import { tensor, type Tensor } from '../src/tensor/tensor.js';
+import { sizeOf } from '../src/tensor/shape.js';
+import { fromStorage, tensor, type Tensor } from '../src/tensor/tensor.js';
 
 const devices = new Map<string, Promise<Device>>();
 const device = (toggles: 'fast' | 'checked') => {
@@ -77,8 +78,13 @@ const fixtures: { name: string; architecture: Architecture }[] = [
 ];
 
 /** A model with recorded weights against PyTorch's outputs and gradients. */
-async function parity(folder: string, architecture: Architecture, toggles: 'checked' | 'fast'): Promise<void> {
-  const model = buildModel(architecture);
+async function parity(
+  folder: string,
+  architecture: Architecture,
+  toggles: 'checked' | 'fast',
+  checkpointBlocks = false,
+): Promise<void> {
+  const model = buildModel(architecture, { checkpointBlocks });
   const { layout, parameters } = await bindFile(model, `${folder}/weights.safetensors`);
   const io = await readSafetensors(`${folder}/io.safetensors`);
   const [x, time, g] = [await load(io, 'x'), await load(io, 't'), await load(io, 'cotangent')];
@@ -140,6 +146,33 @@ describe.each(['checked', 'fast'] as const)('parity with PyTorch, %s toggles', (
     parity(`test/fixtures/${name}`, architecture, toggles),
   );
 });
+
+describe('blocks computed anew in the backward pass', () => {
+  const sit = fixtures[1];
+  it('give the same gradients, in less memory', async () => {
+    await parity(`test/fixtures/${sit.name}`, sit.architecture, 'fast', true);
+    const [whole, anew] = await Promise.all([false, true].map((again) => memoryOf(sit.architecture, again)));
+    expect(anew).toBeLessThan(0.75 * whole);
+  });
+});
+
+/** Bytes that a backward pass of 16 samples takes. */
+async function memoryOf(architecture: Architecture, checkpointBlocks: boolean): Promise<number> {
+  const model = buildModel(architecture, { checkpointBlocks });
+  const layout = new ParameterLayout(model.parameters);
+  const parameters = layout.bind(new Storage('weights', 'f32', layout.length));
+  const x = fromStorage(new Storage('x', 'f32', 16 * sizeOf(model.sampleShape)), [16, ...model.sampleShape]);
+  const y = model.apply(parameters, { x, time: fromStorage(new Storage('t', 'f32', 16)) });
+  const trained = layout.parameters.filter(({ frozen }) => !frozen);
+  const slopes = gradients(
+    sum(mul(y, y)),
+    trained.map(({ name }) => parameters(name)),
+  );
+  const outputs = Object.fromEntries(slopes.map((slope, i) => [i, slope]));
+  const program = await compile(await device('fast'), { outputs });
+  program.destroy();
+  return program.memory.bytes;
+}
 
 describe('f16', () => {
   it.each(fixtures)('$name: output within 2e-2', async ({ name, architecture }) => {

@@ -84,6 +84,7 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
   floor: [flat((x) => point.floor(mul(x, 5)))],
   toFloat: [flat((x) => mul(point.toFloat(move.iota([3, 7])), point.floor(x)))],
   stopGradient: [one((x) => mul(point.stopGradient(sin(x)), x))],
+  barrier: [one((x) => mul(move.barrier(sin(x)), x))],
   iota: 'toFloat',
   reshape: [one((x) => move.reshape(x, [7, -1]), undefined, [[3, 7]])],
   expand: [

@@ -28,8 +28,9 @@ const common = {
   steps: z.number().int().positive(),
   batch: z.number().int().positive(),
   seed: whole,
-  /** Only f32 yet. */
   precision: z.enum(['f32', 'f16']),
+  /** The backward pass computes each block of the network anew: less memory, more time. */
+  checkpointBlocks: z.boolean(),
   times: timesSchema,
   optimizer: optimizerSchema,
 };
@@ -79,6 +80,7 @@ export function distillationDefaults(sampleShape: Shape, prediction: 'velocity' 
     batch: points ? 512 : 64,
     seed: 0,
     precision: 'f32',
+    checkpointBlocks: false,
     times: points
       ? { kind: 'uniform', mean: 0, std: 1, endShare: 0.15 }
       : { kind: 'uniform', mean: 0, std: 1, endShare: 0.2 },
@@ -109,6 +111,7 @@ export function teacherDefaults(sampleShape: Shape): TeacherConfig {
     batch: points ? 512 : 128,
     seed: 0,
     precision: 'f32',
+    checkpointBlocks: false,
     times: points
       ? { kind: 'uniform', mean: 0, std: 1, endShare: 0 }
       : { kind: 'logit-normal', mean: 0, std: 1, endShare: 0 },

@@ -42,7 +42,7 @@ export async function distil(
   config: DistillationConfig,
   progress?: Progress,
 ): Promise<Run> {
-  const network = studentOf(teacher, config.seed);
+  const network = studentOf(teacher, config.seed, config.checkpointBlocks);
   const loss = distillationLoss(teacher, network, new SampleSource(data), {
     batch: config.batch,
     weights: config.lambda,

@@ -8,13 +8,16 @@ export interface Knob {
   flag: string;
   path: string;
   help: string;
+  /** Given without a value it means true. */
+  boolean?: true;
 }
 
 type Tree = { [key: string]: unknown };
 
 /** Adds a flag for each knob; its default is shown in words, since it depends on the teacher. */
 export function addKnobs(command: Command, knobs: readonly Knob[]): Command {
-  for (const { flag, help } of knobs) command.option(`--${flag} <value>`, help);
+  for (const { flag, help, boolean } of knobs)
+    command.option(boolean ? `--${flag} [value]` : `--${flag} <value>`, help);
   return command;
 }
 

@@ -10,6 +10,12 @@ const shared: Knob[] = [
     path: 'precision',
     help: 'f32, or f16: weights and activations stored in half, all sums in f32',
   },
+  {
+    flag: 'checkpoint-blocks',
+    path: 'checkpointBlocks',
+    help: 'less memory: compute blocks anew in the backward pass',
+    boolean: true,
+  },
   { flag: 'learning-rate', path: 'optimizer.rate', help: 'peak learning rate' },
   { flag: 'warmup', path: 'optimizer.warmup', help: 'steps of linear warm-up' },
   { flag: 'weight-decay', path: 'optimizer.weightDecay', help: 'decoupled weight decay' },

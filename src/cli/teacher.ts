@@ -59,7 +59,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const out = saved?.out ?? flags.out;
   if (flags.printConfig) return printTree({ description, recipe });
 
-  const network = createNetwork(description, recipe.seed);
+  const network = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
   checkFit(data, network.model.sampleShape, network.model.classes, data.name);
   const device = await openSession(flags);
   const path = flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, ''));

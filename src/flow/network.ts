@@ -15,9 +15,13 @@ export interface Network {
   arena: Float32Array;
 }
 
-/** A network with weights by their initialisers. */
-export function createNetwork(description: Description, seed: number): Network {
-  const model = buildModel(description.architecture, { twoTime: description.role === 'flow-map' });
+/**
+ * A network with weights by their initialisers.
+ * @param checkpointBlocks whether its backward pass computes each block anew, to save memory
+ */
+export function createNetwork(description: Description, seed: number, checkpointBlocks = false): Network {
+  const twoTime = description.role === 'flow-map';
+  const model = buildModel(description.architecture, { twoTime, checkpointBlocks });
   const layout = new ParameterLayout(model.parameters);
   return { description, model, layout, arena: layout.initialize(seed) };
 }
@@ -66,8 +70,8 @@ export function exportNetwork(network: Network, arena = network.arena, base = 0)
  * The two-time student of a teacher (DESIGN §1): the same backbone with a second time input whose last layer is zero,
  * all else copied, so that at the start u(x, t, s) = v(x, t) exactly.
  */
-export function studentOf(teacher: Network, seed: number): Network {
-  const student = createNetwork({ ...teacher.description, role: 'flow-map' }, seed);
+export function studentOf(teacher: Network, seed: number, checkpointBlocks = false): Network {
+  const student = createNetwork({ ...teacher.description, role: 'flow-map' }, seed, checkpointBlocks);
   const state = teacher.layout.unpack(teacher.arena);
   const optional = { names: student.model.gapParameters, arena: student.arena };
   return { ...student, arena: student.layout.load(state, 'the teacher', optional) };

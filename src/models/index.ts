@@ -9,20 +9,27 @@ import { vit, vitSchema } from './vit.js';
 export const architectureSchema = z.discriminatedUnion('kind', [mlpSchema, sitSchema, vitSchema, unetSchema]);
 export type Architecture = z.infer<typeof architectureSchema>;
 
+export interface BuildOptions {
+  /** Whether it has the second time input of a flow map. */
+  twoTime: boolean;
+  /** Whether the backward pass computes each block anew: less memory, a third more time. Blocks of an MLP are too small. */
+  checkpointBlocks: boolean;
+}
+
 /**
  * The backbone that an architecture describes.
- * @param twoTime whether it has the second time input of a flow map
  * @throws UserError naming the key whose value cannot work
  */
-export function buildModel(architecture: Architecture, { twoTime = false } = {}): Model {
+export function buildModel(architecture: Architecture, options: Partial<BuildOptions> = {}): Model {
+  const { twoTime = false, checkpointBlocks = false } = options;
   switch (architecture.kind) {
     case 'mlp':
       return mlp(architecture, twoTime);
     case 'sit':
-      return sit(architecture, twoTime);
+      return sit(architecture, twoTime, checkpointBlocks);
     case 'vit':
-      return vit(architecture, twoTime);
+      return vit(architecture, twoTime, checkpointBlocks);
     case 'unet':
-      return unet(architecture, twoTime);
+      return unet(architecture, twoTime, checkpointBlocks);
   }
 }

@@ -5,6 +5,7 @@ import { layerNorm, modulate } from '../ops/normalization.js';
 import { add, geluTanh, mul, silu } from '../ops/pointwise.js';
 import { gridPositions, normal, xavier, zeros } from '../nn/initializers.js';
 import { applyLinear, embedLabels, linearParameters, requireThat, sinusoids } from '../nn/layers.js';
+import { runBlock, type Block } from '../nn/rematerialize.js';
 import type { Parameters } from '../nn/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Model } from './model.js';
@@ -32,7 +33,7 @@ const frequencies = 256;
  * SiT / DiT with adaLN-zero (Peebles and Xie, 2023; Ma et al., 2024) under the public state dict's names.
  * The second time input: `d_embedder`, a copy of the time embedder in shape, added to the condition.
  */
-export function sit(config: SitConfig, twoTime: boolean): Model {
+export function sit(config: SitConfig, twoTime: boolean, checkpointBlocks: boolean): Model {
   const { inputSize, patchSize, inChannels, hiddenSize: width, depth, numHeads, numClasses, learnSigma } = config;
   requireThat(inputSize % patchSize === 0, 'patchSize', `${patchSize} does not divide an input of ${inputSize}`);
   requireThat(width % numHeads === 0, 'numHeads', `${numHeads} does not divide a width of ${width}`);
@@ -78,6 +79,22 @@ export function sit(config: SitConfig, twoTime: boolean): Model {
   const modulation = (p: Parameters, name: string, c: Tensor, count: number) =>
     split(reshape(applyLinear(p, name, silu(c)), [c.shape[0], 1, count * width]), 2, count);
 
+  const blockAt =
+    (i: number): Block =>
+    (p, h, c) => {
+      const block = `blocks.${i}`;
+      const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation(p, `${block}.adaLN_modulation.1`, c, 6);
+      const [q, k, v] = split(
+        applyLinear(p, `${block}.attn.qkv`, modulate(layerNorm(h, epsilon), scale1, shift1)),
+        2,
+        3,
+      );
+      const attended = add(h, mul(gate1, applyLinear(p, `${block}.attn.proj`, attention(q, k, v, numHeads))));
+      const modulated = modulate(layerNorm(attended, epsilon), scale2, shift2);
+      const mixed = geluTanh(applyLinear(p, `${block}.mlp.fc1`, modulated));
+      return add(attended, mul(gate2, applyLinear(p, `${block}.mlp.fc2`, mixed)));
+    };
+
   return {
     sampleShape: [inChannels, inputSize, inputSize],
     classes: numClasses,
@@ -90,18 +107,7 @@ export function sit(config: SitConfig, twoTime: boolean): Model {
       if (twoTime && d) c = add(c, embedTime(p, 'd_embedder', d));
       if (numClasses) c = add(c, embedLabels(p('y_embedder.embedding_table.weight'), labels, batch));
       let h = add(applyLinear(p, 'x_embedder.proj', patchify(x, patchSize)), p('pos_embed'));
-      for (let i = 0; i < depth; i++) {
-        const block = `blocks.${i}`;
-        const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation(p, `${block}.adaLN_modulation.1`, c, 6);
-        const [q, k, v] = split(
-          applyLinear(p, `${block}.attn.qkv`, modulate(layerNorm(h, epsilon), scale1, shift1)),
-          2,
-          3,
-        );
-        h = add(h, mul(gate1, applyLinear(p, `${block}.attn.proj`, attention(q, k, v, numHeads))));
-        const mixed = geluTanh(applyLinear(p, `${block}.mlp.fc1`, modulate(layerNorm(h, epsilon), scale2, shift2)));
-        h = add(h, mul(gate2, applyLinear(p, `${block}.mlp.fc2`, mixed)));
-      }
+      for (let i = 0; i < depth; i++) h = runBlock(blockAt(i), p, [h, c], checkpointBlocks);
       const [shift, scale] = modulation(p, 'final_layer.adaLN_modulation.1', c, 2);
       const patches = applyLinear(p, 'final_layer.linear', modulate(layerNorm(h, epsilon), scale, shift));
       // Patches come as (row, column, channel): 'nhwpqc -> nchpwq'.

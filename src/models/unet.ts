@@ -16,6 +16,7 @@ import {
   sinusoids,
 } from '../nn/layers.js';
 import { UserError } from '../errors.js';
+import { runBlock } from '../nn/rematerialize.js';
 import type { Parameter, Parameters } from '../nn/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Model } from './model.js';
@@ -59,7 +60,7 @@ interface Layer {
  * The ADM UNet (Dhariwal and Nichol, 2021) as TorchCFM wraps it, under the public state dict's names; t is used as it is.
  * The second time input: `d_embed`, a copy of the time embedding in shape, added to it.
  */
-export function unet(config: UnetConfig, twoTime: boolean): Model {
+export function unet(config: UnetConfig, twoTime: boolean, checkpointBlocks: boolean): Model {
   const { imageSize, inChannels, modelChannels, channelMult, numClasses, numResBlocks } = config;
   const width = 4 * modelChannels;
   requireThat(modelChannels % 2 === 0, 'modelChannels', `${modelChannels} is odd, half of them are sines`);
@@ -158,7 +159,7 @@ export function unet(config: UnetConfig, twoTime: boolean): Model {
     return applyLinear(p, `${name}.2`, silu(applyLinear(p, `${name}.0`, concat([cosines, sines], 1))));
   };
   const run = (p: Parameters, block: Layer['apply'][], x: Tensor, embedding: Tensor) =>
-    block.reduce((h, layer) => layer(p, h, embedding), x);
+    block.reduce((h, layer) => runBlock(layer, p, [h, embedding], checkpointBlocks), x);
 
   return {
     sampleShape: [inChannels, imageSize, imageSize],

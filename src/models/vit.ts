@@ -13,6 +13,7 @@ import {
   requireThat,
   sinusoids,
 } from '../nn/layers.js';
+import { runBlock, type Block } from '../nn/rematerialize.js';
 import type { Parameters } from '../nn/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Model } from './model.js';
@@ -40,7 +41,7 @@ export type VitConfig = z.infer<typeof vitSchema>;
  * under the names of PyTorch's TransformerEncoderLayer. Patches go in by a convolution as wide as its stride and out by
  * its transpose. The second time input: an embedding of t and t - s added to every token.
  */
-export function vit(config: VitConfig, twoTime: boolean): Model {
+export function vit(config: VitConfig, twoTime: boolean, checkpointBlocks: boolean): Model {
   const { imageSize, patchSize, channels, width, depth, heads, mlpWidth, norm, normEpsilon, classes } = config;
   requireThat(imageSize % patchSize === 0, 'patchSize', `${patchSize} does not divide images of ${imageSize}`);
   requireThat(width % heads === 0, 'heads', `${heads} does not divide a width of ${width}`);
@@ -108,16 +109,18 @@ export function vit(config: VitConfig, twoTime: boolean): Model {
         const hidden = silu(applyLinear(p, 'gap_embedder.0', concat([when, timeTokens(d)], 1)));
         h = add(h, reshape(applyLinear(p, 'gap_embedder.2', hidden), [batch, 1, width]));
       }
-      for (let i = 0; i < depth; i++) {
-        const { attend, feed, norm1, norm2 } = branches(p, `transformer.${i}`);
-        if (norm === 'post') {
-          h = norm1(add(h, attend(h)));
-          h = norm2(add(h, feed(h)));
-        } else {
-          h = add(h, attend(norm1(h)));
-          h = add(h, feed(norm2(h)));
-        }
-      }
+      const blockAt =
+        (i: number): Block =>
+        (q, x) => {
+          const { attend, feed, norm1, norm2 } = branches(q, `transformer.${i}`);
+          if (norm === 'post') {
+            const attended = norm1(add(x, attend(x)));
+            return norm2(add(attended, feed(attended)));
+          }
+          const attended = add(x, attend(norm1(x)));
+          return add(attended, feed(norm2(attended)));
+        };
+      for (let i = 0; i < depth; i++) h = runBlock(blockAt(i), p, [h], checkpointBlocks);
       const weight = reshape(p('unpatch.weight'), [width, patchValues]);
       const image = unpatchify(matmul(slice(h, 1, 0, tokens), weight), patchSize, [channels, imageSize, imageSize]);
       return add(image, reshape(p('unpatch.bias'), [channels, 1, 1]));

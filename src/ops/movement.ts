@@ -96,6 +96,13 @@ export function unpatchify(tokens: Tensor, patch: number, [c, h, w]: Shape): Ten
   return reshape(permute(grid, [0, 3, 1, 4, 2, 5]), [tokens.shape[0], c, h, w]);
 }
 
+let barriers = 0;
+
+/** The values of `x`; what is computed from them is never merged with the same computation elsewhere. */
+export function barrier(x: Tensor): Tensor {
+  return new Tensor('barrier', [x], { id: barriers++ }, x.shape, x.dtype);
+}
+
 /** 0, 1, 2, … as u32 in row-major order. */
 export function iota(shape: Shape): Tensor {
   return new Tensor('iota', [], {}, shape, 'u32');
@@ -224,6 +231,13 @@ export const concatRule: IndexRule<'concat'> = {
       return piece;
     });
   },
+};
+
+export const barrierRule: IndexRule<'barrier'> = {
+  kind: 'index',
+  cost: 0,
+  emit: ({ inputs: [x] }, emitter, index, width) => emitter.value(x, index, width),
+  gradient: (_, g) => [g],
 };
 
 export const iotaRule: IndexRule<'iota'> = {

@@ -18,6 +18,7 @@ export type MemoryOp = 'storage' | 'secondary' | 'pack' | 'custom';
 const table: { [K in Exclude<OpName, MemoryOp>]: Rule<K> } = {
   ...pointwiseRules,
   constant: movement.constantRule,
+  barrier: movement.barrierRule,
   iota: movement.iotaRule,
   reshape: movement.reshapeRule,
   permute: movement.permuteRule,

@@ -32,6 +32,7 @@ export interface OpAttributes {
   toFloat: object;
   equal: object;
   stopGradient: object;
+  barrier: { id: number };
   // movement: a rule from the output's index to an input's
   iota: object;
   reshape: object;

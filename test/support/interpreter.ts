@@ -92,6 +92,7 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
   floor: each(Math.floor),
   toFloat: each((x) => x),
   stopGradient: each((x) => x),
+  barrier: each((x) => x),
   iota: (node) => fill(node, (i) => i),
   reshape: each((x) => x),
   expand: (node, [x]) => {
