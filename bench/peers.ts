@@ -1,0 +1,179 @@
+// semiflow beside other WebGPU engines on the same adapter: `npm run bench -- --peers`. Every engine runs in a process of
+// its own; a result is held against float64 before its time counts; rounds are interleaved and medians compared.
+import { fork, spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { openDevice } from '../src/autodiff/eager.js';
+import { markdownTable, textTable, type Table } from '../src/report/table.js';
+import { cases, flopsOf, inputsOf, outputShape, reference, type Case, type Mode } from './peers/cases.js';
+import type { Reply, Request } from './peers/worker.js';
+
+const folder = new URL('./peers/', import.meta.url);
+const tolerance = 2e-4;
+const patience = 300_000;
+
+interface Peer {
+  name: string;
+  /** Answers one request, or says why it cannot. */
+  ask(request: Request, c: Case): Promise<Reply>;
+  /** Whether its results can be read: only times of a yardstick are. */
+  checked: boolean;
+  stop(): void;
+}
+
+async function webgpuPeer(name: string, file: string): Promise<Peer> {
+  const child = fork(new URL(file, folder), [], { execArgv: ['--import', 'tsx'], silent: true });
+  await answerOf(child);
+  return {
+    name,
+    checked: true,
+    ask: async (request) => {
+      child.send(request);
+      return (await answerOf(child)) as Reply;
+    },
+    stop: () => child.kill(),
+  };
+}
+
+function answerOf(child: ChildProcess): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => done(() => reject(new Error('no answer in five minutes'))), patience);
+    const onMessage = (message: unknown) => done(() => resolve(message));
+    const onExit = () => done(() => reject(new Error('the process ended')));
+    const done = (then: () => void) => {
+      clearTimeout(timer);
+      child.off('message', onMessage).off('exit', onExit);
+      then();
+    };
+    child.on('message', onMessage).on('exit', onExit);
+  });
+}
+
+async function torchPeer(): Promise<Peer> {
+  const python = spawn('python3', ['torch_cpu.py', String(availableParallelism())], { cwd: folder });
+  const lines = createInterface({ input: python.stdout })[Symbol.asyncIterator]();
+  if ((await lines.next()).done) throw new Error('python3-torch is not installed');
+  return {
+    name: 'PyTorch, processor',
+    checked: false,
+    ask: async (request, c) => {
+      const shapes = inputsOf(c).map(({ shape }) => shape);
+      python.stdin.write(`${JSON.stringify({ ...request, case: c, shapes })}\n`);
+      return { values: [], ...JSON.parse((await lines.next()).value as string) } as Reply;
+    },
+    stop: () => python.kill(),
+  };
+}
+
+const median = (values: number[]) => [...values].sort((a, b) => a - b)[values.length >> 1];
+const sampled = (size: number) =>
+  Array.from({ length: 48 }, (_, i) => Math.floor(((i + 0.5) * 0.61803398875 * size) % size));
+
+interface Cell {
+  peer: string;
+  milliseconds?: number;
+  processor?: number;
+  error?: string;
+}
+
+/** Times of one case on every peer; a peer that is wrong or fails says so in place of a time. */
+async function measure(c: Case, mode: Mode, peers: Peer[], rounds: number): Promise<Cell[]> {
+  const indices = sampled(outputShape(c).reduce((a, b) => a * b, 1));
+  const inputs = inputsOf(c);
+  const expected = indices.map((index) => reference(c, inputs, index));
+  const scale = Math.max(...expected.map(Math.abs));
+  const running: { peer: Peer; repeats: number; times: number[]; processor: number[]; error?: string }[] = [];
+  for (const peer of peers) {
+    const entry = { peer, repeats: 1, times: [] as number[], processor: [] as number[] };
+    const asked = { name: c.name, mode, repeats: 1, indices: peer.checked ? indices : [] };
+    const reply = await peer.ask(asked, c).catch((error: Error) => ({ error: error.message }) as Reply);
+    const worst = Math.max(0, ...(reply.values ?? []).map((value, i) => Math.abs(value - expected[i]))) / scale;
+    const error = reply.error ?? (worst < tolerance ? undefined : `wrong by ${worst.toExponential(1)}`);
+    running.push({ ...entry, repeats: Math.max(1, Math.min(50, Math.round(100 / reply.milliseconds))), error });
+  }
+  for (let round = 0; round < rounds; round++) {
+    for (const entry of running) {
+      if (entry.error) continue;
+      const reply = await entry.peer.ask({ name: c.name, mode, repeats: entry.repeats, indices: [] }, c);
+      entry.times.push(reply.milliseconds);
+      entry.processor.push(reply.processor);
+    }
+  }
+  return running.map(({ peer, times, processor, error }) =>
+    error ? { peer: peer.name, error } : { peer: peer.name, milliseconds: median(times), processor: median(processor) },
+  );
+}
+
+const { values: flags } = parseArgs({
+  options: {
+    peers: { type: 'boolean' },
+    only: { type: 'string', default: '' },
+    rounds: { type: 'string', default: '5' },
+    out: { type: 'string', default: 'bench/results' },
+  },
+});
+if (!existsSync(new URL('node_modules', folder))) {
+  console.error('the peers are not installed: npm install --prefix bench/peers');
+  process.exit(2);
+}
+const device = await openDevice();
+const { description } = device.profile;
+device.close();
+
+const peers: Peer[] = [await webgpuPeer('semiflow', 'semiflow.ts')];
+for (const [name, file] of [
+  ['jax-js', 'jax.ts'],
+  ['tfjs', 'tfjs.ts'],
+] as const) {
+  await webgpuPeer(name, file).then(
+    (peer) => peers.push(peer),
+    (error: Error) => console.log(`${name} does not run here: ${error.message}`),
+  );
+}
+await torchPeer().then(
+  (peer) => peers.push(peer),
+  (error: Error) => console.log(`no PyTorch beside them: ${error.message}`),
+);
+
+const wanted = cases.filter(({ name }) => flags.only.split(',').some((part) => name.includes(part)));
+const rivals = peers.map(({ name }) => name).filter((name) => name !== 'semiflow' && !name.startsWith('PyTorch'));
+const rows: string[][] = [];
+const results: object[] = [];
+const ratios: number[] = [];
+for (const mode of ['forward', 'forward+backward'] as const) {
+  for (const c of wanted) {
+    const cells = await measure(c, mode, peers, Number(flags.rounds));
+    const [own] = cells;
+    const flops = flopsOf(c, mode);
+    const best = Math.min(
+      ...cells.filter(({ peer }) => rivals.includes(peer)).map(({ milliseconds }) => milliseconds ?? Infinity),
+    );
+    const ratio = own.milliseconds ? best / own.milliseconds : NaN;
+    if (Number.isFinite(ratio)) ratios.push(ratio);
+    const text = ({ milliseconds, error }: Cell) => error ?? `${milliseconds!.toPrecision(3)}`;
+    const speed = flops && own.milliseconds ? (flops / own.milliseconds / 1e6).toFixed(1) : '';
+    rows.push([`${c.name}, ${mode}`, ...cells.map(text), speed, Number.isFinite(ratio) ? `${ratio.toFixed(1)}x` : '']);
+    results.push({ case: c.name, mode, flops, cells, ratioToBestWebGpuPeer: ratio });
+    console.log(rows.at(-1)!.join('  '));
+  }
+}
+peers.forEach((peer) => peer.stop());
+
+const mean = Math.exp(ratios.reduce((sum, ratio) => sum + Math.log(ratio), 0) / ratios.length);
+const table: Table = {
+  columns: ['case', ...peers.map(({ name }) => `${name}, ms`), 'semiflow GFLOP/s', 'ahead of the best WebGPU peer'],
+  rows,
+};
+const summary = `${description}, ${cpus()[0].model}, ${availableParallelism()} cores, ${new Date().toISOString().slice(0, 10)}: ahead of the best of ${rivals.join(' and ')} by ${mean.toFixed(1)}x in the geometric mean, ${Math.min(...ratios).toFixed(1)}x at least.`;
+console.log(`\n${textTable(table)}\n${summary}`);
+mkdirSync(flags.out, { recursive: true });
+writeFileSync(
+  `${flags.out}/peers.md`,
+  `${summary} Medians of ${flags.rounds} interleaved rounds, wall clock.\n\n${markdownTable(table)}\n`,
+);
+writeFileSync(
+  `${flags.out}/peers.json`,
+  JSON.stringify({ adapter: description, date: new Date().toISOString(), mean, results }, null, 1),
+);
