@@ -7,8 +7,9 @@ import type { Device } from '../src/gpu/device.js';
 import { bind, submit, type Dispatch } from '../src/gpu/program.js';
 import { attention } from '../src/ops/attention.js';
 import { sum } from '../src/ops/broadcast.js';
+import { conv2d } from '../src/ops/convolution.js';
 import { matmul } from '../src/ops/matmul.js';
-import { layerNorm, modulate, softmax } from '../src/ops/normalization.js';
+import { groupNorm, layerNorm, modulate, softmax } from '../src/ops/normalization.js';
 import { geluTanh, mul, silu } from '../src/ops/pointwise.js';
 import { markdownTable, textTable, type Table } from '../src/report/table.js';
 import { fromStorage, type Tensor } from '../src/tensor/tensor.js';
@@ -106,6 +107,20 @@ for (const [m, k, n] of [
     flops: 6 * 512 ** 3,
   });
 }
+for (const [n, size, channels, out, stride] of [
+  [16, 32, 64, 64, 1],
+  [8, 16, 128, 128, 1],
+  [16, 32, 64, 64, 2],
+]) {
+  const [x, weight] = [random([n, size, size, channels]), random([3, 3, channels, out])];
+  const y = conv2d(x, weight, undefined, { stride, padding: 1 });
+  const flops = 2 * y.size * 9 * channels;
+  const name = `conv 3×3, stride ${stride} ${n}×${size}×${size}×${channels} to ${out}`;
+  await measure(name, [y], { flops });
+  await measure(`${name} forward and backward`, [y, ...gradients(y, [x, weight], random([...y.shape]))], {
+    flops: 3 * flops,
+  });
+}
 for (const [batch, tokens, heads, depth] of [
   [4, 256, 4, 64],
   [64, 20, 4, 16],
@@ -125,6 +140,14 @@ for (const [batch, tokens, heads, depth] of [
   await measure('layer norm and modulation 4096×384', [modulate(layerNorm(x), scale, shift)], { bytes: 2 * bytes });
   await measure('layer norm 4096×384, gradient', gradients(layerNorm(x), [x], random([4096, 384])), {
     bytes: 3 * bytes,
+  });
+}
+{
+  const x = random([16, 32, 32, 64]);
+  const y = silu(groupNorm(x, 8));
+  await measure('group norm and SiLU 16×32×32×64', [y], { bytes: 2 * 2 ** 22 });
+  await measure('group norm and SiLU 16×32×32×64, gradient', gradients(y, [x], random([...x.shape])), {
+    bytes: 3 * 2 ** 22,
   });
 }
 await measure('softmax 4096×1024', [softmax(random([4096, 1024]))], { bytes: 2 * 4096 * 1024 * 4 });

@@ -326,6 +326,25 @@ const sizes: { name: string; architecture: Architecture }[] = [
       classes: 3,
     },
   },
+  {
+    name: 'unet',
+    architecture: {
+      kind: 'unet',
+      imageSize: 4,
+      inChannels: 2,
+      modelChannels: 32,
+      numResBlocks: 1,
+      channelMult: [1],
+      attentionResolutions: [],
+      numHeads: 1,
+      numHeadChannels: -1,
+      numHeadsUpsample: -1,
+      useScaleShiftNorm: false,
+      resblockUpdown: false,
+      useNewAttentionOrder: false,
+      numClasses: 0,
+    },
+  },
 ];
 
 describe.each(sizes)('$name with a second time input', ({ architecture }) => {
