@@ -21,8 +21,12 @@ function apply(c: Case, [x, w, v]: Value[]): Value {
           [1, c.stride === 1 ? 1 : 0],
         ],
       );
-    case 'attention':
-      return nn.dotProductAttention(x, w, v);
+    case 'attention': {
+      // Its own dotProductAttention needs iterator helpers, which Node 20 lacks.
+      const [q, k, values] = [x, w, v].map((t) => np.transpose(t, [0, 2, 1, 3]));
+      const scores = np.multiply(np.matmul(q, np.transpose(k, [0, 1, 3, 2])), c.depth ** -0.5);
+      return np.transpose(np.matmul(nn.softmax(scores, -1), values), [0, 2, 1, 3]);
+    }
     case 'layerNorm':
       return nn.standardize(x, -1, { epsilon: 1e-5 } as never);
     case 'groupNorm': {
