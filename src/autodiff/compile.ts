@@ -66,7 +66,10 @@ export async function compile(device: Device, options: CompileOptions): Promise<
   const names = Object.keys(options.outputs ?? {});
   const shared = shareCommon([...Object.values(options.outputs ?? {}), ...(options.effects ?? [])]);
   const outputs = shared.slice(0, names.length);
-  const { tasks, tabulated } = schedule(outputs, shared.slice(names.length), device.profile);
+  const { tasks, tabulated } = schedule(outputs, shared.slice(names.length), {
+    ...device.profile,
+    half: options.half ?? false,
+  });
 
   const kept = options.half ? halves(tasks, tabulated, outputs) : new Set<Tensor>();
   const isHalf = (node: Tensor) => kept.has(node) || storageOf(node)?.dtype === 'f16';

@@ -152,7 +152,9 @@ for (const command of program.commands) {
   command
     .optionsGroup('Device:')
     .option('--adapter <name>', 'part of the name of the adapter to use (also SEMIFLOW_ADAPTER)')
-    .addOption(new Option('--family <name>', 'kernel family (also SEMIFLOW_FAMILY)').choices(['plain', 'tiled']))
+    .addOption(
+      new Option('--family <name>', 'kernel family (also SEMIFLOW_FAMILY)').choices(['plain', 'tiled', 'tensor']),
+    )
     .addOption(new Option('--toggles <set>', 'validation (also SEMIFLOW_TOGGLES)').choices(['fast', 'checked']));
 }
 

@@ -1,11 +1,11 @@
 import type { Device } from '../gpu/device.js';
 import { drift, equalEulerSteps, rmse, rmseByJump, type Bucket, type EqualSteps } from '../metrics/flow-map.js';
-import { seededUniform } from '../metrics/random.js';
 import { sizeOf } from '../tensor/shape.js';
 import type { Network } from './network.js';
 import { sourceNoise } from './noise.js';
 import { Runner } from './runner.js';
 import { evaluations, type Solver } from './solvers.js';
+import { testTimes } from './test-times.js';
 
 /** Points with times on which a flow map is judged; `x` lies on the path at `t`. */
 export interface TestSet {
@@ -130,17 +130,13 @@ async function randomSet(
   { samples, seed, end, data }: EvaluationOptions,
   size: number,
 ): Promise<TestSet> {
-  const uniform = seededUniform(seed);
   const { x: x0, labels } = await data(samples, seed);
   const z = sourceNoise(teacher.description.source, samples, size, seed + 2);
-  const lowest = teacher.description.minimumTime;
-  const [t, s, x] = [new Float32Array(samples), new Float32Array(samples), new Float32Array(samples * size)];
-  for (let i = 0; i < samples; i++) {
-    const [a, b] = [lowest + (1 - lowest) * uniform(), lowest + (1 - lowest) * uniform()];
-    t[i] = Math.max(a, b);
-    s[i] = uniform() < 0.15 ? end : Math.max(end, Math.min(a, b));
-    for (let k = 0; k < size; k++) x[i * size + k] = (1 - t[i]) * x0[i * size + k] + t[i] * z[i * size + k];
-  }
+  const { t, s } = testTimes(samples, seed, teacher.description.minimumTime, end);
+  const x = Float32Array.from(x0, (value, i) => {
+    const time = t[Math.floor(i / size)];
+    return (1 - time) * value + time * z[i];
+  });
   return { x, t, s, labels };
 }
 

@@ -1,6 +1,6 @@
 import { UserError } from '../errors.js';
 import { requestAdapter, type Toggles } from './adapter.js';
-import { profileOf, type KernelFamily, type Profile } from './profile.js';
+import { profileOf, subgroupMatrix, type KernelFamily, type Profile } from './profile.js';
 import { Float16Array } from '@petamoriken/float16';
 import { bytesPerElement, type HostArray, type Storage } from './storage.js';
 
@@ -153,7 +153,7 @@ const stored = (storage: Storage, values: HostArray): ArrayBufferView =>
 
 const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
 
-const wantedFeatures: GPUFeatureName[] = ['subgroups', 'shader-f16', 'timestamp-query'];
+const wantedFeatures = ['subgroups', 'shader-f16', 'timestamp-query', subgroupMatrix] as GPUFeatureName[];
 const wantedLimits = [
   'maxBufferSize',
   'maxStorageBufferBindingSize',

@@ -1,8 +1,10 @@
+import { UserError } from '../errors.js';
+
 /**
- * The kernel families: *plain* (register tiles, no barriers, one invocation a row; software adapters) and *tiled*
- * (workgroup memory and barriers; discrete GPUs).
+ * The kernel families: *plain* (register tiles, no barriers, one invocation a row; software adapters), *tiled*
+ * (workgroup memory and barriers; discrete GPUs) and *tensor* (tiled, and products of f16 on tensor cores).
  */
-export type KernelFamily = 'plain' | 'tiled';
+export type KernelFamily = 'plain' | 'tiled' | 'tensor';
 
 /** What every kernel choice follows from; made once when a device is opened. */
 export interface Profile {
@@ -14,6 +16,8 @@ export interface Profile {
   /** The one size that subgroups have, or 0 where it varies or there are none. */
   subgroupSize: number;
   f16: boolean;
+  /** Whether what is compiled stores its activations in f16; set for each program. */
+  half: boolean;
   /** Storage buffers that one kernel may bind. */
   maxBindings: number;
 }
@@ -24,15 +28,44 @@ const softwareRasterizers = /llvmpipe|lavapipe|swiftshader|basic render/i;
 export function profileOf(adapter: GPUAdapter, features: GPUSupportedFeatures, forced?: KernelFamily): Profile {
   const info = adapter.info as GPUAdapterInfo & { isFallbackAdapter?: boolean };
   const software = Boolean(info.isFallbackAdapter) || softwareRasterizers.test(`${info.device} ${info.description}`);
+  const tensorCores = hasTensorCores(info, features);
+  if (forced === 'tensor' && !tensorCores)
+    throw new UserError('the tensor family needs subgroup matrices, which this adapter lacks: use tiled or plain');
   const uniform = info.subgroupMinSize !== undefined && info.subgroupMinSize === info.subgroupMaxSize;
   return {
     vendor: info.vendor,
     architecture: info.architecture,
     description: info.description || info.device,
     software,
-    family: forced ?? (software ? 'plain' : 'tiled'),
+    family: forced ?? (software ? 'plain' : tensorCores ? 'tensor' : 'tiled'),
     subgroupSize: features.has('subgroups') && uniform ? info.subgroupMinSize! : 0,
     f16: features.has('shader-f16'),
+    half: false,
     maxBindings: adapter.limits.maxStorageBuffersPerShaderStage,
   };
+}
+
+/** Whether subgroups of 32 multiply 16 x 16 x 16 matrices of f16 into f32, which the tensor family's kernels need. */
+function hasTensorCores(info: GPUAdapterInfo, features: GPUSupportedFeatures): boolean {
+  const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> };
+  return (
+    (features as ReadonlySet<string>).has(subgroupMatrix) &&
+    info.subgroupMinSize === 32 &&
+    info.subgroupMaxSize === 32 &&
+    [...subgroupMatrixConfigs].some(
+      ({ componentType, resultComponentType, M, N, K }) =>
+        componentType === 'f16' && resultComponentType === 'f32' && M === 16 && N === 16 && K === 16,
+    )
+  );
+}
+
+/** Dawn's name of a feature that the standard does not have yet. */
+export const subgroupMatrix = 'chromium-experimental-subgroup-matrix';
+
+interface SubgroupMatrixConfig {
+  componentType: string;
+  resultComponentType: string;
+  M: number;
+  N: number;
+  K: number;
 }

@@ -67,7 +67,7 @@ function attentionKernel(
     const dense = operandNames[i] !== 'lse' && operandNames[i] !== 'delta';
     return { name: operandNames[i], tensor, fusion: dense ? 'views' : 'none', run: dense ? depth : 1 };
   });
-  const variant = profile.family === 'tiled' ? 'tiled' : profile.subgroupSize === 8 ? 'subgroup' : 'plain';
+  const variant = profile.family !== 'plain' ? 'tiled' : profile.subgroupSize === 8 ? 'subgroup' : 'plain';
   const rows = evenRows(tokens, mostRows[variant]);
   return {
     source: variant === 'plain' ? source : `${source}-${variant}`,

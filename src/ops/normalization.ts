@@ -48,7 +48,7 @@ const rowsOf = (shape: Shape) => sizeOf(shape.slice(0, -1));
 function rowKernel(source: string, profile: { family: string }, x: Tensor) {
   const rows = rowsOf(x.shape);
   const length = x.shape.at(-1)!;
-  const tiled = profile.family === 'tiled';
+  const tiled = profile.family !== 'plain';
   return {
     source: tiled ? `${source}-tiled` : source,
     constants: { ROWS: u32(rows), LENGTH: u32(length) },
