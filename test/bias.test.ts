@@ -97,7 +97,7 @@ describe('solverBias', () => {
       },
     },
     layout: new ParameterLayout([]),
-    arena: new Float32Array(64),
+    arena: new Float32Array(new ParameterLayout([]).length),
   };
 
   const variance = (t: number) => ((1 - t) * std) ** 2 + t * t;
