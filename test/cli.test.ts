@@ -108,6 +108,9 @@ describe('what the commands do', () => {
     const { status, stdout } = semiflow('train', '--teacher', teacher, '--lambda-emd', '0.25', '--print-config');
     expect(status).toBe(0);
     expect(stdout).toMatch(/emd: 0\.25/);
+    expect(semiflow('train', '--teacher', teacher, '--checkpoint-blocks', '--print-config').stdout).toMatch(
+      /checkpointBlocks: true/,
+    );
   });
 
   it('imports a description into a foreign file and keeps its tensors', async () => {

@@ -40,9 +40,10 @@ export function resolveConfig<S extends z.ZodType>(
     config = merge(config, tree);
     check(schema, config, (path) => `${file.name}${locate(path)}`);
   }
-  for (const { flag, path } of knobs) {
+  for (const { flag, path, boolean } of knobs) {
     const value = flags[camel(flag)];
-    if (value !== undefined) set(config, path.split('.'), parseValue(String(value)));
+    if (value === undefined) continue;
+    set(config, path.split('.'), boolean ? truth(String(value)) : parseValue(String(value)));
   }
   return check(schema, config, (path) => {
     const knob = knobs.find((candidate) => candidate.path === path.join('.'));
@@ -111,4 +112,5 @@ function set(tree: Tree, [key, ...rest]: string[], value: unknown): void {
 
 const parseValue = (text: string): unknown =>
   text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text;
+const truth = (text: string): unknown => ({ true: true, false: false })[text] ?? text;
 const camel = (flag: string) => flag.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());

@@ -1,4 +1,3 @@
-import { stringify } from 'yaml';
 import { readSafetensors } from '../checkpoint/file.js';
 import type { SafetensorsFile, TensorEntry } from '../checkpoint/safetensors.js';
 import { metadataKey, type Description } from '../flow/description.js';
@@ -135,4 +134,7 @@ function storage({ tensors }: SafetensorsFile): string {
   return `${size} of ${[...new Set(entries.map(({ dtype }) => dtype))].join(', ')}`;
 }
 
-const inline = (tree: object) => stringify(tree).trim().replaceAll('\n', ', ');
+const inline = (tree: object) =>
+  Object.entries(tree)
+    .map(([key, value]) => `${key}: ${JSON.stringify(value).replaceAll(',', ', ').replaceAll('"', '')}`)
+    .join(', ');
