@@ -235,7 +235,7 @@ function build({ inputs, range: [low, high] = [-2, 2], apply, flat: noGradient }
   const xs = storages.map((storage, i) => fromStorage(storage, inputs[i]));
   const middle = apply(...xs.map((x) => (low > 0 ? mul(x, 1.25) : add(mul(x, 0.75), 0.1))));
   const weights = tensor(numbers(middle.size, -1, 1), middle.shape);
-  const loss = sum(mul(tanh(mul(middle, 0.5)), weights));
+  const loss = sum(mul(point.exp(mul(middle, 0.1)), weights));
   const names = noGradient ? [] : gradients(loss, xs).map((g, i): [string, Tensor] => [`gradient ${i}`, g]);
   return { storages, loss, outputs: { middle, ...Object.fromEntries(names) } };
 }
