@@ -3,41 +3,10 @@ enable subgroups;
 // Gradients of attention by keys and values (FlashAttention-2, Dao 2023) for adapters whose subgroups have exactly 8
 // lanes: dv = p^T . g, dk = SCALE * ds^T . q, ds = p * (g . v - delta), with p = exp(SCALE * q . k - lse) computed again.
 // Mapping: as attention-subgroup.wgsl with queries and keys exchanged: ROWS <= 16 keys a workgroup, 32 queries at a time.
-// Contract: BATCH, TOKENS, HEADS, DEPTH, DEPTH4 = ceil(DEPTH / 4), SCALE, ROWS; load_q4, load_k4, load_v4, load_g4 read
-// [BATCH, TOKENS, HEADS * DEPTH], load_lse1 [BATCH, HEADS, TOKENS], load_delta1 (row sums of g times the output)
-// [BATCH, TOKENS, HEADS]; store4 writes dk, store_second4 dv.
-// Dispatch: BATCH * HEADS * ceil(TOKENS / ROWS) workgroups of 8.
+// Includes: lib/attention.wgsl, lib/attention-gradient.wgsl, lib/attention-subgroup.wgsl.
+// Contract: load_q4, load_k4, load_v4, load_g4 read [BATCH, TOKENS, HEADS * DEPTH]; store4 writes dk, store_second4 dv.
+// Dispatch: BATCH * HEADS * TILES workgroups of 8.
 // Numerics: f32, fixed order.
-const LANES = 8u;
-const WIDTH = HEADS * DEPTH;
-const TILES = (TOKENS + ROWS - 1u) / ROWS;
-// Lanes side by side over the vec4 columns of a head; with less than 8 the rest of the lanes share out the queries.
-const COLUMNS = select(select(select(1u, 2u, DEPTH4 > 1u), 4u, DEPTH4 > 2u), LANES, DEPTH4 > 4u);
-const PARTS = LANES / COLUMNS;
-const CHUNKS = (DEPTH4 + LANES - 1u) / LANES;
-const LOG2E = 1.4426950408889634;
-
-// Channels of a vec4 column that are inside the head.
-fn valid(column: u32) -> u32 {
-  return min(4u, DEPTH - 4u * column);
-}
-
-// Where a token's channels start; tokens beyond the last repeat it, and weigh nothing.
-fn token_row(base: u32, token: u32) -> u32 {
-  return base + min(token, TOKENS - 1u) * WIDTH;
-}
-
-// a · b + c, b given by its rows: four fma chains.
-fn madd(a: vec4f, b: mat4x4f, c: vec4f) -> vec4f {
-  return fma(vec4f(a.w), b[3], fma(vec4f(a.z), b[2], fma(vec4f(a.y), b[1], fma(vec4f(a.x), b[0], c))));
-}
-
-// Log-sum-exp and delta of a query.
-fn row_terms(head: u32, token: u32) -> vec2f {
-  let t = min(token, TOKENS - 1u);
-  let delta = load_delta1((head / HEADS * TOKENS + t) * HEADS + head % HEADS);
-  return vec2f(load_lse1(head * TOKENS + t), delta);
-}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
@@ -45,7 +14,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   let head = index / TILES;
   if (head >= BATCH * HEADS) { return; }
   let first = index % TILES * ROWS;
-  let base = head / HEADS * TOKENS * WIDTH + head % HEADS * DEPTH;
+  let base = head_start(head);
   let part = lane / COLUMNS;
   let row0 = token_row(base, first + lane);
   let row1 = token_row(base, first + LANES + lane);
@@ -125,12 +94,8 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   }
   for (var r = 0u; r < ROWS; r++) {
     for (var i = 0u; i < CHUNKS; i++) {
-      var x = dk[i * ROWS + r];
-      var y = dv[i * ROWS + r];
-      for (var step = COLUMNS; step < LANES; step *= 2u) {
-        x += subgroupShuffleXor(x, step);
-        y += subgroupShuffleXor(y, step);
-      }
+      let x = across_parts(dk[i * ROWS + r]);
+      let y = across_parts(dv[i * ROWS + r]);
       let column = lane % COLUMNS + LANES * i;
       if (part == 0u && column < DEPTH4 && first + r < TOKENS) {
         let at = token_row(base, first + r) + 4u * column;

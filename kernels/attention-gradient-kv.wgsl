@@ -1,17 +1,9 @@
 // Gradients of attention by keys and values (FlashAttention-2, Dao 2023), one invocation a key (plain family without
 // subgroups): dv = p^T . g, dk = SCALE * ds^T . q, ds = p * (g . v - delta), p = exp(SCALE * q . k - lse) computed again.
-// Contract: BATCH, TOKENS, HEADS, DEPTH, DEPTH4 = ceil(DEPTH / 4), SCALE, ROWS; load_q4, load_k4, load_v4, load_g4 read
-// [BATCH, TOKENS, HEADS * DEPTH], load_lse1 [BATCH, HEADS, TOKENS], load_delta1 (row sums of g times the output)
-// [BATCH, TOKENS, HEADS]; store4 writes dk, store_second4 dv.
-// Dispatch: BATCH * HEADS * ceil(TOKENS / ROWS) workgroups of ROWS.
+// Includes: lib/attention.wgsl, lib/attention-gradient.wgsl.
+// Contract: load_q4, load_k4, load_v4, load_g4 read [BATCH, TOKENS, HEADS * DEPTH]; store4 writes dk, store_second4 dv.
+// Dispatch: BATCH * HEADS * TILES workgroups of ROWS.
 // Numerics: f32, queries in order.
-const WIDTH = HEADS * DEPTH;
-const TILES = (TOKENS + ROWS - 1u) / ROWS;
-
-// Channels of a vec4 column that are inside the head.
-fn valid(column: u32) -> u32 {
-  return min(4u, DEPTH - 4u * column);
-}
 
 @compute @workgroup_size(ROWS)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -19,7 +11,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   let head = index / TILES;
   let row = index % TILES * ROWS + lane;
   if (head >= BATCH * HEADS || row >= TOKENS) { return; }
-  let base = head / HEADS * TOKENS * WIDTH + head % HEADS * DEPTH;
+  let base = head_start(head);
   let own = base + row * WIDTH;
   var k = array<vec4f, DEPTH4>();
   var v = array<vec4f, DEPTH4>();
@@ -37,9 +29,9 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
       scores = fma(k[c], load_q4(at + 4u * c, valid(c)), scores);
       slopes = fma(v[c], load_g4(at + 4u * c, valid(c)), slopes);
     }
-    let delta = load_delta1((head / HEADS * TOKENS + query) * HEADS + head % HEADS);
-    let p = exp((scores.x + scores.y) + (scores.z + scores.w) - load_lse1(head * TOKENS + query));
-    let ds = p * ((slopes.x + slopes.y) + (slopes.z + slopes.w) - delta) * SCALE;
+    let terms = row_terms(head, query);
+    let p = exp((scores.x + scores.y) + (scores.z + scores.w) - terms.x);
+    let ds = p * ((slopes.x + slopes.y) + (slopes.z + slopes.w) - terms.y) * SCALE;
     for (var c = 0u; c < DEPTH4; c++) {
       dk[c] = fma(vec4f(ds), load_q4(at + 4u * c, valid(c)), dk[c]);
       dv[c] = fma(vec4f(p), load_g4(at + 4u * c, valid(c)), dv[c]);

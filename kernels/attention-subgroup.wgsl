@@ -6,35 +6,12 @@ enable subgroups;
 // owns keys 4l ... 4l+3, and for each 4 channels the queries are loaded once and handed round by shuffles; for the
 // weighted sum a lane owns columns of v, and the weights, still in registers, go round instead. On software Vulkan a
 // load costs far more than arithmetic, so each one feeds many fused multiply-adds; no workgroup memory, no barriers.
-// Contract: BATCH, TOKENS, HEADS, DEPTH, DEPTH4 = ceil(DEPTH / 4), SCALE, ROWS; load_q4, load_k4, load_v4 read
-// [BATCH, TOKENS, HEADS * DEPTH]; store4 writes the same, store_second1 the log-sum-exp [BATCH, HEADS, TOKENS].
-// Dispatch: BATCH * HEADS * ceil(TOKENS / ROWS) workgroups of 8.
+// Includes: lib/attention.wgsl, lib/attention-subgroup.wgsl.
+// Contract: load_q4, load_k4, load_v4 read [BATCH, TOKENS, HEADS * DEPTH]; store4 writes the same, store_second1 the
+// log-sum-exp [BATCH, HEADS, TOKENS].
+// Dispatch: BATCH * HEADS * TILES workgroups of 8.
 // Numerics: f32, scores shifted by the running maximum; fixed order. Variables in loops are set to zero explicitly:
 // left implicit they kept the values of the turn before.
-const LANES = 8u;
-const WIDTH = HEADS * DEPTH;
-const TILES = (TOKENS + ROWS - 1u) / ROWS;
-// Lanes side by side over the vec4 columns of a head; with less than 8 the rest of the lanes share out the keys.
-const COLUMNS = select(select(select(1u, 2u, DEPTH4 > 1u), 4u, DEPTH4 > 2u), LANES, DEPTH4 > 4u);
-const PARTS = LANES / COLUMNS;
-const CHUNKS = (DEPTH4 + LANES - 1u) / LANES;
-const LOG2E = 1.4426950408889634;
-
-// Channels of a vec4 column that are inside the head.
-fn valid(column: u32) -> u32 {
-  return min(4u, DEPTH - 4u * column);
-}
-
-// Where a token's channels start; tokens beyond the last repeat it, and weigh nothing.
-fn token_row(base: u32, token: u32) -> u32 {
-  return base + min(token, TOKENS - 1u) * WIDTH;
-}
-
-// a · b + c, b given by its rows: four fma chains.
-fn madd(a: vec4f, b: mat4x4f, c: vec4f) -> vec4f {
-  return fma(vec4f(a.w), b[3], fma(vec4f(a.z), b[2], fma(vec4f(a.y), b[1], fma(vec4f(a.x), b[0], c))));
-}
-
 fn across_max(x: f32) -> f32 {
   let pair = max(x, subgroupShuffleXor(x, 1u));
   let quad = max(pair, subgroupShuffleXor(pair, 2u));
@@ -53,7 +30,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   let head = index / TILES;
   if (head >= BATCH * HEADS) { return; }
   let first = index % TILES * ROWS;
-  let base = head / HEADS * TOKENS * WIDTH + head % HEADS * DEPTH;
+  let base = head_start(head);
   let part = lane / COLUMNS;
   let q0 = token_row(base, first + lane);
   let q1 = token_row(base, first + LANES + lane);
@@ -112,8 +89,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   for (var r = 0u; r < ROWS; r++) {
     let sum = across_sum(total[r]);
     for (var i = 0u; i < CHUNKS; i++) {
-      var x = out[i * ROWS + r];
-      for (var step = COLUMNS; step < LANES; step *= 2u) { x += subgroupShuffleXor(x, step); }
+      let x = across_parts(out[i * ROWS + r]);
       let column = lane % COLUMNS + LANES * i;
       if (part == 0u && column < DEPTH4 && first + r < TOKENS) {
         store4(token_row(base, first + r) + 4u * column, x / sum, valid(column));

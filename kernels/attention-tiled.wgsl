@@ -1,21 +1,10 @@
 // Attention with online softmax (FlashAttention-2, Dao 2023), one invocation a query, keys and values shared through
 // workgroup memory (tiled family).
-// Contract: BATCH, TOKENS, HEADS, DEPTH, DEPTH4 = ceil(DEPTH / 4), SCALE, ROWS; load_q4, load_k4, load_v4 read
-// [BATCH, TOKENS, HEADS * DEPTH]; store4 writes the same, store_second1 the log-sum-exp [BATCH, HEADS, TOKENS].
-// Dispatch: BATCH * HEADS * ceil(TOKENS / ROWS) workgroups of ROWS.
+// Includes: lib/attention.wgsl, lib/attention-tiled.wgsl.
+// Contract: load_q4, load_k4, load_v4 read [BATCH, TOKENS, HEADS * DEPTH]; store4 writes the same, store_second1 the
+// log-sum-exp [BATCH, HEADS, TOKENS].
+// Dispatch: BATCH * HEADS * TILES workgroups of ROWS.
 // Numerics: f32, scores shifted by the running maximum; keys in order.
-const WIDTH = HEADS * DEPTH;
-const TILES = (TOKENS + ROWS - 1u) / ROWS;
-// Tokens of a tile: two tiles fit in the 16 KiB of workgroup memory that every adapter has.
-const SPAN = max(1u, min(16u, 480u / DEPTH4));
-
-var<workgroup> k_tile: array<vec4f, SPAN * DEPTH4>;
-var<workgroup> v_tile: array<vec4f, SPAN * DEPTH4>;
-
-// Channels of a vec4 column that are inside the head.
-fn valid(column: u32) -> u32 {
-  return min(4u, DEPTH - 4u * column);
-}
 
 @compute @workgroup_size(ROWS)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -23,10 +12,9 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   let head = index / TILES;
   let row = index % TILES * ROWS + lane;
   if (head >= BATCH * HEADS) { return; }
-  let base = head / HEADS * TOKENS * WIDTH + head % HEADS * DEPTH;
+  let base = head_start(head);
   // Invocations beyond the last token repeat it, so that all reach the barriers; they store nothing.
-  let token = min(row, TOKENS - 1u);
-  let own = base + token * WIDTH;
+  let own = token_row(base, row);
   var q = array<vec4f, DEPTH4>();
   for (var c = 0u; c < DEPTH4; c++) { q[c] = load_q4(own + 4u * c, valid(c)) * SCALE; }
   var out = array<vec4f, DEPTH4>();
@@ -36,22 +24,22 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
     workgroupBarrier();
     for (var i = lane; i < SPAN * DEPTH4; i += ROWS) {
       let c = i % DEPTH4;
-      let at = base + min(tile + i / DEPTH4, TOKENS - 1u) * WIDTH + 4u * c;
-      k_tile[i] = load_k4(at, valid(c));
-      v_tile[i] = load_v4(at, valid(c));
+      let at = token_row(base, tile + i / DEPTH4) + 4u * c;
+      first_tile[i] = load_k4(at, valid(c));
+      second_tile[i] = load_v4(at, valid(c));
     }
     workgroupBarrier();
     for (var t = 0u; t < min(SPAN, TOKENS - tile); t++) {
       let at = t * DEPTH4;
       var products = vec4f();
-      for (var c = 0u; c < DEPTH4; c++) { products = fma(q[c], k_tile[at + c], products); }
+      for (var c = 0u; c < DEPTH4; c++) { products = fma(q[c], first_tile[at + c], products); }
       let x = (products.x + products.y) + (products.z + products.w);
       let top = max(highest, x);
       let shrink = exp(highest - top);
       let p = exp(x - top);
       highest = top;
       total = total * shrink + p;
-      for (var c = 0u; c < DEPTH4; c++) { out[c] = fma(vec4f(p), v_tile[at + c], out[c] * shrink); }
+      for (var c = 0u; c < DEPTH4; c++) { out[c] = fma(vec4f(p), second_tile[at + c], out[c] * shrink); }
     }
   }
   if (row >= TOKENS) { return; }

@@ -1,15 +1,9 @@
 // Attention with online softmax (FlashAttention-2, Dao 2023), one invocation a query (plain family without subgroups).
-// Contract: BATCH, TOKENS, HEADS, DEPTH, DEPTH4 = ceil(DEPTH / 4), SCALE, ROWS; load_q4, load_k4, load_v4 read
-// [BATCH, TOKENS, HEADS * DEPTH]; store4 writes the same, store_second1 the log-sum-exp [BATCH, HEADS, TOKENS].
-// Dispatch: BATCH * HEADS * ceil(TOKENS / ROWS) workgroups of ROWS.
+// Includes: lib/attention.wgsl.
+// Contract: load_q4, load_k4, load_v4 read [BATCH, TOKENS, HEADS * DEPTH]; store4 writes the same, store_second1 the
+// log-sum-exp [BATCH, HEADS, TOKENS].
+// Dispatch: BATCH * HEADS * TILES workgroups of ROWS.
 // Numerics: f32, scores shifted by the running maximum; keys in order.
-const WIDTH = HEADS * DEPTH;
-const TILES = (TOKENS + ROWS - 1u) / ROWS;
-
-// Channels of a vec4 column that are inside the head.
-fn valid(column: u32) -> u32 {
-  return min(4u, DEPTH - 4u * column);
-}
 
 @compute @workgroup_size(ROWS)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -17,7 +11,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   let head = index / TILES;
   let row = index % TILES * ROWS + lane;
   if (head >= BATCH * HEADS || row >= TOKENS) { return; }
-  let base = head / HEADS * TOKENS * WIDTH + head % HEADS * DEPTH;
+  let base = head_start(head);
   let own = base + row * WIDTH;
   var q = array<vec4f, DEPTH4>();
   for (var c = 0u; c < DEPTH4; c++) { q[c] = load_q4(own + 4u * c, valid(c)) * SCALE; }

@@ -1,5 +1,6 @@
 enable subgroups;
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] where subgroups have exactly 8 lanes (plain family: software Vulkan).
+// Includes: lib/matmul-tile.wgsl.
 // Contract: ROWS (16 or 32), COLS (32), BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
 // TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4 read, store4 writes.
 // Mapping: a workgroup is one subgroup and owns ROWS x COLS of C; lane l owns columns 4l ... 4l + 3 of all rows. In each
@@ -112,13 +113,11 @@ fn shift16(c: Rows16, next: vec4f) -> Rows16 {
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
-  let tile_cols = (N + COLS - 1u) / COLS;
-  let tiles = (M + ROWS - 1u) / ROWS * tile_cols;
-  let tile = workgroup_index(w);
-  if (tile >= BATCH * tiles) { return; }
-  let batch = tile / tiles;
-  let row = tile % tiles / tile_cols * ROWS;
-  let col = tile % tile_cols * COLS + lane * 4u;
+  let tile = tile_of(workgroup_index(w));
+  if (tile.batch >= BATCH) { return; }
+  let batch = tile.batch;
+  let row = tile.row;
+  let col = tile.col + lane * 4u;
   let base_a = batch * A_BATCH_STRIDE;
   let base_b = batch * B_BATCH_STRIDE;
   var upper = Rows16();

@@ -3,6 +3,7 @@ enable subgroups;
 enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] on tensor cores (tensor family: subgroup matrices f16 x f16 -> f32, 16^3).
+// Includes: lib/matmul-tile.wgsl.
 // Contract: ROWS, COLS (64), BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored
 // [b, K, M]), TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4 read, store4 writes. Extents along memory are
 // multiples of 4.
@@ -31,13 +32,11 @@ fn place(id: u32, along_memory: bool) -> vec3u {
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) id: u32) {
-  let tile_cols = (N + COLS - 1u) / COLS;
-  let tiles = (M + ROWS - 1u) / ROWS * tile_cols;
-  let tile = workgroup_index(w);
-  if (tile >= BATCH * tiles) { return; }
-  let batch = tile / tiles;
-  let row = tile % tiles / tile_cols * ROWS;
-  let col = tile % tile_cols * COLS;
+  let tile = tile_of(workgroup_index(w));
+  if (tile.batch >= BATCH) { return; }
+  let batch = tile.batch;
+  let row = tile.row;
+  let col = tile.col;
   let base_a = batch * A_BATCH_STRIDE;
   let base_b = batch * B_BATCH_STRIDE;
   let group = id / 32u;

@@ -1,4 +1,5 @@
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] through workgroup memory (tiled family: discrete GPUs).
+// Includes: lib/matmul-tile.wgsl.
 // Contract: ROWS, COLS, BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
 // TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4, load_b1 read, store4 writes.
 // Mapping: a workgroup of 16 x 16 invocations owns ROWS x COLS of C, an invocation 4 x 4. For each DEPTH steps of k every
@@ -48,13 +49,11 @@ fn row_product(a: vec4f, b: mat4x4f, c: vec4f) -> vec4f {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) id: u32) {
-  let tile_cols = (N + COLS - 1u) / COLS;
-  let tiles = (M + ROWS - 1u) / ROWS * tile_cols;
-  let tile = workgroup_index(w);
-  if (tile >= BATCH * tiles) { return; }
-  let batch = tile / tiles;
-  let row = tile % tiles / tile_cols * ROWS;
-  let col = tile % tile_cols * COLS;
+  let tile = tile_of(workgroup_index(w));
+  if (tile.batch >= BATCH) { return; }
+  let batch = tile.batch;
+  let row = tile.row;
+  let col = tile.col;
   let base_a = batch * A_BATCH_STRIDE;
   let base_b = batch * B_BATCH_STRIDE;
   let group_row = id / 16u;

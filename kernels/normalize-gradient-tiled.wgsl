@@ -1,20 +1,8 @@
 // Gradient of row normalisation: rstd * (g - mean(g) - xhat * mean(g * xhat)), one workgroup a row (tiled family).
+// Includes: lib/across.wgsl.
 // Contract: ROWS, LENGTH; load_g1, load_x1, load_statistics1 (mean, rstd of each row) read, store1 writes.
 // Dispatch: ROWS workgroups of 64.
 // Numerics: f32, each invocation takes every 64th element, then a tree; fixed order.
-var<workgroup> partial: array<vec2f, 64>;
-
-// The sum over all invocations, for all of them.
-fn across_sum(lane: u32, x: vec2f) -> vec2f {
-  workgroupBarrier();
-  partial[lane] = x;
-  workgroupBarrier();
-  for (var half = 32u; half > 0u; half >>= 1u) {
-    if (lane < half) { partial[lane] += partial[lane + half]; }
-    workgroupBarrier();
-  }
-  return partial[0];
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {

@@ -1,8 +1,8 @@
 // Sum or maximum of each row of [OUTER, LENGTH], one workgroup a row (tiled family).
+// Includes: lib/across.wgsl.
 // Contract: OUTER, LENGTH, INNER = 1, MAXIMUM; load_x1 reads, store1 writes one value a row.
 // Dispatch: OUTER workgroups of 64.
 // Numerics: each invocation takes every 64th element, then a tree in workgroup memory; fixed order.
-var<workgroup> partial: array<f32, 64>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -13,14 +13,6 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
     let x = load_x1(row * LENGTH + i);
     total = select(total + x, max(total, x), MAXIMUM);
   }
-  partial[lane] = total;
-  workgroupBarrier();
-  for (var half = 32u; half > 0u; half >>= 1u) {
-    if (lane < half) {
-      let other = partial[lane + half];
-      partial[lane] = select(partial[lane] + other, max(partial[lane], other), MAXIMUM);
-    }
-    workgroupBarrier();
-  }
-  if (lane == 0u) { store1(row, partial[0]); }
+  if (MAXIMUM) { total = across_max(lane, total); } else { total = across_sum(lane, vec2f(total)).x; }
+  if (lane == 0u) { store1(row, total); }
 }

@@ -1,20 +1,8 @@
 // Mean and reciprocal standard deviation of each row of [ROWS, LENGTH], one workgroup a row (tiled family).
+// Includes: lib/across.wgsl.
 // Contract: ROWS, LENGTH, EPSILON; load_x1 reads, store1 writes [ROWS, 2].
 // Dispatch: ROWS workgroups of 64.
 // Numerics: two passes, f32; the variance is of the centred values, biased; fixed order.
-var<workgroup> partial: array<f32, 64>;
-
-// The sum over all invocations, for all of them.
-fn across_sum(lane: u32, x: f32) -> f32 {
-  workgroupBarrier();
-  partial[lane] = x;
-  workgroupBarrier();
-  for (var half = 32u; half > 0u; half >>= 1u) {
-    if (lane < half) { partial[lane] += partial[lane + half]; }
-    workgroupBarrier();
-  }
-  return partial[0];
-}
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -23,13 +11,13 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   let start = row * LENGTH;
   var sum = 0f;
   for (var i = lane; i < LENGTH; i += 64u) { sum += load_x1(start + i); }
-  let mean = across_sum(lane, sum) / f32(LENGTH);
+  let mean = across_sum(lane, vec2f(sum)).x / f32(LENGTH);
   var squares = 0f;
   for (var i = lane; i < LENGTH; i += 64u) {
     let d = load_x1(start + i) - mean;
     squares += d * d;
   }
-  let variance = across_sum(lane, squares) / f32(LENGTH);
+  let variance = across_sum(lane, vec2f(squares)).x / f32(LENGTH);
   if (lane == 0u) {
     store1(row * 2u, mean);
     store1(row * 2u + 1u, inverseSqrt(variance + EPSILON));

@@ -7,6 +7,7 @@ import { attention, materializedAttention } from '../src/ops/attention.js';
 import { split } from '../src/ops/movement.js';
 import { mul, sin } from '../src/ops/pointwise.js';
 import { constant, Tensor, tensor } from '../src/tensor/tensor.js';
+import { relativeError } from './support/compare.js';
 
 interface Sizes {
   batch: number;
@@ -68,18 +69,8 @@ function numbers(count: number, seed: number, size = 1): Float32Array {
   });
 }
 
-/** Largest difference against the larger of 1 and the largest reference value; NaN counts as infinite. */
-function error(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  expect(actual.length).toBe(expected.length);
-  let scale = 1;
-  let worst = 0;
-  for (let i = 0; i < expected.length; i++) {
-    scale = Math.max(scale, Math.abs(expected[i]));
-    const difference = Math.abs(actual[i] - expected[i]);
-    worst = Number.isNaN(difference) ? Infinity : Math.max(worst, difference);
-  }
-  return worst / scale;
-}
+/** Largest difference against the larger of 1 and the largest reference value. */
+const error = (actual: ArrayLike<number>, expected: ArrayLike<number>) => relativeError(actual, expected, 1);
 
 const sizes = (batch: number, heads: number, tokens: number, depth: number): Sizes => ({ batch, heads, tokens, depth });
 const describeSizes = ({ batch, heads, tokens, depth }: Sizes) => `b${batch} h${heads} s${tokens} d${depth}`;

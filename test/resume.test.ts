@@ -13,7 +13,7 @@ function run(args: string[], lifetime?: number): Promise<number | null> {
     const child = spawn(process.execPath, ['bin/semiflow.js', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     let armed = false;
     const watch = (text: Buffer) => {
-      if (lifetime === undefined || armed || !/distilling|going on/.test(text.toString())) return;
+      if (lifetime === undefined || armed || !/training in|going on/.test(text.toString())) return;
       armed = true;
       setTimeout(() => child.kill('SIGKILL'), lifetime);
     };

@@ -5,6 +5,7 @@ import type { Device } from '../src/gpu/device.js';
 import { layerNorm, modulate, softmax } from '../src/ops/normalization.js';
 import { mul, sin } from '../src/ops/pointwise.js';
 import { tensor } from '../src/tensor/tensor.js';
+import { relativeError } from './support/compare.js';
 
 /** Reproducible numbers in [-size, size). */
 function numbers(count: number, seed: number, size = 1): Float32Array {
@@ -45,18 +46,8 @@ function eachRow(x: ArrayLike<number>, length: number, f: (row: number[], index:
   return Array.from({ length: all.length / length }, (_, r) => f(all.slice(r * length, (r + 1) * length), r)).flat();
 }
 
-/** Largest difference against the larger of 1 and the largest reference value; NaN counts as infinite. */
-function error(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  expect(actual.length).toBe(expected.length);
-  let scale = 1;
-  let worst = 0;
-  for (let i = 0; i < expected.length; i++) {
-    scale = Math.max(scale, Math.abs(expected[i]));
-    const difference = Math.abs(actual[i] - expected[i]);
-    worst = Number.isNaN(difference) ? Infinity : Math.max(worst, difference);
-  }
-  return worst / scale;
-}
+/** Largest difference against the larger of 1 and the largest reference value. */
+const error = (actual: ArrayLike<number>, expected: ArrayLike<number>) => relativeError(actual, expected, 1);
 
 describe('the float64 references', () => {
   it.each([

@@ -66,6 +66,18 @@ export const teacherSchema = z.strictObject({
 });
 export type TeacherConfig = z.infer<typeof teacherSchema>;
 
+const commonDefaults = { seed: 0, precision: 'f32', checkpointBlocks: false } as const;
+
+const optimizerDefaults = {
+  warmup: 200,
+  finalShare: 0.01,
+  beta1: 0.9,
+  beta2: 0.99,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  clipNorm: 1,
+};
+
 /** Samples of at most this many values are points, not images. */
 const pointSize = 16;
 
@@ -78,22 +90,11 @@ export function distillationDefaults(sampleShape: Shape, prediction: 'velocity' 
   return {
     steps: points ? 24000 : 10000,
     batch: points ? 512 : 64,
-    seed: 0,
-    precision: 'f32',
-    checkpointBlocks: false,
+    ...commonDefaults,
     times: points
       ? { kind: 'uniform', mean: 0, std: 1, endShare: 0.15 }
       : { kind: 'uniform', mean: 0, std: 1, endShare: 0.2 },
-    optimizer: {
-      rate: points ? 2e-3 : 5e-4,
-      warmup: 200,
-      finalShare: 0.01,
-      beta1: 0.9,
-      beta2: 0.99,
-      epsilon: 1e-8,
-      weightDecay: 0,
-      clipNorm: 1,
-    },
+    optimizer: { ...optimizerDefaults, rate: points ? 2e-3 : 5e-4 },
     lambda: { lmd: 0.5, emd: 0.5, semigroup: 0, diagonal: 0 },
     solver: { lmd: 'euler', emd: 'heun' },
     epsilon: { kind: 'anneal', from: 0.3, to: 0.05, until: 0.7 },
@@ -109,22 +110,11 @@ export function teacherDefaults(sampleShape: Shape): TeacherConfig {
   return {
     steps: points ? 16000 : 20000,
     batch: points ? 512 : 128,
-    seed: 0,
-    precision: 'f32',
-    checkpointBlocks: false,
+    ...commonDefaults,
     times: points
       ? { kind: 'uniform', mean: 0, std: 1, endShare: 0 }
       : { kind: 'logit-normal', mean: 0, std: 1, endShare: 0 },
-    optimizer: {
-      rate: points ? 2e-3 : 1e-3,
-      warmup: 200,
-      finalShare: 0.01,
-      beta1: 0.9,
-      beta2: 0.99,
-      epsilon: 1e-8,
-      weightDecay: 0,
-      clipNorm: 1,
-    },
+    optimizer: { ...optimizerDefaults, rate: points ? 2e-3 : 1e-3 },
     ema: { export: 0.999 },
     labelDropout: points ? 0 : 0.1,
   };

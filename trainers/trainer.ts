@@ -86,7 +86,7 @@ const ringLength = 64;
 export class Trainer {
   private step = 0;
   private constructor(
-    private readonly device: Device,
+    readonly device: Device,
     private readonly options: TrainerOptions,
     private readonly storages: ReturnType<typeof storagesOf>,
     private readonly metricNames: readonly string[],

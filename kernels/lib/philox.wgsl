@@ -1,5 +1,5 @@
 // Philox4x32-10, the counter-based generator of Salmon et al. (2011): random numbers as a pure function of
-// (seed, step, stream, element), the same integers as src/data/philox.ts gives on the host.
+// (seed, step, stream, element), the same integers as src/tensor/philox.ts gives on the host.
 // Element i is output i % 4 of the call with counter (i / 4, step, stream, 0) and key (seed low, seed high).
 
 // High and low word of a 32 x 32 bit product; WGSL has no 64-bit integers.

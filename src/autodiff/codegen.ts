@@ -16,7 +16,8 @@ export interface LinkedKernel {
 
 /**
  * The WGSL of a task: the file's directives, a prelude with what the file's contract asks for (constants, accessors of
- * operands and outputs, fused expressions included), then the file as it is.
+ * operands and outputs, fused expressions included), the libraries that it names under `Includes:`, then the file as it
+ * is.
  */
 export function link(
   task: Task,
@@ -25,9 +26,11 @@ export function link(
   gridX: number,
 ): LinkedKernel {
   const file = sourceOf(task.kernel.source);
+  const included = (/^\/\/ Includes: (.*)$/m.exec(file)?.[1] ?? '').matchAll(/lib\/[\w-]+/g);
   const lines = file.split('\n');
   const directives = lines.filter((line) => /^(enable|requires|diagnostic)\b/.test(line));
-  const body = lines.filter((line) => !/^(enable|requires|diagnostic)\b/.test(line)).join('\n');
+  const rest = lines.filter((line) => !/^(enable|requires|diagnostic)\b/.test(line)).join('\n');
+  const body = [...[...included].map(([library]) => sourceOf(library)), rest].join('\n');
   const prelude = new Prelude(task, isLeaf, isHalf, body);
   const constants = { ...task.kernel.constants, GRID_X: `${gridX}u` };
   const text = [

@@ -16,24 +16,16 @@ import { parseYaml, resolveConfig } from './config.js';
 import { teacherKnobs } from './knobs.js';
 import { readText } from './networks.js';
 import { picture } from './pictures.js';
-import { planPrinter, printTables, printTree, profileTable } from './print.js';
+import { planPrinter, printTree } from './print.js';
 import { RunFolder } from './run-folder.js';
 import { lossPlot } from './run-report.js';
-import { openSession, type DeviceFlags } from './session.js';
-import { duration, trainLoop } from './train-loop.js';
+import { openSession } from './session.js';
+import { trainLoop, type TrainingFlags } from './train-loop.js';
 
-export interface TeacherFlags extends DeviceFlags, Record<string, unknown> {
-  data?: string;
+export interface TeacherFlags extends TrainingFlags {
   model?: string;
-  arch?: string;
   out: string;
   run?: string;
-  config?: string;
-  resume?: string;
-  logEvery?: string;
-  saveEvery?: string;
-  profile?: boolean;
-  printConfig?: boolean;
 }
 
 const weightsFile = 'teacher.safetensors';
@@ -72,13 +64,6 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
       recipe,
     }));
   const training = await trainTeacher(device, network, data, recipe, planPrinter());
-  const state = folderBefore ? await folder.load() : null;
-  if (state) training.trainer.restore(state);
-  console.log(
-    `${state ? `going on at step ${state.step}` : 'training'} in ${folder.path}: ${network.layout.count} parameters, ${training.trainer.dispatches} kernels a step on ${device.profile.description}`,
-  );
-  if (flags.profile)
-    printTables([{ heading: 'One step by kernel', table: profileTable(await training.trainer.profileStep()) }]);
   const draw = async () => {
     const trained = { ...network, arena: await training.trainer.exported() };
     const points = data.kind === 'points';
@@ -92,16 +77,12 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
     await folder.write('samples.png', png);
     return png;
   };
-  const started = performance.now();
-  const end = await trainLoop(training, folder, {
+  const finished = await trainLoop(training, folder, flags, {
+    command: 'teacher',
     steps: recipe.steps,
-    logEvery: Number(flags.logEvery ?? 10),
-    saveEverySeconds: Number(flags.saveEvery ?? 60),
     onSave: async () => void (await draw()),
   });
-  if (end === 'interrupted') {
-    console.log(`saved at step ${training.trainer.stepsDone}; go on with: semiflow teacher --resume ${folder.path}`);
-  } else {
+  if (finished) {
     const png = await draw();
     const { tensors, metadata } = exportNetwork(network, await training.trainer.exported());
     await writeSafetensors(out, tensors, metadata);
@@ -115,9 +96,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
       'report.html',
       renderReport({ title: `A teacher of ${data.name}`, subtitle: dirname(folder.path), sections }),
     );
-    console.log(
-      `trained in ${duration((performance.now() - started) / 1000)}\nteacher  ${out}\nreport   ${folder.file('report.html')}`,
-    );
+    console.log(`teacher  ${out}\nreport   ${folder.file('report.html')}`);
   }
   device.close();
 }

@@ -1,26 +1,51 @@
 import cliProgress from 'cli-progress';
 import { DivergenceError } from '../errors.js';
 import type { Run } from '../../trainers/runs.js';
+import { printTables, profileTable } from './print.js';
 import type { RunFolder } from './run-folder.js';
+import type { DeviceFlags } from './session.js';
 
-export interface LoopOptions {
-  steps: number;
-  /** Steps between lines of metrics.jsonl. */
-  logEvery: number;
-  /** Seconds between checkpoints. */
-  saveEverySeconds: number;
-  /** Called after a checkpoint, to draw samples. */
-  onSave?: (step: number) => Promise<void>;
+/** What every command that trains takes. */
+export interface TrainingFlags extends DeviceFlags, Record<string, unknown> {
+  arch?: string;
+  data?: string;
+  config?: string;
+  resume?: string;
+  logEvery?: string;
+  saveEvery?: string;
+  profile?: boolean;
+  printConfig?: boolean;
 }
 
-/** What ended the loop. */
-export type LoopEnd = 'finished' | 'interrupted';
+export interface LoopOptions {
+  /** The command's name, for the line that says how to go on. */
+  command: string;
+  steps: number;
+  /** Called after a checkpoint, to draw samples. */
+  onSave: () => Promise<void>;
+}
 
 /** Seconds that one batch of steps should take: long enough not to stall the device, short enough to be watched. */
 const windowSeconds = 0.5;
 
-/** Runs a trainer to its end, with progress, metrics and checkpoints. Ctrl-C saves and leaves. */
-export async function trainLoop({ trainer, network }: Run, folder: RunFolder, options: LoopOptions): Promise<LoopEnd> {
+/**
+ * Runs a trainer to its end, from the folder's checkpoint if `--resume` says so, with progress, metrics and checkpoints.
+ * Ctrl-C saves and leaves. Returns whether it came to the end.
+ */
+export async function trainLoop(
+  { trainer, network }: Run,
+  folder: RunFolder,
+  flags: TrainingFlags,
+  { command, steps, onSave }: LoopOptions,
+): Promise<boolean> {
+  const state = flags.resume ? await folder.load() : null;
+  if (state) trainer.restore(state);
+  console.log(
+    `${state ? `going on at step ${state.step}` : 'training'} in ${folder.path}: ${network.layout.count} parameters, ${trainer.dispatches} kernels a step on ${trainer.device.profile.description}`,
+  );
+  if (flags.profile) printTables([{ heading: 'One step by kernel', table: profileTable(await trainer.profileStep()) }]);
+  const logEvery = Number(flags.logEvery ?? 10);
+  const saveEverySeconds = Number(flags.saveEvery ?? 60);
   let interrupted = false;
   const interrupt = () => {
     if (interrupted) process.exit(130);
@@ -28,22 +53,23 @@ export async function trainLoop({ trainer, network }: Run, folder: RunFolder, op
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
-  const progress = new Progress(options.steps, trainer.stepsDone);
-  let lastSave = performance.now();
+  const progress = new Progress(steps, trainer.stepsDone);
+  const started = performance.now();
+  let lastSave = started;
   let saved = trainer.stepsDone;
   let count = 1;
   try {
-    while (trainer.stepsDone < options.steps && !interrupted) {
+    while (trainer.stepsDone < steps && !interrupted) {
       const start = performance.now();
       const metrics = await trainer.advance(count);
       const seconds = (performance.now() - start) / 1000;
       count = Math.max(1, Math.min(64, Math.round((metrics.length * windowSeconds) / seconds)));
-      folder.log(metrics.filter(({ step }) => step % options.logEvery === 0 || step === options.steps));
+      folder.log(metrics.filter(({ step }) => step % logEvery === 0 || step === steps));
       progress.update(trainer.stepsDone, metrics.at(-1)!.loss);
-      if (performance.now() - lastSave > options.saveEverySeconds * 1000) {
+      if (performance.now() - lastSave > saveEverySeconds * 1000) {
         await folder.save(trainer, network);
         saved = trainer.stepsDone;
-        await options.onSave?.(saved);
+        await onSave();
         lastSave = performance.now();
       }
     }
@@ -59,7 +85,10 @@ export async function trainLoop({ trainer, network }: Run, folder: RunFolder, op
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', interrupt);
   }
-  return interrupted ? 'interrupted' : 'finished';
+  if (interrupted)
+    console.log(`saved at step ${trainer.stepsDone}; go on with: semiflow ${command} --resume ${folder.path}`);
+  else console.log(`trained to step ${steps} in ${duration((performance.now() - started) / 1000)}`);
+  return !interrupted;
 }
 
 /** A bar on a terminal, a plain line every ten seconds elsewhere. */

@@ -11,22 +11,14 @@ import { distillationKnobs } from './knobs.js';
 import { readText, readTeacher } from './networks.js';
 import { finishReport, type RunPaths } from './run-report.js';
 import { RunFolder } from './run-folder.js';
-import { planPrinter, printTables, printTree, profileTable } from './print.js';
-import { openSession, type DeviceFlags } from './session.js';
+import { planPrinter, printTree } from './print.js';
+import { openSession } from './session.js';
 import { drawPictures } from './pictures.js';
-import { duration, trainLoop } from './train-loop.js';
+import { trainLoop, type TrainingFlags } from './train-loop.js';
 
-export interface TrainFlags extends DeviceFlags, Record<string, unknown> {
+export interface TrainFlags extends TrainingFlags {
   teacher?: string;
-  arch?: string;
-  data?: string;
   out?: string;
-  config?: string;
-  resume?: string;
-  logEvery?: string;
-  saveEvery?: string;
-  profile?: boolean;
-  printConfig?: boolean;
   evaluate?: boolean;
 }
 
@@ -54,26 +46,15 @@ export async function train(flags: TrainFlags): Promise<string | null> {
   const folder = run.folder ?? (await RunFolder.create(run.out, studentFile, savedRun(run)));
   const printer = planPrinter();
   const training = await distil(device, teacher, data, recipe, printer);
-  const state = run.folder ? await run.folder.load() : null;
-  if (state) training.trainer.restore(state);
-  console.log(
-    `${state ? `going on at step ${state.step}` : 'distilling'} in ${folder.path}: ${training.network.layout.count} parameters, ${training.trainer.dispatches} kernels a step on ${device.profile.description}`,
-  );
-  if (flags.profile)
-    printTables([{ heading: 'One step by kernel', table: profileTable(await training.trainer.profileStep()) }]);
-  const started = performance.now();
-  const end = await trainLoop(training, folder, {
+  const finished = await trainLoop(training, folder, flags, {
+    command: 'train',
     steps: recipe.steps,
-    logEvery: Number(flags.logEvery ?? 10),
-    saveEverySeconds: Number(flags.saveEvery ?? 60),
     onSave: async () => void (await drawPictures(device, folder, await studentNow(training), teacher)),
   });
-  if (end === 'interrupted') {
-    console.log(`saved at step ${training.trainer.stepsDone}; go on with: semiflow train --resume ${folder.path}`);
+  if (!finished) {
     device.close();
     return null;
   }
-  console.log(`trained ${recipe.steps} steps in ${duration((performance.now() - started) / 1000)}`);
   await finishReport(device, folder, teacher, await studentNow(training), run.paths, {
     evaluate: flags.evaluate !== false,
   });
