@@ -1,4 +1,4 @@
-// Mesa's software Vulkan (lavapipe) by apt. Dawn refuses Debian 12's own Mesa 22.3, so there it comes from backports, by
+// What apt brings: Mesa's software Vulkan (lavapipe), and for CI PyTorch. Dawn refuses Debian 12's own Mesa 22.3, so there it comes from backports, by
 // the mirror and key that the machine's apt sources already name: no host is written here.
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { run, say, SetupError } from './shell.js';
@@ -156,4 +156,15 @@ export function installMesa() {
   const flags = ['-y', '--no-install-recommends', ...aptOptions, ...target];
   const install = run('apt-get', ['install', ...flags, ...packages], { env: aptEnv });
   if (!install.ok) throw new SetupError(`apt-get install ${target.join(' ')} ${packages.join(' ')}: ${install.why}`);
+}
+
+/** Installs Debian's PyTorch for the tests that compare with it; says why where that cannot be done, as they can be skipped. */
+export function installTorch() {
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return;
+  if (run('/usr/bin/python3', ['-c', 'import torch']).ok) return;
+  say('installing python3-torch by apt, which the tests compare with');
+  run('apt-get', ['update', ...aptOptions], { env: aptEnv });
+  const flags = ['-y', '--no-install-recommends', ...aptOptions];
+  const install = run('apt-get', ['install', ...flags, 'python3-torch'], { env: aptEnv });
+  if (!install.ok) say(`python3-torch could not be installed, so the tests skip it: ${install.why}`);
 }

@@ -14,7 +14,7 @@ import {
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { installMesa } from './apt.js';
+import { installMesa, installTorch } from './apt.js';
 import { embedKernels } from './embed-kernels.js';
 import { run, say, SetupError } from './shell.js';
 
@@ -179,6 +179,7 @@ if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.me
   if (process.argv[2] === '--probe') await probe();
   try {
     ensureReady();
+    if (process.argv[2] === '--oracle' && process.env.CI) installTorch();
   } catch (error) {
     exitWith(error);
   }

@@ -208,6 +208,11 @@ export class Trainer {
     return this.program.profile();
   }
 
+  /** Gives the step's memory back. */
+  destroy(): void {
+    this.program.destroy();
+  }
+
   /** The average that is exported and evaluated. */
   async exported(): Promise<Float32Array> {
     const averages = (await this.device.read(this.storages.averages)) as Float32Array;

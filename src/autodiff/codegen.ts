@@ -26,11 +26,13 @@ export function link(
   gridX: number,
 ): LinkedKernel {
   const file = sourceOf(task.kernel.source);
-  const included = (/^\/\/ Includes: (.*)$/m.exec(file)?.[1] ?? '').matchAll(/lib\/[\w-]+/g);
-  const lines = file.split('\n');
-  const directives = lines.filter((line) => /^(enable|requires|diagnostic)\b/.test(line));
-  const rest = lines.filter((line) => !/^(enable|requires|diagnostic)\b/.test(line)).join('\n');
-  const body = [...[...included].map(([library]) => sourceOf(library)), rest].join('\n');
+  const named = [...(/^\/\/ Includes: (.*)$/m.exec(file)?.[1] ?? '').matchAll(/lib\/[\w-]+/g)].map(([name]) => name);
+  const { library } = task.kernel;
+  const parts = [...named, ...(library ? [`lib/${library}`] : [])].map(sourceOf);
+  const lines = [...parts, file].join('\n').split('\n');
+  const isDirective = (line: string) => /^(enable|requires|diagnostic)\b/.test(line);
+  const directives = [...new Set(lines.filter(isDirective))];
+  const body = lines.filter((line) => !isDirective(line)).join('\n');
   const prelude = new Prelude(task, isLeaf, isHalf, body);
   const constants = { ...task.kernel.constants, GRID_X: `${gridX}u` };
   const text = [

@@ -197,7 +197,7 @@ function layOut(device: Device, tasks: readonly Task[], outputs: readonly Tensor
     }
   }
   const packed = new Map<Tensor, Block>();
-  tasks.forEach(({ output, core, kernel }, time) => {
+  tasks.forEach(({ output, core, kernel, second }, time) => {
     const packing = packs.get(output);
     if (output.op === 'assign' || output.op === 'adam') {
       // Effects write to storages.
@@ -215,8 +215,11 @@ function layOut(device: Device, tasks: readonly Task[], outputs: readonly Tensor
       const bytes = output.size * (half.has(output) ? 2 : 4);
       places.set(output, { block: block(bytes, time, time), offset: 0, bytes });
     }
-    if (kernel.secondary)
-      seconds.set(core, { block: block(kernel.secondary * 4, time, time), offset: 0, bytes: kernel.secondary * 4 });
+    if (kernel.secondary) {
+      const place = { block: block(kernel.secondary * 4, time, time), offset: 0, bytes: kernel.secondary * 4 };
+      seconds.set(core, place);
+      if (second) places.set(second, place);
+    }
   });
   const touch = (node: Tensor, time: number) => {
     const place = node.op === 'secondary' ? seconds.get(node.inputs[0]) : places.get(node);

@@ -11,6 +11,8 @@ export interface Task {
   /** The node that the WGSL file itself computes; equal to `output` unless an epilogue follows it. */
   core: Tensor;
   output: Tensor;
+  /** The node that its second output is, where that is a node by itself. */
+  second?: Tensor;
   /** The nodes with memory that it reads. */
   reads: ReadonlySet<Tensor>;
 }
@@ -66,7 +68,7 @@ export function schedule(outputs: readonly Tensor[], effects: readonly Tensor[],
     }
   }
   limitBindings(nodes, tabulated, kernels, profile);
-  return { tasks: tasksOf(nodes, tabulated, kernels, pinned), tabulated };
+  return { tasks: tasksOf(nodes, tabulated, kernels, pinned, profile), tabulated };
 }
 
 function mergeUses(uses: readonly Use[]): Use[] {
@@ -151,6 +153,7 @@ function tasksOf(
   tabulated: Set<Tensor>,
   kernels: Map<Tensor, Kernel>,
   pinned: ReadonlySet<Tensor>,
+  profile: Profile,
 ): Task[] {
   const readers = new Map<Tensor, Set<Tensor>>();
   const read = (leaf: Tensor, reader: Tensor) => {
@@ -165,6 +168,19 @@ function tasksOf(
   }
   const joined = new Set<Tensor>();
   const tasks: Task[] = [];
+  // Where a pointwise task holds a node with a joint kernel, that kernel takes its place, and the task of the input goes.
+  const join = (task: Task) => {
+    if (task.core !== task.output || !isIndex(task.output)) return;
+    const node = jointCore(task.output, tabulated);
+    const { joint } = (node && indexRule(node)) ?? {};
+    if (!node || !joint) return;
+    const second = node.inputs[joint.input];
+    const first = [...readers.get(second)!].every((reader) => reader.id >= task.output.id);
+    if (!kernels.has(second) || joined.has(second) || pinned.has(second) || !first) return;
+    const kernel = joint.kernel(node as never, profile);
+    Object.assign(task, taskOf(kernel, node, task.output, tabulated), { second });
+    kernels.delete(second);
+  };
   for (const node of nodes) {
     if (!tabulated.has(node) || !isIndex(node)) continue;
     const core = epilogueCore(node, tabulated, (leaf) => {
@@ -174,21 +190,17 @@ function tasksOf(
     if (core) joined.add(core);
     tasks.push(taskOf(core ? kernels.get(core)! : tabulate(node), core ?? node, node, tabulated));
   }
+  for (const task of tasks) join(task);
   for (const [node, kernel] of kernels) if (!joined.has(node)) tasks.push(taskOf(kernel, node, node, tabulated));
   for (const core of joined) tabulated.delete(core);
   return tasks.sort((a, b) => a.output.id - b.output.id);
 }
 
 function taskOf(kernel: Kernel, core: Tensor, output: Tensor, tabulated: ReadonlySet<Tensor>): Task {
-  const reads = new Set<Tensor>();
-  if (core === output && isIndex(output))
-    output.inputs.forEach((input) => leavesOf(input, tabulated).forEach((leaf) => reads.add(leaf)));
-  else {
-    for (const { tensor } of kernel.operands) leavesOf(tensor, tabulated).forEach((leaf) => reads.add(leaf));
-    if (core !== output)
-      output.inputs.forEach((input) => leavesOf(input, tabulated).forEach((leaf) => reads.add(leaf)));
-    reads.delete(core);
-  }
+  // A pointwise kernel computes the node that it is asked for.
+  const roots = kernel.operands.flatMap(({ tensor }) => (tensor === output ? output.inputs : [tensor]));
+  const reads = new Set(roots.flatMap((root) => [...leavesOf(root, tabulated)]));
+  if (core !== output) leavesAround(output, core, tabulated).forEach((leaf) => reads.add(leaf));
   return { kernel, core, output, reads };
 }
 
@@ -196,8 +208,22 @@ function tabulate(node: Tensor): Kernel {
   return { ...pointwiseKernel(node), operands: [{ name: 'x', tensor: node, fusion: 'any', run: node.size }] };
 }
 
-/** A kernel's node that the expression uses only element by element at the same index, if there is one that may join. */
-function epilogueCore(root: Tensor, tabulated: ReadonlySet<Tensor>, free: (leaf: Tensor) => boolean): Tensor | null {
+/** What an epilogue reads besides the `core` that it follows. */
+function leavesAround(root: Tensor, core: Tensor, tabulated: ReadonlySet<Tensor>): Set<Tensor> {
+  const leaves = new Set<Tensor>();
+  const seen = new Set<Tensor>([core]);
+  const visit = (node: Tensor) => {
+    if (seen.has(node)) return;
+    seen.add(node);
+    if (node !== root && (tabulated.has(node) || !isIndex(node))) leaves.add(node);
+    else node.inputs.forEach(visit);
+  };
+  visit(root);
+  return leaves;
+}
+
+/** The nodes of an expression by whether it uses them only element by element at its own index. */
+function alignedNodes(root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor[] {
   const aligned = new Set<Tensor>();
   const moved = new Set<Tensor>();
   const visit = (node: Tensor, identity: boolean) => {
@@ -210,11 +236,19 @@ function epilogueCore(root: Tensor, tabulated: ReadonlySet<Tensor>, free: (leaf:
     node.inputs.forEach((input) => visit(input, keeps));
   };
   visit(root, true);
-  const candidates = [...aligned].filter(
-    (node) => node !== root && !moved.has(node) && tabulated.has(node) && !isIndex(node) && free(node),
-  );
-  return candidates.sort((a, b) => b.id - a.id)[0] ?? null;
+  return [...aligned].filter((node) => !moved.has(node)).sort((a, b) => b.id - a.id);
 }
+
+/** A kernel's node that the expression uses only element by element at the same index, if there is one that may join. */
+const epilogueCore = (root: Tensor, tabulated: ReadonlySet<Tensor>, free: (leaf: Tensor) => boolean): Tensor | null =>
+  alignedNodes(root, tabulated).find((node) => node !== root && tabulated.has(node) && !isIndex(node) && free(node)) ??
+  null;
+
+/** A node of an expression, used in the same way, that has a joint kernel. */
+const jointCore = (root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor | null =>
+  alignedNodes(root, tabulated).find(
+    (node) => isIndex(node) && indexRule(node).joint && (node === root || !tabulated.has(node)),
+  ) ?? null;
 
 /** Operations that may read one element many times. */
 const repeating = new Set(['expand', 'gather', 'im2col']);

@@ -1,6 +1,7 @@
 import { axisOf, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { Tensor, type ReduceKind } from '../tensor/tensor.js';
 import { reshape } from './movement.js';
+import { rowKernel } from './rows.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
 import { u32, type IndexRule, type Kernel, type KernelRule } from './rule.js';
 
@@ -14,7 +15,7 @@ export function sum(x: Tensor, axes?: readonly number[], keep = false): Tensor {
   return reduce(x, 'sum', axes, keep);
 }
 
-/** Greatest element over axes (all by default). Not differentiable. */
+/** Greatest element over axes (all by default). Elements that share the first place share the gradient. */
 export function max(x: Tensor, axes?: readonly number[], keep = false): Tensor {
   return reduce(x, 'max', axes, keep);
 }
@@ -28,6 +29,9 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
     .filter((axis) => axis < lead || (shape[axis - lead] === 1 && x.shape[axis] > 1));
   return reshape(sum(x, axes), shape);
 }
+
+// The operations of pointwise.ts, which builds on this file, without broadcasting.
+const pointwise = (op: 'equal' | 'mul' | 'div', a: Tensor, b: Tensor) => new Tensor(op, [a, b], {}, a.shape);
 
 // Beyond this length a reduction is cut in parts that run side by side, then reduced again.
 const longest = 1024;
@@ -110,17 +114,19 @@ export const reduceRule: KernelRule<'reduce'> = {
         run: inner,
       };
     }
-    const plain = profile.family === 'plain';
-    return {
-      source: plain ? 'reduce-rows' : 'reduce-rows-tiled',
-      constants,
-      operands: [{ name: 'x', tensor: x, fusion: 'any', run: length }],
-      workgroups: plain ? Math.ceil(outer / 64) : outer,
-      run: 1,
-    };
+    const kernel = rowKernel('reduce-rows', profile, [outer, 1, length], 1, { x });
+    return { ...kernel, constants: { ...kernel.constants, MAXIMUM: constants.MAXIMUM }, run: 1 };
   },
-  gradient: ({ inputs: [x], attributes: { kind, outer, inner } }, g) => {
-    if (kind === 'max') return [null];
-    return [reshape(expand(reshape(g, [outer, 1, inner]), [outer, x.size / outer / inner, inner]), x.shape)];
+  gradient: (node, g) => {
+    const {
+      inputs: [x],
+      attributes: { kind, outer, inner },
+    } = node;
+    const spread = (y: Tensor) =>
+      reshape(expand(reshape(y, [outer, 1, inner]), [outer, x.size / outer / inner, inner]), x.shape);
+    if (kind === 'sum') return [spread(g)];
+    const first = pointwise('equal', x, spread(node));
+    const count = sum(reshape(first, [outer, -1, inner]), [1]);
+    return [pointwise('mul', first, spread(pointwise('div', reshape(g, count.shape), count)))];
   },
 };

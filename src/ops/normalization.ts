@@ -1,10 +1,11 @@
 import { sizeOf, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { UserError } from '../errors.js';
-import { permute, reshape } from './movement.js';
+import { reshape } from './movement.js';
 import { add, mul, sub } from './pointwise.js';
 import { sum } from './broadcast.js';
-import { f32, u32, type KernelRule, type IndexRule } from './rule.js';
+import { rowKernel } from './rows.js';
+import { f32, type IndexRule, type KernelRule, type Operand } from './rule.js';
 
 /**
  * Layer normalisation over the last axis, without affine part: (x - mean) / sqrt(variance + epsilon), variance biased
@@ -27,15 +28,8 @@ export function groupNorm(x: Tensor, groups: number, epsilon = 1e-5): Tensor {
 
 /** [N, P, C] normalised by group, under another shape. */
 function normalizeGroups(x: Tensor, groups: number, epsilon: number, shape: Shape): Tensor {
-  const statistics = new Tensor('rowStatistics', [groupRows(x, groups)], { epsilon }, [x.shape[0] * groups, 2]);
-  return reshape(new Tensor('normalize', [x, statistics], { groups }, x.shape), shape);
-}
-
-/** [N, P, C] as rows [N · groups, P · C / groups], each with the elements of one group. */
-function groupRows(x: Tensor, groups: number): Tensor {
-  const [batch, positions, channels] = x.shape;
-  const split = permute(reshape(x, [batch, positions, groups, channels / groups]), [0, 2, 1, 3]);
-  return reshape(split, [batch * groups, (positions * channels) / groups]);
+  const statistics = new Tensor('rowStatistics', [x], { groups, epsilon }, [x.shape[0] * groups, 2]);
+  return reshape(new Tensor('normalize', [x, statistics], { groups, epsilon }, x.shape), shape);
 }
 
 /** exp(x - max) / Σ exp(x - max) over the last axis. */
@@ -45,29 +39,12 @@ export function softmax(x: Tensor): Tensor {
 
 const rowsOf = (shape: Shape) => sizeOf(shape.slice(0, -1));
 
-function rowKernel(source: string, profile: { family: string }, x: Tensor) {
-  const rows = rowsOf(x.shape);
-  const length = x.shape.at(-1)!;
-  const tiled = profile.family !== 'plain';
-  return {
-    source: tiled ? `${source}-tiled` : source,
-    constants: { ROWS: u32(rows), LENGTH: u32(length) },
-    workgroups: tiled ? rows : Math.ceil(rows / 64),
-    run: length,
-  };
-}
-
 /** Mean and reciprocal standard deviation of each row, side by side. */
 export const rowStatisticsRule: KernelRule<'rowStatistics'> = {
   kind: 'kernel',
-  kernel: ({ inputs: [x], attributes: { epsilon } }, profile) => {
-    const kernel = rowKernel('row-statistics', profile, x);
-    return {
-      ...kernel,
-      constants: { ...kernel.constants, EPSILON: f32(epsilon) },
-      operands: [{ name: 'x', tensor: x, fusion: 'any', run: kernel.run }],
-      run: 1,
-    };
+  kernel: ({ inputs: [x], attributes: { groups, epsilon } }, profile) => {
+    const kernel = rowKernel('row-statistics', profile, x.shape, groups, { x });
+    return { ...kernel, constants: { ...kernel.constants, EPSILON: f32(epsilon) }, run: 1 };
   },
   // `normalize` carries the whole gradient, through the statistics too.
   gradient: null,
@@ -96,38 +73,36 @@ export const normalizeRule: IndexRule<'normalize'> = {
     const lanes = [0, 1, 2, 3].map((lane) => one(lane ? emitter.line(`${index} + ${lane}u`) : index, 1));
     return emitter.line(`vec4f(${lanes.join(', ')})`);
   },
-  gradient: ({ inputs: [x, statistics], attributes: { groups } }, g) => {
-    const [batch, positions, channels] = x.shape;
-    const rows = groupRows(x, groups);
-    const gradient = new Tensor('normalizeGradient', [groupRows(g, groups), rows, statistics], {}, rows.shape);
-    const split = reshape(gradient, [batch, groups, positions, channels / groups]);
-    return [reshape(permute(split, [0, 2, 1, 3]), x.shape), null];
+  joint: {
+    input: 1,
+    kernel: ({ inputs: [x, statistics], attributes: { groups, epsilon } }, profile) => {
+      const kernel = rowKernel('normalize', profile, x.shape, groups, { x });
+      return { ...kernel, constants: { ...kernel.constants, EPSILON: f32(epsilon) }, secondary: statistics.size };
+    },
   },
+  gradient: ({ inputs: [x, statistics], attributes: { groups } }, g) => [
+    new Tensor('normalizeGradient', [g, x, statistics], { groups }, x.shape),
+    null,
+  ],
 };
 
 /** rstd · (g - mean(g) - x̂ · mean(g · x̂)), means over the row. */
 export const normalizeGradientRule: KernelRule<'normalizeGradient'> = {
   kind: 'kernel',
-  kernel: ({ inputs: [g, x, statistics] }, profile) => {
-    const kernel = rowKernel('normalize-gradient', profile, x);
-    return {
-      ...kernel,
-      operands: [
-        { name: 'g', tensor: g, fusion: 'any', run: kernel.run },
-        { name: 'x', tensor: x, fusion: 'any', run: kernel.run },
-        { name: 'statistics', tensor: statistics, fusion: 'none', run: 1 },
-      ],
-    };
+  kernel: ({ inputs: [g, x, statistics], attributes: { groups } }, profile) => {
+    const kernel = rowKernel('normalize-gradient', profile, x.shape, groups, { g, x });
+    const operands: Operand[] = [
+      ...kernel.operands,
+      { name: 'statistics', tensor: statistics, fusion: 'none', run: 1 },
+    ];
+    return { ...kernel, operands };
   },
   gradient: null,
 };
 
 export const softmaxRule: KernelRule<'softmax'> = {
   kind: 'kernel',
-  kernel: ({ inputs: [x] }, profile) => {
-    const kernel = rowKernel('softmax', profile, x);
-    return { ...kernel, operands: [{ name: 'x', tensor: x, fusion: 'any', run: kernel.run }] };
-  },
+  kernel: ({ inputs: [x] }, profile) => rowKernel('softmax', profile, [rowsOf(x.shape), 1, x.shape.at(-1)!], 1, { x }),
   gradient: (node, g) => [mul(node, sub(g, sum(mul(g, node), [-1], true)))],
 };
 

@@ -167,11 +167,11 @@ export const pointwiseRules = {
     (x) => `cos(${x})`,
     ({ inputs: [x] }, g) => [neg(mul(g, sin(x)))],
   ),
-  // Drivers may compute tanh as a quotient of exponentials, which overflows to NaN beyond 44.
   tanh: rule<'tanh'>(
     16,
-    (x, type) => `tanh(clamp(${x}, ${type}(-15f), ${type}(15f)))`,
+    (x, type) => (type === 'f32' ? `tanh1(${x})` : `tanh4(${x})`),
     (node, g) => [mul(g, sub(1, square(node)))],
+    'tanh',
   ),
   erf: rule<'erf'>(
     32,

@@ -31,6 +31,11 @@ export interface IndexRule<K extends OpName> {
   emit: (node: Tensor<K>, emitter: Emitter, index: string, width: Width) => string;
   /** Whether 4 aligned elements come from 4 aligned elements of the input, or from one. Default true. */
   vectorizes?: (node: Tensor<K>) => boolean;
+  /**
+   * A kernel that computes this and at once, as its second output, the input of the given number: chosen where both are
+   * wanted and the input has a kernel of its own.
+   */
+  joint?: { input: number; kernel: (node: Tensor<K>, profile: Profile) => Kernel };
   gradient: GradientRule<K> | null;
 }
 
@@ -53,6 +58,8 @@ export interface Operand {
 export interface Kernel {
   /** kernels/`source`.wgsl */
   source: string;
+  /** kernels/lib/`library`.wgsl is included beside those that the source names itself. */
+  library?: string;
   /** WGSL literals by constant name. */
   constants: Record<string, string>;
   operands: Operand[];

@@ -49,9 +49,9 @@ export interface OpAttributes {
   reduce: { kind: ReduceKind; outer: number; length: number; inner: number };
   matmul: { transposeA: boolean; transposeB: boolean };
   softmax: object;
-  rowStatistics: { epsilon: number };
-  normalize: { groups: number };
-  normalizeGradient: object;
+  rowStatistics: { groups: number; epsilon: number };
+  normalize: { groups: number; epsilon: number };
+  normalizeGradient: { groups: number };
   attention: { heads: number; scale: number };
   attentionGradientQ: { heads: number; scale: number };
   attentionGradientKV: { heads: number; scale: number };

@@ -64,6 +64,16 @@ function rows(node: Tensor, length: number, f: (at: (k: number) => number, row: 
   return Float64Array.from(Array.from({ length: count }, (_, row) => f((k) => row * length + k, row)).flat());
 }
 
+/** The flat indices of each group of channels of [N, P, C]. */
+function groupMembers([items, positions, channels]: Shape, groups: number): number[][] {
+  const members: number[][] = Array.from({ length: items * groups }, () => []);
+  for (let i = 0; i < items * positions * channels; i++) {
+    const group = Math.floor((i % channels) / (channels / groups));
+    members[Math.floor(i / positions / channels) * groups + group].push(i);
+  }
+  return members;
+}
+
 const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: Values) => Float64Array } = {
   storage: (node, _, values) => {
     const { storage, offset } = node.attributes;
@@ -176,13 +186,14 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
     });
   },
   rowStatistics: (node, [x]) => {
-    const length = node.inputs[0].shape.at(-1)!;
-    return rows(node, length, (at) => {
-      const row = Array.from({ length }, (_, k) => x[at(k)]);
-      const mean = row.reduce((sum, value) => sum + value, 0) / length;
-      const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / length;
-      return [mean, 1 / Math.sqrt(variance + node.attributes.epsilon)];
+    const members = groupMembers(node.inputs[0].shape, node.attributes.groups);
+    const result = new Float64Array(node.size);
+    members.forEach((at, row) => {
+      const mean = at.reduce((sum, i) => sum + x[i], 0) / at.length;
+      const variance = at.reduce((sum, i) => sum + (x[i] - mean) ** 2, 0) / at.length;
+      result.set([mean, 1 / Math.sqrt(variance + node.attributes.epsilon)], 2 * row);
     });
+    return result;
   },
   normalize: (node, [x, statistics]) => {
     const [, positions, channels] = node.shape;
@@ -194,15 +205,15 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
     });
   },
   normalizeGradient: (node, [g, x, statistics]) => {
-    const length = node.shape.at(-1)!;
-    return rows(node, length, (at, row) => {
+    const result = new Float64Array(node.size);
+    groupMembers(node.shape, node.attributes.groups).forEach((at, row) => {
       const [mean, rstd] = [statistics[2 * row], statistics[2 * row + 1]];
-      const y = Array.from({ length }, (_, k) => (x[at(k)] - mean) * rstd);
-      const gradient = Array.from({ length }, (_, k) => g[at(k)]);
-      const level = gradient.reduce((sum, value) => sum + value, 0) / length;
-      const slope = gradient.reduce((sum, value, k) => sum + value * y[k], 0) / length;
-      return gradient.map((value, k) => rstd * (value - level - y[k] * slope));
+      const y = at.map((i) => (x[i] - mean) * rstd);
+      const level = at.reduce((sum, i) => sum + g[i], 0) / at.length;
+      const slope = at.reduce((sum, i, k) => sum + g[i] * y[k], 0) / at.length;
+      at.forEach((i, k) => (result[i] = rstd * (g[i] - level - y[k] * slope)));
     });
+    return result;
   },
   attention: (node, [q, k, v]) => {
     const [batch, tokens, width] = node.shape;
