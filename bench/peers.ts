@@ -1,13 +1,15 @@
 // semiflow beside other WebGPU engines on the same adapter: `npm run bench -- --peers`. Every engine runs in a process of
 // its own; a result is held against float64 before its time counts; rounds are interleaved and medians compared.
-import { fork, spawn, type ChildProcess } from 'node:child_process';
+import { fork, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { openDevice } from '../src/autodiff/eager.js';
 import { markdownTable, textTable, type Table } from '../src/report/table.js';
-import { cases, flopsOf, inputsOf, outputShape, reference, type Case, type Mode } from './peers/cases.js';
+import { cases, flopsOf, inputsOf, modesOf, type Case, type Mode } from './peers/cases.js';
+import { reference } from './peers/float64.js';
+import { networks } from './peers/networks.js';
 import type { Reply, Request } from './peers/worker.js';
 
 const folder = new URL('./peers/', import.meta.url);
@@ -26,14 +28,19 @@ interface Peer {
 async function webgpuPeer(name: string, file: string): Promise<Peer> {
   const child = fork(new URL(file, folder), [], { execArgv: ['--import', 'tsx'], silent: true });
   await answerOf(child);
+  child.kill('SIGSTOP');
   return {
     name,
     checked: true,
     ask: async (request) => {
+      child.kill('SIGCONT');
       child.send(request);
-      return (await answerOf(child)) as Reply;
+      const reply = (await answerOf(child)) as Reply;
+      // Some engines keep a core busy while they wait: whoever is not asked stands still.
+      child.kill('SIGSTOP');
+      return reply;
     },
-    stop: () => child.kill(),
+    stop: () => child.kill('SIGKILL'),
   };
 }
 
@@ -51,17 +58,25 @@ function answerOf(child: ChildProcess): Promise<unknown> {
   });
 }
 
-async function torchPeer(): Promise<Peer> {
-  const python = spawn('python3', ['torch_cpu.py', String(availableParallelism())], { cwd: folder });
+/** PyTorch in one of its ways: `cpu f32 eager`, `cuda f16 compiled`. */
+async function torchPeer(way: string): Promise<Peer> {
+  const hasTorch = (python: string) => spawnSync(python, ['-c', 'import torch']).status === 0;
+  const interpreter = ['python3', '/usr/bin/python3'].find(hasTorch);
+  if (!interpreter) throw new Error('no python3 here has torch (apt-get install python3-torch)');
+  const python = spawn(interpreter, ['torch_peer.py', ...way.split(' ')], { cwd: folder });
+  let complaint = '';
+  python.stderr.on('data', (text: Buffer) => (complaint = text.toString().trim().split('\n').at(-1)!));
   const lines = createInterface({ input: python.stdout })[Symbol.asyncIterator]();
-  if ((await lines.next()).done) throw new Error('python3-torch is not installed');
+  if ((await lines.next()).done) throw new Error(complaint);
   return {
-    name: 'PyTorch, processor',
+    name: `PyTorch ${way}`,
     checked: false,
     ask: async (request, c) => {
       const shapes = inputsOf(c).map(({ shape }) => shape);
-      python.stdin.write(`${JSON.stringify({ ...request, case: c, shapes })}\n`);
-      return { values: [], ...JSON.parse((await lines.next()).value as string) } as Reply;
+      const names = c.kind === 'step' ? Object.keys(networks[c.network].parameters) : [];
+      python.stdin.write(`${JSON.stringify({ ...request, case: c, shapes, names })}\n`);
+      const { done, value } = await lines.next();
+      return done ? ({ error: complaint } as Reply) : ({ values: [], ...JSON.parse(value as string) } as Reply);
     },
     stop: () => python.kill(),
   };
@@ -78,11 +93,14 @@ interface Cell {
   error?: string;
 }
 
+const truths = new Map<string, Float64Array>();
+
 /** Times of one case on every peer; a peer that is wrong or fails says so in place of a time. */
 async function measure(c: Case, mode: Mode, peers: Peer[], rounds: number): Promise<Cell[]> {
-  const indices = sampled(outputShape(c).reduce((a, b) => a * b, 1));
-  const inputs = inputsOf(c);
-  const expected = indices.map((index) => reference(c, inputs, index));
+  const truth = truths.get(c.name) ?? reference(c);
+  truths.set(c.name, truth);
+  const indices = sampled(truth.length);
+  const expected = indices.map((index) => truth[index]);
   const scale = Math.max(...expected.map(Math.abs));
   const running: { peer: Peer; repeats: number; times: number[]; processor: number[]; error?: string }[] = [];
   for (const peer of peers) {
@@ -90,6 +108,7 @@ async function measure(c: Case, mode: Mode, peers: Peer[], rounds: number): Prom
     const asked = { name: c.name, mode, repeats: 1, indices: peer.checked ? indices : [] };
     const reply = await peer.ask(asked, c).catch((error: Error) => ({ error: error.message }) as Reply);
     const worst = Math.max(0, ...(reply.values ?? []).map((value, i) => Math.abs(value - expected[i]))) / scale;
+    // What cannot do a case is left out of it.
     const error = reply.error ?? (worst < tolerance ? undefined : `wrong by ${worst.toExponential(1)}`);
     running.push({ ...entry, repeats: Math.max(1, Math.min(50, Math.round(100 / reply.milliseconds))), error });
   }
@@ -110,6 +129,7 @@ const { values: flags } = parseArgs({
   options: {
     peers: { type: 'boolean' },
     only: { type: 'string', default: '' },
+    torch: { type: 'string', default: 'cpu f32 eager' },
     rounds: { type: 'string', default: '5' },
     out: { type: 'string', default: 'bench/results' },
   },
@@ -126,24 +146,27 @@ const peers: Peer[] = [await webgpuPeer('semiflow', 'semiflow.ts')];
 for (const [name, file] of [
   ['jax-js', 'jax.ts'],
   ['tfjs', 'tfjs.ts'],
+  ['onnxruntime-web', 'ort.ts'],
 ] as const) {
   await webgpuPeer(name, file).then(
     (peer) => peers.push(peer),
     (error: Error) => console.log(`${name} does not run here: ${error.message}`),
   );
 }
-await torchPeer().then(
-  (peer) => peers.push(peer),
-  (error: Error) => console.log(`no PyTorch beside them: ${error.message}`),
-);
+for (const way of flags.torch.split(',').filter(Boolean)) {
+  await torchPeer(way).then(
+    (peer) => peers.push(peer),
+    (error: Error) => console.log(`PyTorch ${way} does not run here: ${error.message}`),
+  );
+}
 
 const wanted = cases.filter(({ name }) => flags.only.split(',').some((part) => name.includes(part)));
 const rivals = peers.map(({ name }) => name).filter((name) => name !== 'semiflow' && !name.startsWith('PyTorch'));
 const rows: string[][] = [];
 const results: object[] = [];
 const ratios: number[] = [];
-for (const mode of ['forward', 'forward+backward'] as const) {
-  for (const c of wanted) {
+for (const mode of ['forward', 'forward+backward', 'step'] as const) {
+  for (const c of wanted.filter((each) => modesOf(each).includes(mode))) {
     const cells = await measure(c, mode, peers, Number(flags.rounds));
     const [own] = cells;
     const flops = flopsOf(c, mode);

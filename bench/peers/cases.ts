@@ -1,13 +1,18 @@
-/** One comparison: the operation, its sizes, and the work that it is. */
+import { networks, type Network } from './networks.js';
+import type { Ops } from './ops.js';
+
+/** One comparison: an operation or a whole training step, and its sizes. */
 export type Case =
   | { kind: 'matmul'; name: string; batch: number; m: number; k: number; n: number }
   | { kind: 'conv'; name: string; n: number; size: number; channels: number; out: number; stride: number }
   | { kind: 'attention'; name: string; batch: number; heads: number; tokens: number; depth: number }
   | { kind: 'layerNorm' | 'softmax'; name: string; rows: number; columns: number }
   | { kind: 'groupNorm'; name: string; n: number; size: number; channels: number; groups: number }
-  | { kind: 'gelu' | 'silu'; name: string; count: number };
+  | { kind: 'gelu' | 'silu' | 'adam'; name: string; count: number }
+  | { kind: 'step'; name: string; network: keyof typeof networks; batch: number };
 
-export type Mode = 'forward' | 'forward+backward';
+/** `step`: loss, gradients and Adam. */
+export type Mode = 'forward' | 'forward+backward' | 'step';
 
 const matmul = (batch: number, m: number, k: number, n: number): Case => ({
   kind: 'matmul',
@@ -43,7 +48,15 @@ export const cases: Case[] = [
   { kind: 'softmax', name: 'softmax 4096x1024', rows: 4096, columns: 1024 },
   { kind: 'gelu', name: 'GELU of 4 M', count: 4 * 2 ** 20 },
   { kind: 'silu', name: 'SiLU of 4 M', count: 4 * 2 ** 20 },
+  { kind: 'adam', name: 'Adam of 4 M', count: 4 * 2 ** 20 },
+  { kind: 'step', name: 'MLP 4x256, batch 4096', network: 'mlp', batch: 4096 },
+  { kind: 'step', name: 'DiT 28x28/2, width 192, 4 blocks, batch 4', network: 'dit', batch: 4 },
+  { kind: 'step', name: 'DiT 28x28/2, width 192, 4 blocks, batch 32', network: 'dit', batch: 32 },
+  { kind: 'step', name: 'ADM UNet 32x32, 64 channels, batch 4', network: 'unet', batch: 4 },
 ];
+
+export const modesOf = ({ kind }: Case): Mode[] =>
+  kind === 'step' || kind === 'adam' ? ['step'] : ['forward', 'forward+backward'];
 
 /** Floating-point operations, where they are what counts. */
 export function flopsOf(c: Case, mode: Mode): number | undefined {
@@ -59,12 +72,31 @@ export interface Input {
   data: Float32Array;
 }
 
-/** Inputs, the same in every process: images are [N, H, W, C], weights [rows, columns, in, out], heads [B, S, H, D]. */
-export function inputsOf(c: Case): Input[] {
-  return shapesOf(c).map((shape, which) => ({ shape, data: numbers(shape, which) }));
+/** Adam as every peer computes it, without weight decay: the moments start at 0, so a first step moves by the rate. */
+export const adam = { rate: 1e-3, beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
+
+/**
+ * Inputs, the same in every process: images are [N, H, W, C], weights [rows, columns, in, out], attention's [B, S, H * D].
+ * A step has x, time features, the target, then the parameters in order; Adam has parameters and gradients.
+ * @param batch samples of a step, where not all are wanted
+ */
+export function inputsOf(c: Case, batch?: number): Input[] {
+  if (c.kind !== 'step') return shapesOf(c).map((shape, which) => ({ shape, data: numbers(shape, which) }));
+  const { sample, time, parameters }: Network = networks[c.network];
+  const n = batch ?? c.batch;
+  const shapes = [
+    [n, ...sample],
+    [n, time],
+    [n, ...sample],
+  ];
+  const weights = Object.values(parameters).map((shape, i) => {
+    const fanIn = shape.length > 1 ? shape.slice(0, -1).reduce((a, b) => a * b, 1) : 100;
+    return { shape, data: numbers(shape, i + 3).map((value) => value * Math.sqrt(3 / fanIn)) };
+  });
+  return [...shapes.map((shape, which) => ({ shape, data: numbers(shape, which) })), ...weights];
 }
 
-function shapesOf(c: Case): number[][] {
+function shapesOf(c: Exclude<Case, { kind: 'step' }>): number[][] {
   switch (c.kind) {
     case 'matmul':
       return [
@@ -77,12 +109,14 @@ function shapesOf(c: Case): number[][] {
         [3, 3, c.channels, c.out],
       ];
     case 'attention':
-      return [0, 1, 2].map(() => [c.batch, c.tokens, c.heads, c.depth]);
+      return [0, 1, 2].map(() => [c.batch, c.tokens, c.heads * c.depth]);
     case 'groupNorm':
       return [[c.n, c.size, c.size, c.channels]];
     case 'gelu':
     case 'silu':
       return [[c.count / 1024, 1024]];
+    case 'adam':
+      return [[c.count], [c.count]];
     default:
       return [[c.rows, c.columns]];
   }
@@ -98,84 +132,46 @@ function numbers(shape: number[], which: number): Float32Array {
   });
 }
 
-/** Shape of the result. */
-export function outputShape(c: Case): number[] {
-  if (c.kind === 'matmul') return [c.batch, c.m, c.n];
-  if (c.kind === 'conv') return [c.n, c.size / c.stride, c.size / c.stride, c.out];
-  return shapesOf(c)[0];
-}
-
-/** The result at some flat index in float64, by the definition of the operation. */
-export function reference(c: Case, inputs: Input[], index: number): number {
-  const [x, w, v] = inputs.map(({ data }) => data);
+/** The operation, or the network's output; `inputs` as `inputsOf` lists them, images and filters as the ops want them. */
+export function apply<T>(ops: Ops<T>, c: Case, inputs: T[]): T {
+  const [x, w, v] = inputs;
   switch (c.kind) {
-    case 'matmul': {
-      const [b, row, column] = [Math.floor(index / (c.m * c.n)), Math.floor(index / c.n) % c.m, index % c.n];
-      let sum = 0;
-      for (let k = 0; k < c.k; k++) sum += x[(b * c.m + row) * c.k + k] * w[(b * c.k + k) * c.n + column];
-      return sum;
-    }
-    case 'conv': {
-      const side = c.size / c.stride;
-      const out = index % c.out;
-      const place = Math.floor(index / c.out);
-      const [image, row, column] = [Math.floor(place / side / side), Math.floor(place / side) % side, place % side];
-      let sum = 0;
-      for (let p = 0; p < 3; p++) {
-        for (let q = 0; q < 3; q++) {
-          const [i, j] = [row * c.stride + p - 1, column * c.stride + q - 1];
-          if (i < 0 || j < 0 || i >= c.size || j >= c.size) continue;
-          const from = ((image * c.size + i) * c.size + j) * c.channels;
-          for (let k = 0; k < c.channels; k++) sum += x[from + k] * w[((p * 3 + q) * c.channels + k) * c.out + out];
-        }
-      }
-      return sum;
-    }
-    case 'attention': {
-      const width = c.heads * c.depth;
-      const [b, i, h, d] = [
-        Math.floor(index / (c.tokens * width)),
-        Math.floor(index / width) % c.tokens,
-        Math.floor(index / c.depth) % c.heads,
-        index % c.depth,
-      ];
-      const at = (token: number, k: number) => (b * c.tokens + token) * width + h * c.depth + k;
-      const weights = Array.from({ length: c.tokens }, (_, j) => {
-        let score = 0;
-        for (let k = 0; k < c.depth; k++) score += x[at(i, k)] * w[at(j, k)];
-        return Math.exp(score / Math.sqrt(c.depth));
-      });
-      const total = weights.reduce((a, b2) => a + b2, 0);
-      return weights.reduce((sum, weight, j) => sum + (weight / total) * v[at(j, d)], 0);
-    }
-    case 'groupNorm': {
-      const positions = c.size * c.size;
-      const size = c.channels / c.groups;
-      const [image, group] = [Math.floor(index / (positions * c.channels)), Math.floor((index % c.channels) / size)];
-      const all: number[] = [];
-      for (let p = 0; p < positions; p++) {
-        for (let k = 0; k < size; k++) all.push(x[(image * positions + p) * c.channels + group * size + k]);
-      }
-      const y = standardized(x[index], all);
-      return y / (1 + Math.exp(-y));
-    }
-    case 'gelu': {
-      const y = x[index];
-      return 0.5 * y * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (y + 0.044715 * y ** 3)));
-    }
+    case 'matmul':
+      return ops.matmul(x, w);
+    case 'conv':
+      return ops.conv(x, w, c.stride);
+    case 'attention':
+      return ops.attention(x, w, v, c.heads);
+    case 'layerNorm':
+      return ops.layerNorm(x);
+    case 'groupNorm':
+      return ops.silu(ops.groupNorm(x, c.groups));
+    case 'softmax':
+      return ops.softmax(x);
+    case 'gelu':
+      return ops.gelu(x);
     case 'silu':
-      return x[index] / (1 + Math.exp(-x[index]));
-    default: {
-      const start = Math.floor(index / c.columns) * c.columns;
-      const row = [...x.subarray(start, start + c.columns)];
-      if (c.kind === 'layerNorm') return standardized(x[index], row);
-      return Math.exp(x[index]) / row.reduce((sum, value) => sum + Math.exp(value), 0);
+      return ops.silu(x);
+    case 'adam':
+      return x;
+    case 'step': {
+      const { parameters, apply: network }: Network = networks[c.network];
+      const named = Object.fromEntries(Object.keys(parameters).map((name, i) => [name, inputs[3 + i]]));
+      return network(ops, named, x, w);
     }
   }
 }
 
-function standardized(value: number, all: number[]): number {
-  const mean = all.reduce((a, b) => a + b, 0) / all.length;
-  const variance = all.reduce((a, b) => a + (b - mean) ** 2, 0) / all.length;
-  return (value - mean) / Math.sqrt(variance + 1e-5);
-}
+/** Operations on images: their inputs are brought into the engine's layout before the clock starts. */
+export const isImages = ({ kind }: Case) => kind === 'conv' || kind === 'groupNorm';
+
+/** A case's inputs as an engine takes them. */
+export const prepared = <T>(ops: Ops<T>, c: Case, tensors: T[]): T[] =>
+  isImages(c) ? tensors.map((tensor, i) => (i === 0 ? ops.images(tensor) : ops.filter(tensor))) : tensors;
+
+/** What is compared: the result, in [N, H, W, C] for images. */
+export const result = <T>(ops: Ops<T>, c: Case, inputs: T[]): T =>
+  isImages(c) ? ops.pixels(apply(ops, c, inputs)) : apply(ops, c, inputs);
+
+/** The loss of a step. */
+export const lossOf = <T>(ops: Ops<T>, c: Case, inputs: T[]): T => ops.meanSquare(apply(ops, c, inputs), inputs[2]);

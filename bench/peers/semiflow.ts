@@ -1,51 +1,128 @@
 import { compile } from '../../src/autodiff/compile.js';
 import { evaluate } from '../../src/autodiff/eager.js';
-import { openSession } from '../../src/cli/session.js';
 import { gradients } from '../../src/autodiff/gradients.js';
+import { openSession } from '../../src/cli/session.js';
 import { Storage } from '../../src/gpu/storage.js';
+import { ParameterLayout } from '../../src/nn/parameters.js';
 import { attention } from '../../src/ops/attention.js';
 import { sum } from '../../src/ops/broadcast.js';
-import { conv2d } from '../../src/ops/convolution.js';
+import { conv2d, upsampleNearest } from '../../src/ops/convolution.js';
 import { matmul } from '../../src/ops/matmul.js';
-import { reshape } from '../../src/ops/movement.js';
+import { concat, reshape, split } from '../../src/ops/movement.js';
 import { groupNorm, layerNorm, softmax } from '../../src/ops/normalization.js';
-import { geluTanh, mul, silu } from '../../src/ops/pointwise.js';
-import { fromStorage, type Tensor } from '../../src/tensor/tensor.js';
-import { inputsOf, type Case } from './cases.js';
-import { serve } from './worker.js';
+import { adam as adamStep, pack } from '../../src/ops/optimizer.js';
+import { add, geluTanh, mul, silu, square, sub } from '../../src/ops/pointwise.js';
+import { fromStorage, tensor, type Tensor } from '../../src/tensor/tensor.js';
+import { Trainer } from '../../trainers/trainer.js';
+import { adam, apply, inputsOf, lossOf, prepared, result, type Case, type Input } from './cases.js';
+import { networks } from './networks.js';
+import type { Ops } from './ops.js';
+import { serve, type Prepared } from './worker.js';
 
 // As the commands open it: on software adapters that lowers the main thread's priority, which matters.
 const device = await openSession({});
 
-function apply(c: Case, [x, w, v]: Tensor[]): Tensor {
-  switch (c.kind) {
-    case 'matmul':
-      return matmul(x, w);
-    case 'conv':
-      return conv2d(x, w, undefined, { stride: c.stride, padding: 1 });
-    case 'attention': {
-      const joined = [x, w, v].map((t) => reshape(t, [c.batch, c.tokens, c.heads * c.depth]));
-      return reshape(attention(joined[0], joined[1], joined[2], c.heads), x.shape);
-    }
-    case 'layerNorm':
-      return layerNorm(x);
-    case 'groupNorm':
-      return silu(groupNorm(x, c.groups));
-    case 'softmax':
-      return softmax(x);
-    case 'gelu':
-      return geluTanh(x);
-    case 'silu':
-      return silu(x);
-  }
+const ops: Ops<Tensor> = {
+  matmul: (x, w) => matmul(x, w),
+  add,
+  mul,
+  offset: add,
+  silu,
+  gelu: geluTanh,
+  softmax,
+  layerNorm: (x) => layerNorm(x),
+  attention: (q, k, v, heads) => attention(q, k, v, heads),
+  reshape,
+  split: (x, parts) => split(x, -1, parts),
+  images: (x) => x,
+  pixels: (x) => x,
+  filter: (w) => w,
+  conv: (x, w, stride) => conv2d(x, w, undefined, { stride, padding: (w.shape[0] - 1) / 2 }),
+  addToChannels: (x, v) => add(x, v.shape.length > 1 ? reshape(v, [v.shape[0], 1, 1, v.shape[1]]) : v),
+  groupNorm: (x, groups) => groupNorm(x, groups),
+  upsample: upsampleNearest,
+  concatChannels: (x, y) => concat([x, y], -1),
+  tokens: (x) => reshape(x, [x.shape[0], -1, x.shape[3]]),
+  fromTokens: (x, like) => reshape(x, like.shape),
+  meanSquare: (x, y) => mul(sum(square(sub(x, y))), 1 / x.size),
+};
+
+const storageOf = ({ data }: Input) => new Storage('input', 'f32', data.length, data);
+
+async function step(c: Extract<Case, { kind: 'step' }>): Promise<Prepared> {
+  const names = Object.keys(networks[c.network].parameters);
+  const [x, time, target, ...weights] = inputsOf(c);
+  const given = [x, time, target].map((input) => fromStorage(storageOf(input), input.shape));
+  const initializer = (_: readonly number[], _1: number, i: number) => weights[i].data;
+  const layout = new ParameterLayout(names.map((name, i) => ({ name, shape: weights[i].shape, initializer })));
+  const initial = layout.initialize(0);
+  const trainer = await Trainer.create(
+    device,
+    layout,
+    initial,
+    ({ parameters }) => ({ total: lossOf(ops, c, [...given, ...names.map(parameters)]), parts: {} }),
+    {
+      steps: 1e9,
+      seed: 0,
+      rate: { peak: adam.rate, warmup: 0, finalShare: 1 },
+      beta1: adam.beta1,
+      beta2: adam.beta2,
+      adamEpsilon: adam.epsilon,
+      weightDecay: 0,
+      clipNorm: 1e9,
+      targetDecay: 0.99,
+      exportDecay: 0.999,
+      epsilon: { kind: 'constant', from: 1, to: 1, until: 1 },
+      precision: 'f32',
+    },
+  );
+  let asked = 0;
+  return {
+    run: () => void asked++,
+    finish: async () => {
+      while (asked > 0) asked -= (await trainer.advance(Math.min(asked, 64))).length;
+    },
+    read: async () => {
+      const parameters = layout.bind(new Storage('weights', 'f32', layout.length, initial));
+      const { y } = await evaluate(device, { y: result(ops, c, [...given, ...names.map(parameters)]) });
+      return y as Float32Array;
+    },
+    dispose: () => trainer.destroy(),
+  };
+}
+
+async function adamOf(c: Extract<Case, { kind: 'adam' | 'gelu' | 'silu' }>): Promise<Prepared> {
+  const [parameters, gradient] = inputsOf(c).map(storageOf);
+  const zeros = (name: string) => new Storage(name, 'f32', c.count);
+  const { rate, beta1, beta2, epsilon } = adam;
+  // As a first step: without weight decay or clipping, corrections for step 1, one average that forgets all.
+  const scalars = tensor([rate, beta1, beta2, epsilon, 0, 1e9, 1 - beta1, 1 - beta2, 0]);
+  const state = { parameters, firstMoment: zeros('m'), secondMoment: zeros('v'), averages: zeros('average') };
+  const packed = pack([fromStorage(gradient)], [0], c.count);
+  const program = await compile(device, { effects: [adamStep(packed, tensor([1]), scalars, state)] });
+  return {
+    run: () => program.run(),
+    finish: () => device.finished(),
+    read: async () => {
+      program.run();
+      return (await device.read(parameters)) as Float32Array;
+    },
+    dispose: () => program.destroy(),
+  };
 }
 
 serve(async (c, mode) => {
-  const storages = inputsOf(c).map(({ data }) => new Storage('input', 'f32', data.length, data));
-  const inputs = inputsOf(c).map(({ shape }, i) => fromStorage(storages[i], shape));
-  const y = apply(c, inputs);
+  if (c.kind === 'step') return step(c);
+  if (c.kind === 'adam') return adamOf(c);
+  const storages = inputsOf(c).map(storageOf);
+  const inputs = prepared(
+    ops,
+    c,
+    inputsOf(c).map(({ shape }, i) => fromStorage(storages[i], shape)),
+  );
+  const y = apply(ops, c, inputs);
   const wanted = mode === 'forward' ? [y] : gradients(sum(mul(y, y)), inputs);
-  const program = await compile(device, { outputs: Object.fromEntries(wanted.map((tensor, i) => [i, tensor])) });
+  const program = await compile(device, { outputs: Object.fromEntries(wanted.map((value, i) => [i, value])) });
   return {
     run: () => program.run(),
     finish: () => device.finished(),

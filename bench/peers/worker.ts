@@ -6,7 +6,7 @@ export interface Prepared {
   run(): void | Promise<void>;
   /** Waits until everything started has been computed. */
   finish(): Promise<void>;
-  /** The forward result, flat, in the order that cases.ts states. */
+  /** The forward result, flat, in the order that cases.ts states; of a step the network's output, of Adam the parameters. */
   read(): Promise<Float32Array>;
   dispose(): void;
 }
@@ -26,6 +26,7 @@ export function serve(prepare: (c: Case, mode: Mode) => Promise<Prepared>): void
   let current: { key: string; prepared: Prepared } | undefined;
   const answer = async ({ name, mode, repeats, indices }: Request): Promise<Reply> => {
     const key = `${name} ${mode}`;
+    const values: number[] = [];
     if (current?.key !== key) {
       current?.prepared.dispose();
       current = undefined;
@@ -34,16 +35,16 @@ export function serve(prepare: (c: Case, mode: Mode) => Promise<Prepared>): void
         mode,
       );
       current = { key, prepared };
+      // The first result, before a training step changes what it depends on.
+      if (indices.length) {
+        const all = await prepared.read();
+        values.push(...indices.map((i) => all[i]));
+      }
       // Compilation belongs to no repetition.
       await prepared.run();
       await prepared.finish();
     }
     const { prepared } = current;
-    const values: number[] = [];
-    if (indices.length) {
-      const all = await prepared.read();
-      values.push(...indices.map((i) => all[i]));
-    }
     const cpu = process.cpuUsage();
     const start = performance.now();
     for (let i = 0; i < repeats; i++) await prepared.run();
