@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { evaluate, openDevice } from '../src/autodiff/eager.js';
-import { gradients } from '../src/autodiff/gradients.js';
+import { gradients, reachable } from '../src/autodiff/gradients.js';
+import { materializeAttention } from '../src/autodiff/materialize.js';
 import { UserError } from '../src/errors.js';
 import type { Device } from '../src/gpu/device.js';
 import { attention, materializedAttention } from '../src/ops/attention.js';
+import { sum } from '../src/ops/broadcast.js';
 import { split } from '../src/ops/movement.js';
 import { mul, sin } from '../src/ops/pointwise.js';
 import { constant, Tensor, tensor } from '../src/tensor/tensor.js';
@@ -211,5 +213,25 @@ describe('attention of shapes that do not fit', () => {
     expect(() => attention(zeros(1, 4, 10), zeros(1, 4, 10), zeros(1, 4, 10), 3)).toThrow(UserError);
     expect(() => attention(zeros(1, 4, 8), zeros(1, 5, 8), zeros(1, 4, 8), 2)).toThrow('[1,5,8]');
     expect(() => attention(zeros(4, 8), zeros(4, 8), zeros(4, 8), 2)).toThrow(UserError);
+  });
+});
+
+describe('attention by matrix products', () => {
+  it.each([
+    [2, 3, 7, 5],
+    [1, 2, 33, 4],
+  ])('batch %i, %i heads, %i tokens of %i: value, log-sum-exp and gradients as by the kernels', async (b, h, s, d) => {
+    const device = await openDevice({ toggles: 'checked' });
+    const [q, k, v] = [1, 2, 3].map((seed) => tensor(numbers(b * s * h * d, seed, 2), [b, s, h * d]));
+    const g = tensor(numbers(b * s * h * d, 4), [b, s, h * d]);
+    const out = attention(q, k, v, h);
+    const lse = new Tensor('secondary', [out], {}, [b, h, s]);
+    const wanted = [out, lse, ...gradients(sum(mul(out, g)), [q, k, v])];
+    const named = (list: Tensor[]) => Object.fromEntries(list.map((x, i) => [`${i}`, x]));
+    const products = materializeAttention(wanted);
+    expect(reachable(products).some(({ op }) => op.startsWith('attention'))).toBe(false);
+    const [kernels, materialized] = [await evaluate(device, named(wanted)), await evaluate(device, named(products))];
+    for (const key of Object.keys(kernels)) expect(error(materialized[key], kernels[key])).toBeLessThan(1e-5);
+    device.close();
   });
 });

@@ -5,6 +5,7 @@ import { openDevice } from '../src/autodiff/eager.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { Device } from '../src/gpu/device.js';
 import { subgroupMatrix } from '../src/gpu/profile.js';
+import { attention } from '../src/ops/attention.js';
 import { conv2d } from '../src/ops/convolution.js';
 import { matmul } from '../src/ops/matmul.js';
 import { sum } from '../src/ops/broadcast.js';
@@ -57,6 +58,10 @@ describe('the tensor family on the null backend', () => {
     'batched matmul': () => {
       const [a, b] = [filled(3, 65, 8), filled(3, 8, 66)];
       return { y: matmul(a, b), inputs: [a, b] };
+    },
+    attention: () => {
+      const [q, k, v] = [filled(2, 36, 24), filled(2, 36, 24), filled(2, 36, 24)];
+      return { y: attention(q, k, v, 3), inputs: [q, k, v] };
     },
     'strided convolution': () => {
       const [x, w] = [filled(2, 8, 8, 12), filled(3, 3, 12, 20)];

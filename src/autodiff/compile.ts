@@ -1,10 +1,12 @@
 import { UserError } from '../errors.js';
 import type { Device } from '../gpu/device.js';
-import { profile, type KernelTime } from '../gpu/profiler.js';
+import { usesTensorCores } from '../gpu/profile.js';
+import { profile as profileDispatches, type KernelTime } from '../gpu/profiler.js';
 import { bind, gridOf, submit, type Dispatch, type Region } from '../gpu/program.js';
 import { bytesPerElement, type HostArray } from '../gpu/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { link, type Binding } from './codegen.js';
+import { materializeAttention } from './materialize.js';
 import { plan, type Block } from './plan.js';
 import { leavesOf, schedule, type Task } from './schedule.js';
 import { shareCommon } from './share.js';
@@ -40,7 +42,7 @@ export class Program {
 
   /** Runs once with timestamps, for a table of where the time goes. */
   profile(): Promise<KernelTime[]> {
-    return profile(this.device, this.dispatches);
+    return profileDispatches(this.device, this.dispatches);
   }
 
   /** A named output of the last run. */
@@ -64,12 +66,11 @@ export class Program {
  */
 export async function compile(device: Device, options: CompileOptions): Promise<Program> {
   const names = Object.keys(options.outputs ?? {});
-  const shared = shareCommon([...Object.values(options.outputs ?? {}), ...(options.effects ?? [])]);
+  const profile = { ...device.profile, half: options.half ?? false };
+  const wanted = [...Object.values(options.outputs ?? {}), ...(options.effects ?? [])];
+  const shared = shareCommon(usesTensorCores(profile) ? materializeAttention(wanted) : wanted);
   const outputs = shared.slice(0, names.length);
-  const { tasks, tabulated } = schedule(outputs, shared.slice(names.length), {
-    ...device.profile,
-    half: options.half ?? false,
-  });
+  const { tasks, tabulated } = schedule(outputs, shared.slice(names.length), profile);
 
   const kept = options.half ? halves(tasks, tabulated, outputs) : new Set<Tensor>();
   const isHalf = (node: Tensor) => kept.has(node) || storageOf(node)?.dtype === 'f16';

@@ -45,6 +45,9 @@ export function profileOf(adapter: GPUAdapter, features: GPUSupportedFeatures, f
   };
 }
 
+/** Whether a program's products run on tensor cores. They multiply f16: only for programs that store f16 anyway. */
+export const usesTensorCores = ({ family, half }: Profile): boolean => family === 'tensor' && half;
+
 /** Whether subgroups of 32 multiply 16 x 16 x 16 matrices of f16 into f32, which the tensor family's kernels need. */
 function hasTensorCores(info: GPUAdapterInfo, features: GPUSupportedFeatures): boolean {
   const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> };

@@ -1,5 +1,5 @@
 import { UserError } from '../errors.js';
-import type { Profile } from '../gpu/profile.js';
+import { usesTensorCores, type Profile } from '../gpu/profile.js';
 import { broadcastShapes, sameShape, sizeOf } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { expand } from './broadcast.js';
@@ -98,11 +98,10 @@ const tiles = {
   'matmul-tensor': () => ({ rows: 64, columns: 64 }),
 };
 
-/** Tensor cores multiply f16: only for programs that store f16 anyway. */
-function sourceFor({ family, half, subgroupSize }: Profile): keyof typeof tiles {
-  if (family === 'tensor' && half) return 'matmul-tensor';
-  if (family !== 'plain') return 'matmul-tiled';
-  return subgroupSize === 8 ? 'matmul-subgroup' : 'matmul-register';
+function sourceFor(profile: Profile): keyof typeof tiles {
+  if (usesTensorCores(profile)) return 'matmul-tensor';
+  if (profile.family !== 'plain') return 'matmul-tiled';
+  return profile.subgroupSize === 8 ? 'matmul-subgroup' : 'matmul-register';
 }
 
 /** Tiles of 32 rows run 10-15 % faster than of 16 and compile twice as long: half a second for each shape. */
