@@ -10,9 +10,10 @@ import { sum } from '../src/ops/broadcast.js';
 import { conv2d } from '../src/ops/convolution.js';
 import { matmul } from '../src/ops/matmul.js';
 import { groupNorm, layerNorm, modulate, softmax } from '../src/ops/normalization.js';
+import { adam, pack } from '../src/ops/optimizer.js';
 import { geluTanh, mul, silu } from '../src/ops/pointwise.js';
 import { markdownTable, textTable, type Table } from '../src/report/table.js';
-import { fromStorage, type Tensor } from '../src/tensor/tensor.js';
+import { fromStorage, tensor, type Tensor } from '../src/tensor/tensor.js';
 import { Storage } from '../src/gpu/storage.js';
 
 const repeats = 7;
@@ -67,28 +68,38 @@ const device = await openSession({});
 const rounds = 512;
 const invocations = 64 * 64;
 const fma = await raw(device, 'fma.wgsl', `const ROUNDS = ${rounds}u;`, [invocations * 4], [invocations / 64, 1]);
-const fmaCeiling = (2 * 8 * 32 * rounds * invocations) / (await time(device, () => submit(device, [fma]))) / 1e6;
+const fmaRate = async () =>
+  (2 * 8 * 32 * rounds * invocations) / (await time(device, () => submit(device, [fma]))) / 1e6;
 const copied = 2 ** 25;
 const copy = await raw(device, 'copy.wgsl', '', [copied, copied], [copied / 4096, 1]);
-const copyCeiling = (2 * copied) / (await time(device, () => submit(device, [copy]))) / 1e6;
+const copyRate = async () => (2 * copied) / (await time(device, () => submit(device, [copy]))) / 1e6;
+// On a shared machine a ceiling can be measured too low: the best of several times, before and after.
+let [fmaCeiling, copyCeiling] = [0, 0];
+async function raiseCeilings(): Promise<void> {
+  for (let i = 0; i < 3; i++) {
+    fmaCeiling = Math.max(fmaCeiling, await fmaRate());
+    copyCeiling = Math.max(copyCeiling, await copyRate());
+  }
+}
+await raiseCeilings();
 
-const rows: (string | number)[][] = [];
+const measured: { name: string; ms: number; arithmetic: boolean; rate: number }[] = [];
 const milliseconds = new Map<string, number>();
 
 /** Times a graph; `flops` or else `bytes` is the work that it has to do, by which it is judged. */
-async function measure(name: string, outputs: Tensor[], work: { flops: number } | { bytes: number }): Promise<void> {
-  const program = await compile(device, { outputs: Object.fromEntries(outputs.map((output, i) => [`${i}`, output])) });
+async function measure(
+  name: string,
+  outputs: Tensor[],
+  work: { flops: number } | { bytes: number },
+  effects: Tensor[] = [],
+): Promise<void> {
+  const named = Object.fromEntries(outputs.map((output, i) => [`${i}`, output]));
+  const program = await compile(device, { outputs: named, effects });
   const ms = await time(device, () => program.run());
   milliseconds.set(name, ms);
   const arithmetic = 'flops' in work;
   const rate = (arithmetic ? work.flops : work.bytes) / ms / 1e6;
-  rows.push([
-    name,
-    ms,
-    arithmetic ? rate : '',
-    arithmetic ? '' : rate,
-    `${Math.round((100 * rate) / (arithmetic ? fmaCeiling : copyCeiling))} %`,
-  ]);
+  measured.push({ name, ms, arithmetic, rate });
   program.destroy();
 }
 
@@ -156,9 +167,32 @@ await measure('SiLU 4 M', [silu(large)], { bytes: 2 * 16 * 2 ** 20 });
 await measure('GELU 4 M', [geluTanh(large)], { bytes: 2 * 16 * 2 ** 20 });
 await measure('sum of squares 4 M', [sum(mul(large, large))], { bytes: 16 * 2 ** 20 });
 
+{
+  const count = 4 * 2 ** 20;
+  const storage = (name: string) => new Storage(name, 'f32', count);
+  const state = {
+    parameters: storage('parameters'),
+    firstMoment: storage('first moment'),
+    secondMoment: storage('second moment'),
+    averages: storage('average'),
+  };
+  const packed = pack([random([count])], [0], count);
+  const step = adam(packed, tensor([1]), tensor([1e-3, 0.9, 0.99, 1e-8, 0, 1, 0.1, 0.01, 0.99]), state);
+  // Parameters, two moments and an average go both ways, the gradient one.
+  await measure('Adam with an average, 4 M', [], { bytes: 9 * count * 4 }, [step]);
+}
+
+await raiseCeilings();
 const naive = await raw(device, 'naive-matmul.wgsl', 'const SIZE = 512u;', [2 ** 20, 2 ** 20, 2 ** 20], [64, 64]);
 const naiveMs = await time(device, () => submit(device, [naive]));
 
+const rows = measured.map(({ name, ms, arithmetic, rate }) => [
+  name,
+  ms,
+  arithmetic ? rate : '',
+  arithmetic ? '' : rate,
+  `${Math.round((100 * rate) / (arithmetic ? fmaCeiling : copyCeiling))} %`,
+]);
 const table: Table = { columns: ['kernel', 'ms', 'GFLOP/s', 'GB/s', 'of the ceiling'], rows };
 const head = [
   `${device.profile.description}, ${device.profile.family} family, ${new Date().toISOString().slice(0, 10)}; medians of ${repeats}`,

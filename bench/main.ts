@@ -1,2 +1,4 @@
-// `npm run bench` times semiflow's kernels; `npm run bench -- --peers` sets them beside other engines.
-await import(process.argv.includes('--peers') ? './peers.js' : './kernels.js');
+// `npm run bench` times semiflow's kernels; `-- --peers` sets them beside other engines, `-- --tiles` tries all tiles,
+// `-- --steps` measures what a step costs besides its kernels.
+const what = ['peers', 'tiles', 'steps'].find((name) => process.argv.includes(`--${name}`)) ?? 'kernels';
+await import(`./${what}.js`);

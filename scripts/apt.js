@@ -165,6 +165,6 @@ export function installTorch() {
   say('installing python3-torch by apt, which the tests compare with');
   run('apt-get', ['update', ...aptOptions], { env: aptEnv });
   const flags = ['-y', '--no-install-recommends', ...aptOptions];
-  const install = run('apt-get', ['install', ...flags, 'python3-torch'], { env: aptEnv });
+  const install = run('apt-get', ['install', ...flags, 'python3-torch', 'libopenblas0'], { env: aptEnv });
   if (!install.ok) say(`python3-torch could not be installed, so the tests skip it: ${install.why}`);
 }

@@ -4,17 +4,16 @@ import { compile } from '../src/autodiff/compile.js';
 import { evaluate, openDevice } from '../src/autodiff/eager.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { readSafetensors } from '../src/checkpoint/file.js';
-import type { SafetensorsFile } from '../src/checkpoint/safetensors.js';
 import type { Device } from '../src/gpu/device.js';
 import { Storage } from '../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../src/models/index.js';
-import type { Model } from '../src/models/model.js';
-import { ParameterLayout, type State } from '../src/nn/parameters.js';
+import { ParameterLayout } from '../src/nn/parameters.js';
 import { sum } from '../src/ops/broadcast.js';
 import { div, mul, neg, sub } from '../src/ops/pointwise.js';
-import { permute, reshape } from '../src/ops/movement.js';
+import { reshape } from '../src/ops/movement.js';
 import { sizeOf } from '../src/tensor/shape.js';
-import { fromStorage, tensor, type Tensor } from '../src/tensor/tensor.js';
+import { fromStorage, tensor } from '../src/tensor/tensor.js';
+import { bindFile, halfParity, labelsOf, load, parity, relative } from './support/parity.js';
 
 const devices = new Map<string, Promise<Device>>();
 const device = (toggles: 'fast' | 'checked') => {
@@ -28,35 +27,6 @@ afterAll(async () => {
 const shared = '../shared/data/teachers';
 const haveShared = existsSync(shared);
 if (!haveShared) console.log('skipped: the public teachers are not here (../shared/data/teachers)');
-
-async function stateOf(file: SafetensorsFile): Promise<State> {
-  const entries = [...file.tensors].map(
-    async ([name, { shape }]) => [name, { shape, data: await file.readF32(name) }] as const,
-  );
-  return new Map(await Promise.all(entries));
-}
-
-async function bindFile(model: Model, path: string) {
-  const layout = new ParameterLayout(model.parameters);
-  const arena = layout.load(await stateOf(await readSafetensors(path)), path);
-  return { layout, parameters: layout.bind(new Storage('weights', 'f32', layout.length, arena)) };
-}
-
-/** max |a - b| over max |b|. */
-function relative(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let [difference, scale] = [0, 0];
-  for (let i = 0; i < b.length; i++) {
-    difference = Math.max(difference, Math.abs(a[i] - b[i]));
-    scale = Math.max(scale, Math.abs(b[i]));
-  }
-  expect(a.length).toBe(b.length);
-  return scale ? difference / scale : difference;
-}
-
-async function load(io: SafetensorsFile, name: string): Promise<Tensor> {
-  return tensor(await io.readF32(name), [...io.tensors.get(name)!.shape]);
-}
-const labelsOf = (values: Float32Array, none: number) => tensor(Uint32Array.from(values, (y) => (y < 0 ? none : y)));
 
 const fixtures: { name: string; architecture: Architecture }[] = [
   { name: 'mlp-2d', architecture: { kind: 'mlp', dim: 2, width: 64, depth: 3, activation: 'selu', time: 'concat' } },
@@ -77,80 +47,16 @@ const fixtures: { name: string; architecture: Architecture }[] = [
   },
 ];
 
-/** A model with recorded weights against PyTorch's outputs and gradients. */
-async function parity(
-  folder: string,
-  architecture: Architecture,
-  toggles: 'checked' | 'fast',
-  checkpointBlocks = false,
-): Promise<void> {
-  const model = buildModel(architecture, { checkpointBlocks });
-  const { layout, parameters } = await bindFile(model, `${folder}/weights.safetensors`);
-  const io = await readSafetensors(`${folder}/io.safetensors`);
-  const [x, time, g] = [await load(io, 'x'), await load(io, 't'), await load(io, 'cotangent')];
-  const labels = model.classes ? labelsOf(await io.readF32('y'), model.classes) : undefined;
-  const out = model.apply(parameters, { x, time, labels });
-  const trained = layout.parameters.filter(({ frozen }) => !frozen);
-  const slopes = gradients(sum(mul(out, g)), [x, ...trained.map((p) => parameters(p.name))]);
-  const orders = [undefined, ...trained.map(({ order }) => order)];
-  const names = ['grad.x', ...trained.map((p) => `grad.param.${p.name}`)];
-  const results: Record<string, ArrayLike<number>> = await evaluate(await device(toggles), {
-    out,
-    ...Object.fromEntries(names.map((key, i) => [key, inFileOrder(slopes[i], orders[i])])),
-  });
-  expect(relative(results.out, await io.readF32('out'))).toBeLessThan(2e-5);
-  const recorded = [...io.tensors.keys()].filter((key) => key.startsWith('grad.'));
-  expect(new Set(names)).toEqual(new Set(recorded));
-  const references = await Promise.all(names.map((key) => io.readF32(key)));
-  const magnitude = (values: ArrayLike<number>) =>
-    Array.from(values).reduce((most, v) => Math.max(most, Math.abs(v)), 0);
-  // A bias before a norm of one channel has gradient 0: what either side finds there is rounding, and must be tiny.
-  const nothing = 1e-6 * Math.max(...references.map(magnitude));
-  names.forEach((key, i) => {
-    if (magnitude(references[i]) < nothing) expect(magnitude(results[key]), key).toBeLessThan(nothing);
-    else expect(relative(results[key], references[i]), key).toBeLessThan(1e-4);
-  });
-}
-
-/** Weights and activations in half: the output within 2e-2. */
-async function halfParity(folder: string, architecture: Architecture): Promise<void> {
-  const model = buildModel(architecture);
-  const layout = new ParameterLayout(model.parameters);
-  const path = `${folder}/weights.safetensors`;
-  const arena = layout.load(await stateOf(await readSafetensors(path)), path);
-  const parameters = layout.bind(new Storage('weights', 'f16', layout.length, arena));
-  const io = await readSafetensors(`${folder}/io.safetensors`);
-  const [x, time] = [await load(io, 'x'), await load(io, 't')];
-  const labels = model.classes ? labelsOf(await io.readF32('y'), model.classes) : undefined;
-  const program = await compile(await device('fast'), {
-    outputs: { out: model.apply(parameters, { x, time, labels }) },
-    half: true,
-  });
-  program.run();
-  const error = relative(await program.read('out'), await io.readF32('out'));
-  program.destroy();
-  expect(error).toBeLessThan(2e-2);
-  expect(error).toBeGreaterThan(1e-5);
-}
-
-const inFileOrder = (x: Tensor, order?: readonly number[]) =>
-  order
-    ? permute(
-        x,
-        order.map((_, axis) => order.indexOf(axis)),
-      )
-    : x;
-
 describe.each(['checked', 'fast'] as const)('parity with PyTorch, %s toggles', (toggles) => {
-  it.each(fixtures)('$name: output within 2e-5, every gradient within 1e-4', ({ name, architecture }) =>
-    parity(`test/fixtures/${name}`, architecture, toggles),
+  it.each(fixtures)('$name: output within 2e-5, every gradient within 1e-4', async ({ name, architecture }) =>
+    parity(`test/fixtures/${name}`, architecture, await device(toggles)),
   );
 });
 
 describe('blocks computed anew in the backward pass', () => {
   const sit = fixtures[1];
   it('give the same gradients, in less memory', async () => {
-    await parity(`test/fixtures/${sit.name}`, sit.architecture, 'fast', true);
+    await parity(`test/fixtures/${sit.name}`, sit.architecture, await device('fast'), true);
     const [whole, anew] = await Promise.all([false, true].map((again) => memoryOf(sit.architecture, again)));
     expect(anew).toBeLessThan(0.75 * whole);
   });
@@ -176,50 +82,10 @@ async function memoryOf(architecture: Architecture, checkpointBlocks: boolean): 
 
 describe('f16', () => {
   it.each(fixtures)('$name: output within 2e-2', async ({ name, architecture }) => {
-    if ((await device('fast')).profile.f16) await halfParity(`test/fixtures/${name}`, architecture);
+    if ((await device('fast')).profile.f16)
+      await halfParity(`test/fixtures/${name}`, architecture, await device('fast'));
   });
 });
-
-const unetFixtures: { name: string; architecture: Architecture }[] = [
-  {
-    name: 'adm-unet-tiny',
-    architecture: {
-      kind: 'unet',
-      imageSize: 16,
-      inChannels: 3,
-      modelChannels: 32,
-      numResBlocks: 1,
-      channelMult: [1, 2],
-      attentionResolutions: [8],
-      numHeads: 2,
-      numHeadChannels: -1,
-      numHeadsUpsample: -1,
-      useScaleShiftNorm: false,
-      resblockUpdown: false,
-      useNewAttentionOrder: false,
-      numClasses: 0,
-    },
-  },
-  {
-    name: 'adm-unet-scaleshift',
-    architecture: {
-      kind: 'unet',
-      imageSize: 16,
-      inChannels: 1,
-      modelChannels: 32,
-      numResBlocks: 1,
-      channelMult: [1, 2],
-      attentionResolutions: [16, 8],
-      numHeads: -1,
-      numHeadChannels: 16,
-      numHeadsUpsample: -1,
-      useScaleShiftNorm: true,
-      resblockUpdown: true,
-      useNewAttentionOrder: true,
-      numClasses: 10,
-    },
-  },
-];
 
 const mnistVit: Architecture = {
   kind: 'vit',
@@ -235,16 +101,6 @@ const mnistVit: Architecture = {
   normEpsilon: 1e-5,
   classes: 10,
 };
-
-const haveFixtures = existsSync('../shared/fixtures');
-if (!haveFixtures) console.log('skipped: the recorded UNets are not here (../shared/fixtures)');
-describe.skipIf(!haveFixtures)('parity with PyTorch, convolutions', () => {
-  it.each(unetFixtures)(
-    '$name: output within 2e-5, every gradient within 1e-4',
-    ({ name, architecture }) => parity(`../shared/fixtures/${name}`, architecture, 'fast'),
-    300_000,
-  );
-});
 
 describe.skipIf(!haveShared)('public teachers', () => {
   it('MNIST transformer: velocity within 2e-5, gradients within 1e-4', async () => {

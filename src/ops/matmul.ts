@@ -88,13 +88,32 @@ const padMatrix = (x: Tensor, matrix: readonly [number, number]) =>
   );
 
 /** Rows and columns of the result that one workgroup computes. */
-const tiles = {
-  'matmul-subgroup': (rows: number, flops: number) => ({
+export interface Tile {
+  rows: number;
+  columns: number;
+}
+
+/** Taller tiles of lanes run 10-15 % faster and compile twice as long: half a second for each shape. */
+const worthTallTiles = 2 ** 24;
+
+/**
+ * The tile of each kernel, which stands for a class of adapters, by rows of the result and operations.
+ * `npm run bench -- --tiles` measures all that a kernel can take.
+ */
+export const tiles: Record<
+  `matmul-${'subgroup' | 'register' | 'tiled' | 'tensor'}`,
+  (rows: number, flops: number) => Tile
+> = {
+  /** Software adapters: subgroups of 8. */
+  'matmul-subgroup': (rows, flops) => ({
     rows: rows > 16 && flops >= worthTallTiles ? 32 : 16,
     columns: 32,
   }),
+  /** The same without subgroups, or with others. */
   'matmul-register': () => ({ rows: 32, columns: 64 }),
+  /** GPUs. */
   'matmul-tiled': () => ({ rows: 64, columns: 64 }),
+  /** GPUs with tensor cores, in programs of f16. */
   'matmul-tensor': () => ({ rows: 64, columns: 64 }),
 };
 
@@ -103,9 +122,6 @@ function sourceFor(profile: Profile): keyof typeof tiles {
   if (profile.family !== 'plain') return 'matmul-tiled';
   return profile.subgroupSize === 8 ? 'matmul-subgroup' : 'matmul-register';
 }
-
-/** Tiles of 32 rows run 10-15 % faster than of 16 and compile twice as long: half a second for each shape. */
-const worthTallTiles = 2 ** 24;
 
 export const matmulRule: KernelRule<'matmul'> = {
   kind: 'kernel',
