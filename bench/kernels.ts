@@ -92,9 +92,10 @@ async function measure(
   outputs: Tensor[],
   work: { flops: number } | { bytes: number },
   effects: Tensor[] = [],
+  half = false,
 ): Promise<void> {
   const named = Object.fromEntries(outputs.map((output, i) => [`${i}`, output]));
-  const program = await compile(device, { outputs: named, effects });
+  const program = await compile(device, { outputs: named, effects, half });
   const ms = await time(device, () => program.run());
   milliseconds.set(name, ms);
   const arithmetic = 'flops' in work;
@@ -110,6 +111,14 @@ for (const [m, k, n] of [
   [333, 777, 555],
 ]) {
   await measure(`matmul ${m}×${k}×${n}`, [matmul(random([m, k]), random([k, n]))], { flops: 2 * m * k * n });
+}
+if (device.profile.f16) {
+  // Where there are tensor cores, this is what they do.
+  for (const size of device.profile.software ? [1024] : [1024, 4096, 8192]) {
+    const operand = () => fromStorage(new Storage('input', 'f16', size * size), [size, size]);
+    const product = matmul(operand(), operand());
+    await measure(`matmul ${size}³, stored in f16`, [product], { flops: 2 * size ** 3 }, [], true);
+  }
 }
 {
   const [a, b] = [random([512, 512]), random([512, 512])];

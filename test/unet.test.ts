@@ -50,16 +50,19 @@ const folder = '../shared/fixtures';
 const found = existsSync(folder);
 if (!found) console.log(`skipped: the recorded UNets are not here (${folder})`);
 
+/** Software Vulkan compiles a UNet's kernels for minutes in each of these, so by default only in the first. */
 const ways: Record<string, DeviceOptions> = {
   'plain family, fast toggles': { toggles: 'fast' },
   'plain family, checked toggles': { toggles: 'checked' },
   'plain family without subgroups': { toggles: 'checked', without: ['subgroups'] },
   'tiled family, fast toggles': { toggles: 'fast', family: 'tiled' },
 };
+const chosen = Object.entries(ways).slice(0, process.env.UNET_FAMILIES === 'all' ? undefined : 1);
+if (chosen.length === 1) console.log('UNets in one kernel family only: UNET_FAMILIES=all runs them in every one');
 
 describe.skipIf(!found)('UNets against PyTorch', () => {
   for (const { name, architecture } of unetFixtures) {
-    it.each(Object.entries(ways))(
+    it.each(chosen)(
       `${name}, %s: output within 2e-5, every gradient within 1e-4`,
       { timeout: 600_000 },
       async (_, options) => {
