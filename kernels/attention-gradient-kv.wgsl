@@ -1,18 +1,29 @@
-// Gradients of attention by keys and values (FlashAttention-2, Dao 2023), one invocation a key (plain family without
-// subgroups): dv = p^T . g, dk = SCALE * ds^T . q, ds = p * (g . v - delta), p = exp(SCALE * q . k - lse) computed again.
+// Gradients of attention by keys and values (FlashAttention-2, Dao 2023), one invocation a key:
+// dv = p^T . g, dk = SCALE * ds^T . q, ds = p * (g . v - delta), with p = exp(SCALE * q . k - lse) computed again.
 // Includes: lib/attention.wgsl, lib/attention-gradient.wgsl.
-// Contract: load_q4, load_k4, load_v4, load_g4 read [BATCH, TOKENS, HEADS * DEPTH]; store4 writes dk, store_second4 dv.
+// And one of lib/attention-direct.wgsl and lib/attention-tiled.wgsl, as the rule chooses.
+// Contract: load_q4, load_k4, load_v4, load_g4 read [BATCH, TOKENS, HEADS * DEPTH]; store4 writes dk,
+// store_second4 dv.
 // Dispatch: BATCH * HEADS * TILES workgroups of ROWS.
 // Numerics: f32, queries in order.
+
+fn first4(at: u32, n: u32) -> vec4f {
+  return load_q4(at, n);
+}
+
+fn second4(at: u32, n: u32) -> vec4f {
+  return load_g4(at, n);
+}
 
 @compute @workgroup_size(ROWS)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
   let index = workgroup_index(w);
   let head = index / TILES;
   let row = index % TILES * ROWS + lane;
-  if (head >= BATCH * HEADS || row >= TOKENS) { return; }
+  if (head >= BATCH * HEADS) { return; }
   let base = head_start(head);
-  let own = base + row * WIDTH;
+  // Invocations beyond the last token repeat it, so that all reach the barriers; they store nothing.
+  let own = token_row(base, row);
   var k = array<vec4f, DEPTH4>();
   var v = array<vec4f, DEPTH4>();
   for (var c = 0u; c < DEPTH4; c++) {
@@ -21,22 +32,25 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   }
   var dk = array<vec4f, DEPTH4>();
   var dv = array<vec4f, DEPTH4>();
-  for (var query = 0u; query < TOKENS; query++) {
-    let at = base + query * WIDTH;
-    var scores = vec4f();
-    var slopes = vec4f();
-    for (var c = 0u; c < DEPTH4; c++) {
-      scores = fma(k[c], load_q4(at + 4u * c, valid(c)), scores);
-      slopes = fma(v[c], load_g4(at + 4u * c, valid(c)), slopes);
-    }
-    let terms = row_terms(head, query);
-    let p = exp((scores.x + scores.y) + (scores.z + scores.w) - terms.x);
-    let ds = p * ((slopes.x + slopes.y) + (slopes.z + slopes.w) - terms.y) * SCALE;
-    for (var c = 0u; c < DEPTH4; c++) {
-      dk[c] = fma(vec4f(ds), load_q4(at + 4u * c, valid(c)), dk[c]);
-      dv[c] = fma(vec4f(p), load_g4(at + 4u * c, valid(c)), dv[c]);
+  for (var tile = 0u; tile < TOKENS; tile += SPAN) {
+    bring(base, tile, lane);
+    for (var t = 0u; t < min(SPAN, TOKENS - tile); t++) {
+      var scores = vec4f();
+      var slopes = vec4f();
+      for (var c = 0u; c < DEPTH4; c++) {
+        scores = fma(k[c], first_of(base, tile, t, c), scores);
+        slopes = fma(v[c], second_of(base, tile, t, c), slopes);
+      }
+      let terms = row_terms(head, tile + t);
+      let p = exp((scores.x + scores.y) + (scores.z + scores.w) - terms.x);
+      let ds = p * ((slopes.x + slopes.y) + (slopes.z + slopes.w) - terms.y) * SCALE;
+      for (var c = 0u; c < DEPTH4; c++) {
+        dk[c] = fma(vec4f(ds), first_of(base, tile, t, c), dk[c]);
+        dv[c] = fma(vec4f(p), second_of(base, tile, t, c), dv[c]);
+      }
     }
   }
+  if (row >= TOKENS) { return; }
   for (var c = 0u; c < DEPTH4; c++) {
     store4(own + 4u * c, dk[c], valid(c));
     store_second4(own + 4u * c, dv[c], valid(c));

@@ -67,10 +67,11 @@ function attentionKernel(
     const dense = operandNames[i] !== 'lse' && operandNames[i] !== 'delta';
     return { name: operandNames[i], tensor, fusion: dense ? 'views' : 'none', run: dense ? depth : 1 };
   });
-  const variant = profile.family !== 'plain' ? 'tiled' : profile.subgroupSize === 8 ? 'subgroup' : 'plain';
+  const variant = profile.family !== 'plain' ? 'tiled' : profile.subgroupSize === 8 ? 'subgroup' : 'direct';
   const rows = evenRows(tokens, mostRows[variant]);
   return {
-    source: variant === 'plain' ? source : `${source}-${variant}`,
+    source: variant === 'subgroup' ? `${source}-subgroup` : source,
+    library: variant === 'subgroup' ? undefined : `attention-${variant}`,
     constants: {
       BATCH: u32(batch),
       TOKENS: u32(tokens),
@@ -88,7 +89,7 @@ function attentionKernel(
 }
 
 /** Queries (or keys) that one workgroup handles at most: one an invocation, or what the registers of a subgroup hold. */
-const mostRows = { plain: 64, tiled: 32, subgroup: 16 };
+const mostRows = { direct: 64, tiled: 32, subgroup: 16 };
 
 /** Rows of a workgroup when the fewest that can share the tokens, do so evenly. */
 const evenRows = (tokens: number, most: number) => Math.ceil(tokens / Math.ceil(tokens / most));
