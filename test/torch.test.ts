@@ -208,7 +208,7 @@ const cases: Record<string, () => Case> = {
 };
 
 /** Cases of one operation: each has shapes of its own. */
-const repeats = 3;
+const repeats = 2;
 
 describe.skipIf(!found)(`PyTorch in float64, random shapes and numbers (SEED=${seed})`, () => {
   const drawn = Object.entries(cases).flatMap(([name, make]) =>
