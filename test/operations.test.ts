@@ -215,7 +215,9 @@ const derived: Record<string, Case> = {
   selu: one(point.selu, [-9, 9]),
   upsampleNearest: one(upsampleNearest, undefined, [[2, 3, 1, 5]]),
   averagePool: one(averagePool, undefined, [[2, 4, 6, 3]]),
-  sigmoid: one(point.sigmoid, [-90, 90]),
+  sigmoid: one(point.sigmoid, [-9, 9]),
+  // Far out the slope is 0 to f32 precision: only that nothing overflows is to be seen.
+  farSigmoid: { ...one(point.sigmoid, [-90, 90]), flat: true },
 };
 
 interface Built {
