@@ -8,7 +8,7 @@ const compiled = new URL('../dist/src/cli/main.js', import.meta.url);
 
 /** Whether the command computes; the others work without a driver. */
 function needsAdapter(/** @type {string[]} */ [command = 'help', ...rest]) {
-  const reads = ['help', '--help', '-h', '--version', '-V', 'info', 'import'].includes(command);
+  const reads = ['help', '--help', '-h', '--version', '-V', 'info', 'import', 'merge'].includes(command);
   return !reads && !rest.includes('--help') && !rest.includes('-h');
 }
 

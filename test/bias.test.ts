@@ -89,7 +89,8 @@ describe('solverBias', () => {
       classes: 0,
       nullClass: false,
       parameters: [],
-      gapParameters: new Set(),
+      studentParameters: new Set(),
+      adapted: /^$/,
       apply: (_, { x, time }) => {
         const t = reshape(time, [time.size, 1]);
         const keep = sub(1, t);

@@ -211,13 +211,13 @@ describe.each(sizes)('$name with a second time input', ({ architecture }) => {
     // Zero-initialised outputs would hide everything: give every ordinary parameter some value.
     double.parameters.forEach(({ name, shape }, i) => {
       const size = shape.reduce((a, b) => a * b, 1);
-      if (!double.gapParameters.has(name))
+      if (!double.studentParameters.has(name))
         for (let k = 0; k < size; k++) arena[layout.offsets[i] + k] += 0.2 * Math.sin(i + 7 * k);
     });
     const state = layout.unpack(arena);
     const p2 = layout.bind(new Storage('two', 'f32', layout.length, arena));
     const layout1 = new ParameterLayout(single.parameters);
-    const kept = new Map([...state].filter(([name]) => !double.gapParameters.has(name)));
+    const kept = new Map([...state].filter(([name]) => !double.studentParameters.has(name)));
     const p1 = layout1.bind(new Storage('one', 'f32', layout1.length, layout1.load(kept, 'the student')));
     const size = single.sampleShape.reduce((a, b) => a * b, 1);
     const x = tensor(
@@ -228,7 +228,7 @@ describe.each(sizes)('$name with a second time input', ({ architecture }) => {
     const labels = single.classes ? tensor(Uint32Array.of(0, 3, 1)) : undefined;
     const one = single.apply(p1, { x, time, labels });
     const two = double.apply(p2, { x, time, gap, labels });
-    const last = [...double.gapParameters].filter((name) => name.endsWith('2.weight'))[0];
+    const last = [...double.studentParameters].filter((name) => name.endsWith('2.weight'))[0];
     const [slope] = gradients(sum(mul(neg(two), two)), [p2(last)]);
     const results = await evaluate(await device('checked'), { one, two, slope });
     // Fused kernels may round the sum with a zero differently: the last bit, no more.

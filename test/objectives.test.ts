@@ -3,16 +3,20 @@ import { evaluate, openDevice } from '../src/autodiff/eager.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import type { AverageVelocity, Velocity } from '../src/flow/field.js';
 import type { Device } from '../src/gpu/device.js';
-import { add, div, mul, sqrt, square, sub } from '../src/ops/pointwise.js';
+import { ParameterLayout } from '../src/nn/parameters.js';
+import { Storage } from '../src/gpu/storage.js';
+import { sum } from '../src/ops/broadcast.js';
+import { abs, add, div, greater, mul, sqrt, square, stopGradient, sub, where } from '../src/ops/pointwise.js';
 import { reshape } from '../src/ops/movement.js';
-import { tensor, type Tensor } from '../src/tensor/tensor.js';
+import { constant, tensor, type Tensor } from '../src/tensor/tensor.js';
+import { lambdaOf } from '../trainers/config.js';
 import { sharesOf } from '../trainers/distillation.js';
-import { diagonal } from '../trainers/objectives/diagonal.js';
-import { eulerian } from '../trainers/objectives/eulerian.js';
-import { lagrangian } from '../trainers/objectives/lagrangian.js';
-import { semigroup } from '../trainers/objectives/semigroup.js';
-import { squaredErrors } from '../trainers/regression.js';
-import { decayAt, epsilonAt, rateAt } from '../trainers/schedules.js';
+import { objectives, type ObjectiveName } from '../trainers/objectives/index.js';
+import type { Objective, Situation } from '../trainers/objectives/objective.js';
+import { squaredErrors, type Weighting } from '../trainers/regression.js';
+import { decayAt, epsilonAt, powerExponent, rateAt, reachAt, warmupAt } from '../trainers/schedules.js';
+import { drawPairs, type PairLaw } from '../trainers/times.js';
+import { logVariance, uncertaintyParameters } from '../trainers/uncertainty.js';
 
 let device: Device;
 beforeAll(async () => {
@@ -25,79 +29,276 @@ const c = 0.5;
 const variance = (t: Tensor) => add(mul(square(sub(1, t)), c * c), square(t));
 const column = (t: Tensor) => reshape(t, [t.size, 1]);
 const velocity: Velocity = (x, t) => mul(x, column(div(sub(t, mul(sub(1, t), c * c)), variance(t))));
-const exact: AverageVelocity = (x, t, s) =>
-  div(sub(mul(x, column(sqrt(div(variance(s), variance(t))))), x), column(sub(s, t)));
+const exact: AverageVelocity = (x, t, s) => {
+  const jump = div(sub(mul(x, column(sqrt(div(variance(s), variance(t))))), x), column(sub(s, t)));
+  return where(greater(column(abs(sub(t, s))), 1e-6), jump, velocity(x, t));
+};
 
-// t, s, ε, EMD-Euler, EMD-Heun, LMD-Euler, semigroup at x = 1, computed apart in float64.
+// t, s, ε, v, u, and at x = 1: EMD-Euler, EMD-Heun, LMD-Euler, composition; computed apart in float64.
 const golden = [
-  [1, 0, 0.5, 0.552786, 0.463344, 0.776393, 0.5],
-  [1, 0, 0.1, 0.50077, 0.499916, 0.511906, 0.5],
-  [1, 0, 0.05, 0.500173, 0.499991, 0.502747, 0.5],
-  [0.8, 0.2, 0.5, 0.794872, 0.721026, 0.927066, 0.742166],
-  [0.8, 0.2, 0.1, 0.743301, 0.742084, 0.752395, 0.742166],
-  [0.5, 0, 0.5, 0.446839, 0.173756, 0.511583, 0.211146],
-  [0.5, 0, 0.05, 0.212665, 0.211101, 0.213493, 0.211146],
+  [1, 0, 1, 1, 0.5, 1, 0.5, 1, 0.5],
+  [1, 0, 0.5, 1, 0.5, 0.552786, 0.463344, 0.776393, 0.5],
+  [1, 0, 0.1, 1, 0.5, 0.50077, 0.499916, 0.511906, 0.5],
+  [1, 0, 0.05, 1, 0.5, 0.500173, 0.499991, 0.502747, 0.5],
+  [0.8, 0.2, 0.5, 1.153846, 0.742166, 0.794872, 0.721026, 0.927066, 0.742166],
+  [0.8, 0.2, 0.1, 1.153846, 0.742166, 0.743301, 0.742084, 0.752395, 0.742166],
+  [0.8, 0.2, 0.05, 1.153846, 0.742166, 0.74243, 0.742157, 0.744756, 0.742166],
+  [0.5, 0, 0.5, 1.2, 0.211146, 0.446839, 0.173756, 0.511583, 0.211146],
+  [0.5, 0, 0.1, 1.2, 0.211146, 0.217589, 0.210771, 0.220975, 0.211146],
+  [0.5, 0, 0.05, 1.2, 0.211146, 0.212665, 0.211101, 0.213493, 0.211146],
 ];
 
-describe('targets of the objectives on a Gaussian, with the exact map as target network', () => {
-  const of = (i: number) => tensor(golden.map((row) => row[i]));
-  const situation = {
-    x: tensor(
-      golden.map(() => 1),
-      [golden.length, 1],
-    ),
-    t: of(0),
-    s: of(1),
+/** Rows of points and times, with the exact map as target network. */
+function situation(
+  rows: readonly (readonly number[])[],
+  options: Partial<Situation> & { student?: AverageVelocity } = {},
+): Situation {
+  const of = (i: number) => tensor(rows.map((row) => row[i]));
+  const x = tensor(
+    rows.map((row) => row[3] ?? 1),
+    [rows.length, 1],
+  );
+  const [t, s] = [of(0), of(1)];
+  const student = options.student ?? exact;
+  return {
+    x,
+    t,
+    s,
     epsilon: of(2),
     portion: of(2),
     teacher: velocity,
     target: exact,
-    solver: 'euler' as const,
+    current: stopGradient(student(x, t, s)),
+    solver: 'euler',
+    solverSteps: 1,
+    difference: 5e-3,
+    tangent: { form: 'finite', normalization: 0, warmup: tensor([1]) },
+    ...options,
   };
+}
+
+describe('targets of the objectives on a Gaussian, with the exact map as target network', () => {
+  const rows = golden.map(([t, s, epsilon]) => [t, s, epsilon]);
   it.each([
-    ['Eulerian, Euler', eulerian.target(situation), 3],
-    ['Eulerian, Heun', eulerian.target({ ...situation, solver: 'heun' }), 4],
-    ['Lagrangian, Euler', lagrangian.target(situation), 5],
-    ['semigroup', semigroup.target(situation), 6],
-  ] as const)('%s', async (_, target, index) => {
+    ['the velocity', objectives.diagonal.target(situation(rows)), 3],
+    ['the map', exact(situation(rows).x, situation(rows).t, situation(rows).s), 4],
+    ['Eulerian, Euler', objectives.emd.target(situation(rows)), 5],
+    ['Eulerian, Heun', objectives.emd.target(situation(rows, { solver: 'heun' })), 6],
+    ['Lagrangian, Euler', objectives.lmd.target(situation(rows)), 7],
+    ['semigroup', objectives.semigroup.target(situation(rows)), 8],
+    ['consistency is the Eulerian', objectives.consistency.target(situation(rows)), 5],
+    ['a trajectory of one Euler step is the Eulerian', objectives.trajectory.target(situation(rows)), 5],
+    ['mean velocity: the map itself', objectives.meanVelocity.target(situation(rows, { difference: 5e-3 })), 4],
+  ] as const)('%s', async (name, target, index) => {
     const values = await target.data();
-    golden.forEach((row, i) => expect(values[i]).toBeCloseTo(row[index], 4));
-  });
-  it('diagonal: the velocity', async () => {
-    const values = await diagonal.target(situation).data();
-    expect(values[0]).toBeCloseTo(1, 5);
-    expect(values[3]).toBeCloseTo(1.153846, 5);
+    // The difference quotient has an error of its own.
+    const digits = name.startsWith('mean') ? 2 : 5;
+    golden.forEach((row, i) => expect(values[i]).toBeCloseTo(row[index], digits));
   });
 });
 
+describe('the gradient of each objective at the true flow map of a Gaussian', () => {
+  // x, t and s anywhere, also forward; the student is the exact map plus a deviation a · x, of each sample its own.
+  const pairs = [
+    [0.9, 0.1],
+    [0.7, 0.35],
+    [0.85, 0.2],
+    [0.55, 0.15],
+    [0.2, 0.8],
+  ].flatMap(([t, s], i) => [0.7, -1.3, 0.4 + i / 5].map((x) => [t, s, x]));
+
+  async function gradientAt(name: ObjectiveName, size: number, deviation: number, options: Partial<Situation> = {}) {
+    const a = tensor(
+      pairs.map(() => deviation),
+      [pairs.length, 1],
+    );
+    const student: AverageVelocity = (x, t, s) => add(exact(x, t, s), mul(x, a));
+    const { asked } = objectives[name] as Objective;
+    const rows = pairs.map(([t, s, x]) => [t, asked === 'diagonal' ? t : asked === 'end' ? 0 : s, size, x]);
+    const given = situation(rows, { difference: size, student, ...options });
+    const target = objectives[name].target(given);
+    const errors = squaredErrors(student(given.x, given.t, given.s), target, unweighted, context(rows.length));
+    const [slope] = gradients(sum(errors), [a]);
+    return [...(await slope.data())];
+  }
+  const size = (slopes: readonly number[]) => Math.hypot(...slopes) / Math.sqrt(slopes.length);
+  const limit = { tangent: { form: 'limit', normalization: 0, warmup: tensor([1]) } } as const;
+
+  // By theory the one-step target errs by ε² with an Euler, ε³ with a Heun step; the limit forms, over ε, by one order
+  // less; the central difference by h²; composition and diagonal not at all.
+  it.each([
+    ['lmd', 'euler', {}, 2],
+    ['emd', 'euler', {}, 2],
+    ['emd', 'heun', { solver: 'heun' }, 3],
+    ['lmd', 'heun', { solver: 'heun' }, 3],
+    ['consistency', 'euler', {}, 2],
+    ['consistency', 'heun', { solver: 'heun' }, 3],
+    ['trajectory', 'two Euler steps', { solverSteps: 2 }, 2],
+    ['trajectory', 'two Heun steps', { solver: 'heun', solverSteps: 2 }, 3],
+    ['emd', 'in the limit', limit, 1],
+    ['lmd', 'in the limit', limit, 1],
+    ['meanVelocity', 'central difference', {}, 2],
+  ] as const)('%s, %s: vanishes with the predicted order', async (name, _, options, order) => {
+    const [coarse, fine] = [await gradientAt(name, 0.08, 0, options), await gradientAt(name, 0.04, 0, options)];
+    expect(size(fine)).toBeLessThan(0.2);
+    expect(Math.log2(size(coarse) / size(fine))).toBeGreaterThan(order - 0.35);
+    expect(Math.log2(size(coarse) / size(fine))).toBeLessThan(order + 0.9);
+  });
+  it.each(['semigroup', 'diagonal'] as const)('%s: vanishes', async (name) => {
+    expect(size(await gradientAt(name, 0.3, 0))).toBeLessThan(2e-6);
+  });
+  // With the exact target network fixed, the loss of u + a x is least at a = 0: its slope there is 2 a E[x²].
+  it.each(Object.keys(objectives) as ObjectiveName[])('%s: leads back to the map from either side', async (name) => {
+    const small = name === 'meanVelocity' ? 5e-3 : 0.02;
+    for (const slope of await gradientAt(name, small, 0.1)) expect(slope).toBeGreaterThan(0.01);
+    for (const slope of await gradientAt(name, small, -0.1)) expect(slope).toBeLessThan(-0.01);
+  });
+  it('a teacher of the wrong sign is far from it', async () => {
+    const wrong: Velocity = (x, t) => mul(velocity(x, t), -1);
+    for (const name of ['lmd', 'emd', 'consistency', 'trajectory', 'meanVelocity', 'diagonal'] as const) {
+      const [right, flipped] = [await gradientAt(name, 0.05, 0), await gradientAt(name, 0.05, 0, { teacher: wrong })];
+      expect(size(flipped)).toBeGreaterThan(5 * size(right));
+    }
+  });
+});
+
+describe('the tangent form', () => {
+  const rows = [
+    [0.9, 0.2, 0.05, 1],
+    [0.6, 0.1, 0.05, -0.5],
+  ];
+  const shifted: AverageVelocity = (x, t, s) => add(exact(x, t, s), mul(x, 0.3));
+  const given = { student: shifted, target: shifted };
+  it('moves the student by the finite step over ε', async () => {
+    const finite = await objectives.emd.target(situation(rows, given)).data();
+    const tangent = { form: 'limit', normalization: 0, warmup: tensor([1]) } as const;
+    const { x, t, s } = situation(rows);
+    const u = await shifted(x, t, s).data();
+    const far = await objectives.emd.target(situation(rows, { ...given, tangent })).data();
+    far.forEach((value, i) => expect(value).toBeCloseTo(u[i] + (finite[i] - u[i]) / 0.05, 4));
+  });
+  it('is normalised to g / (‖g‖ + c), and without warm-up is the pull to the velocity', async () => {
+    const { x, t, s } = situation(rows);
+    const [u, v] = [await shifted(x, t, s).data(), await velocity(x, t).data()];
+    const cold = { form: 'limit', normalization: 0, warmup: tensor([0]) } as const;
+    const plain = await objectives.emd.target(situation(rows, { ...given, tangent: cold })).data();
+    plain.forEach((value, i) => expect(value).toBeCloseTo(v[i], 5));
+    const unit = await objectives.emd
+      .target(situation(rows, { ...given, tangent: { ...cold, normalization: 0.1 } }))
+      .data();
+    unit.forEach((value, i) => {
+      const g = v[i] - u[i];
+      expect(value).toBeCloseTo(u[i] + g / (Math.abs(g) + 0.1), 5);
+    });
+  });
+});
+
+const unweighted: Weighting = { kind: 'none', power: 1, offset: 1 };
+const context = (count: number) => ({ outputScale: constant(1, [count]), lookahead: constant(1, [count]) });
+
 describe('regression and schedules', () => {
   it('weights squared errors, and lets no gradient into the target', async () => {
-    const [a, b, t] = [tensor([1, 2, 3, 5], [2, 2]), tensor([0, 0, 1, 1], [2, 2]), tensor([0.5, 0.25])];
-    const none = squaredErrors(a, b, t, { kind: 'none', power: 1, offset: 1 });
-    const time = squaredErrors(a, b, t, { kind: 'time', power: 1, offset: 1 });
-    const adaptive = squaredErrors(a, b, t, { kind: 'adaptive', power: 1, offset: 1 });
+    const [a, b] = [tensor([1, 2, 3, 5], [2, 2]), tensor([0, 0, 1, 1], [2, 2])];
+    const given = { outputScale: tensor([0.5, 0.25]), lookahead: tensor([1, 4]), logVariance: tensor([0, 2]) };
+    const by = (kind: Weighting['kind']) => squaredErrors(a, b, { kind, power: 1, offset: 1 }, given);
+    const none = by('none');
     const [slope] = gradients(none, [a]);
-    const got = await evaluate(device, { none, time, adaptive, slope });
+    const got = await evaluate(device, {
+      none,
+      output: by('output'),
+      step: by('inverse-step'),
+      adaptive: by('adaptive'),
+      huber: by('pseudo-huber'),
+      uncertain: by('uncertainty'),
+      slope,
+    });
     expect([...got.none]).toEqual([2.5, 10]);
-    expect([...got.time]).toEqual([0.625, 0.625]);
+    expect([...got.output]).toEqual([0.625, 0.625]);
+    expect([...got.step]).toEqual([1.25, 2]);
     expect(got.adaptive[1]).toBeCloseTo(10 / 11, 5);
+    expect(got.huber[1]).toBeCloseTo(Math.sqrt(11) - 1, 5);
+    expect(got.uncertain[1]).toBeCloseTo(10 * Math.exp(-2) + 2, 5);
     expect([...got.slope]).toEqual([1, 2, 2, 4]);
     expect(() => gradients(none, [b])).toThrow(/does not depend/);
   });
-  it('shares a batch by λ without losing a row', () => {
-    expect(sharesOf({ lmd: 1, emd: 1, semigroup: 0, diagonal: 0 }, 7).map(({ rows }) => rows)).toEqual([4, 3]);
-    expect(sharesOf({ lmd: 1000, emd: 1, semigroup: 0, diagonal: 1 }, 5).reduce((sum, { rows }) => sum + rows, 0)).toBe(
-      5,
-    );
-    expect(() => sharesOf({ lmd: 0, emd: 0, semigroup: 0, diagonal: 0 }, 5)).toThrow(/every λ is 0/);
+  it('learns a log-variance that starts at 0 and has a gradient', async () => {
+    const layout = new ParameterLayout(uncertaintyParameters);
+    const parameters = layout.bind(new Storage('weights', 'f32', layout.length, layout.initialize(3)));
+    const [t, s] = [tensor([0.9, 0.5]), tensor([0.1, 0.2])];
+    const w = logVariance(parameters, t, s);
+    const errors = add(div(tensor([3, 3]), sqrt(square(add(w, 1)))), w);
+    const [slope] = gradients(sum(errors), [parameters('uncertainty.2.bias')]);
+    const got = await evaluate(device, { w, slope });
+    expect([...got.w]).toEqual([0, 0]);
+    expect(got.slope[0]).toBeCloseTo(2 * (1 - 3), 4);
   });
-  it('anneals ε geometrically, warms up and decays the rate, and warms averages up', () => {
+  it('shares a batch by λ without losing a row', () => {
+    expect(sharesOf(lambdaOf({ lmd: 1, emd: 1 }), 7).map(({ rows }) => rows)).toEqual([4, 3]);
+    const three = sharesOf(lambdaOf({ lmd: 1000, emd: 1, diagonal: 1 }), 5);
+    expect(three.reduce((total, { rows }) => total + rows, 0)).toBe(5);
+    expect(() => sharesOf(lambdaOf({}), 5)).toThrow(/every λ is 0/);
+  });
+  it('anneals ε geometrically, warms up and decays the rate', () => {
     const law = { kind: 'anneal', from: 1, to: 0.01, until: 0.5 } as const;
     expect([0, 25, 50, 99].map((step) => +epsilonAt(law, step, 100).toFixed(6))).toEqual([1, 0.1, 0.01, 0.01]);
     const rate = { peak: 2, warmup: 4, finalShare: 0.1 };
     expect([0, 3, 4].map((step) => rateAt(rate, step, 104))).toEqual([0.5, 2, 2]);
     expect(rateAt(rate, 104, 104)).toBeCloseTo(0.2);
-    expect(decayAt(0.99, 0)).toBeCloseTo(0.1);
-    expect(decayAt(0.99, 10_000)).toBe(0.99);
+    expect([0, 5, 10, 20].map((step) => warmupAt(10, step))).toEqual([0, 0.5, 1, 1]);
+    expect([0, 25, 50, 99].map((step) => reachAt({ from: 0.5, until: 0.5 }, step, 100))).toEqual([0.5, 0.75, 1, 1]);
+  });
+  it('averages by a constant, a warmed-up and a power-function decay', () => {
+    const law = (law: 'decay' | 'warm-up' | 'power') => ({ law, decay: 0.99, width: 0.1 }) as const;
+    expect(decayAt(law('decay'), 0)).toBe(0.99);
+    expect(decayAt(law('warm-up'), 0)).toBeCloseTo(0.1);
+    expect(decayAt(law('warm-up'), 10_000)).toBe(0.99);
+    // γ of widths 5 % and 10 % as published.
+    expect(powerExponent(0.05)).toBeCloseTo(16.97, 2);
+    expect(powerExponent(0.1)).toBeCloseTo(6.94, 2);
+    expect(decayAt(law('power'), 0)).toBe(0);
+    // Averaging the step number n gives (γ + 1) / (γ + 2) of the run.
+    let mean = 0;
+    for (let n = 0; n < 20_000; n++) mean += (1 - decayAt(law('power'), n)) * (n - mean);
+    expect(mean / 20_000).toBeCloseTo((6.94 + 1) / (6.94 + 2), 3);
+  });
+});
+
+describe('pairs of times', () => {
+  const law: PairLaw = { kind: 'uniform', mean: 0, std: 1, endShare: 0.2, pairs: 'free', forwardShare: 0 };
+  const draw = async (changes: Partial<PairLaw>, minimum = 0, reach = 1) => {
+    const pairs = drawPairs(
+      { ...law, ...changes },
+      tensor(new Uint32Array([5, 0, 1])),
+      4096,
+      minimum,
+      0,
+      tensor([reach]),
+    );
+    const { t, s } = await evaluate(device, { t: pairs.t, s: pairs.s });
+    return [...t].map((value, i) => [value, s[i]] as const);
+  };
+  const share = (pairs: (readonly [number, number])[], holds: (t: number, s: number) => boolean) =>
+    pairs.filter(([t, s]) => holds(t, s)).length / pairs.length;
+
+  it('go towards data, a share of them to the end', async () => {
+    const pairs = await draw({});
+    expect(share(pairs, (t, s) => s <= t && s >= 0 && t <= 1)).toBe(1);
+    expect(share(pairs, (_, s) => s === 0)).toBeCloseTo(0.2, 1);
+  });
+  it('by gap: the length has the law, t is uniform in what is left', async () => {
+    const pairs = await draw({ pairs: 'gap', kind: 'logit-normal', mean: -1, std: 0.5, endShare: 0 });
+    const below = share(pairs, (t, s) => t - s < 1 / (1 + Math.E));
+    expect(below).toBeGreaterThan(0.46);
+    expect(below).toBeLessThan(0.54);
+    expect(share(pairs, (t, s) => s >= -1e-6 && t <= 1)).toBe(1);
+  });
+  it('stay within reach of t, in a curriculum', async () => {
+    const pairs = await draw({}, 0, 0.25);
+    expect(share(pairs, (t, s) => t - s <= 0.25 + 1e-6)).toBe(1);
+  });
+  it('turn around for the forward share, and never ask below the smallest time', async () => {
+    const pairs = await draw({ forwardShare: 0.5 }, 0.05);
+    expect(share(pairs, (t, s) => s > t)).toBeCloseTo(0.5, 1);
+    expect(share(pairs, (t) => t >= 0.05)).toBe(1);
   });
 });

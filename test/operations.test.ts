@@ -82,6 +82,7 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
   erf: [one(point.erf, [-3, 3])],
   abs: [one(point.abs)],
   floor: [flat((x) => point.floor(mul(x, 5)))],
+  toIndex: [flat((x) => point.toFloat(point.toIndex(mul(x, 5))))],
   toFloat: [flat((x) => mul(point.toFloat(move.iota([3, 7])), point.floor(x)))],
   stopGradient: [one((x) => mul(point.stopGradient(sin(x)), x))],
   barrier: [one((x) => mul(move.barrier(sin(x)), x))],

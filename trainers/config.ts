@@ -1,6 +1,8 @@
 import { z } from 'zod';
+import type { Description } from '../src/flow/description.js';
 import { solvers } from '../src/flow/solvers.js';
 import { sizeOf, type Shape } from '../src/tensor/shape.js';
+import { objectives, type ObjectiveName } from './objectives/index.js';
 
 const positive = z.number().positive();
 const share = z.number().min(0).max(1);
@@ -35,24 +37,73 @@ const common = {
   optimizer: optimizerSchema,
 };
 
+const averageSchema = z.strictObject({
+  law: z.enum(['decay', 'warm-up', 'power']),
+  decay: share,
+  width: positive.max(0.28),
+});
+
+export const methodNames = [
+  'fmap',
+  'lmd',
+  'emd',
+  'semigroup',
+  'consistency',
+  'ctm',
+  'meanflow',
+  'shortcut',
+  'flow-matching',
+] as const;
+export type MethodName = (typeof methodNames)[number];
+
 /** Everything that decides what a distillation learns. Files and folders are not part of it. */
 export const distillationSchema = z.strictObject({
+  /** The preset that the rest started from. */
+  method: z.enum(methodNames),
   ...common,
-  lambda: z.strictObject({
-    lmd: z.number().min(0),
-    emd: z.number().min(0),
-    semigroup: z.number().min(0),
-    diagonal: z.number().min(0),
+  times: timesSchema.extend({ pairs: z.enum(['free', 'gap']), forwardShare: share }),
+  /** Whose velocity leads: the teacher's, or that of each pair of data and noise, z - x0. */
+  velocity: z.enum(['teacher', 'data']),
+  lambda: z.strictObject(
+    Object.fromEntries(Object.keys(objectives).map((name) => [name, z.number().min(0)])) as Record<
+      ObjectiveName,
+      z.ZodNumber
+    >,
+  ),
+  solver: z.strictObject({
+    lmd: z.enum(solvers),
+    emd: z.enum(solvers),
+    consistency: z.enum(solvers),
+    trajectory: z.enum(solvers),
+    trajectorySteps: z.number().int().positive(),
   }),
-  solver: z.strictObject({ lmd: z.enum(solvers), emd: z.enum(solvers) }),
   epsilon: z.strictObject({
     kind: z.enum(['constant', 'anneal', 'uniform']),
     from: share,
     to: positive.max(1),
     until: share,
   }),
-  weighting: z.strictObject({ kind: z.enum(['none', 'time', 'adaptive']), power: positive, offset: positive }),
-  ema: z.strictObject({ target: share, export: share }),
+  /** Where composition splits a jump: anywhere, or in the middle. */
+  split: z.enum(['uniform', 'midpoint']),
+  /** Half width of the central difference of the mean velocity. */
+  difference: positive.max(0.1),
+  tangent: z.strictObject({
+    form: z.enum(['finite', 'limit']),
+    normalization: z.number().min(0),
+    warmup: whole,
+  }),
+  weighting: z.strictObject({
+    kind: z.enum(['none', 'output', 'inverse-step', 'adaptive', 'pseudo-huber', 'uncertainty']),
+    power: positive,
+    offset: positive,
+  }),
+  /** The longest |t - s| at the start, and the share of the run after which it is 1. */
+  reach: z.strictObject({ from: positive.max(1), until: share }),
+  ema: z.strictObject({ target: averageSchema, export: averageSchema }),
+  /** Classifier-free guidance of the teacher: a fixed scale, or a range that becomes an input. 1 is none. */
+  guidance: z.strictObject({ from: z.number().min(0), to: z.number().min(0) }),
+  /** Where the student starts, and whether all of it is trained (rank 0) or a low-rank adapter. */
+  student: z.strictObject({ init: z.enum(['teacher', 'scratch']), loraRank: whole, loraAlpha: positive }),
   /** Samples of the teacher that x_t is mixed from where no data is given, and the steps that draw each. */
   pool: z.strictObject({ samples: z.number().int().positive(), steps: z.number().int().positive() }),
 });
@@ -61,7 +112,7 @@ export type DistillationConfig = z.infer<typeof distillationSchema>;
 /** Everything that decides what a teacher learns. */
 export const teacherSchema = z.strictObject({
   ...common,
-  ema: z.strictObject({ export: share }),
+  ema: z.strictObject({ export: averageSchema }),
   labelDropout: share,
 });
 export type TeacherConfig = z.infer<typeof teacherSchema>;
@@ -81,25 +132,47 @@ const optimizerDefaults = {
 /** Samples of at most this many values are points, not images. */
 const pointSize = 16;
 
+/** An average that forgets its first steps soon. */
+const warmedUp = (decay: number) => ({ law: 'warm-up', decay, width: 0.05 }) as const;
+
+/** λ with every objective but the given ones left out. */
+export const lambdaOf = (given: Partial<DistillationConfig['lambda']>): DistillationConfig['lambda'] => ({
+  ...(Object.fromEntries(Object.keys(objectives).map((name) => [name, 0])) as DistillationConfig['lambda']),
+  ...given,
+});
+
 /**
- * The default recipe by what the teacher is. How it was found: docs/recipes.md.
- * @param prediction what the teacher's network returns
+ * The default recipe, `fmap`, by what the teacher is. How it was found: docs/recipes.md.
+ * @param prediction what the network returns
  */
-export function distillationDefaults(sampleShape: Shape, prediction: 'velocity' | 'data'): DistillationConfig {
+export function distillationDefaults(sampleShape: Shape, prediction: Description['prediction']): DistillationConfig {
   const points = sizeOf(sampleShape) <= pointSize;
   return {
+    method: 'fmap',
     steps: points ? 24000 : 10000,
     batch: points ? 512 : 64,
     ...commonDefaults,
-    times: points
-      ? { kind: 'uniform', mean: 0, std: 1, endShare: 0.15 }
-      : { kind: 'uniform', mean: 0, std: 1, endShare: 0.2 },
+    times: {
+      kind: 'uniform',
+      mean: 0,
+      std: 1,
+      endShare: points ? 0.15 : 0.2,
+      pairs: 'free',
+      forwardShare: 0,
+    },
     optimizer: { ...optimizerDefaults, rate: points ? 2e-3 : 5e-4 },
-    lambda: { lmd: 0.5, emd: 0.5, semigroup: 0, diagonal: 0 },
-    solver: { lmd: 'euler', emd: 'heun' },
+    velocity: 'teacher',
+    lambda: lambdaOf({ lmd: 0.5, emd: 0.5 }),
+    solver: { lmd: 'euler', emd: 'heun', consistency: 'heun', trajectory: 'heun', trajectorySteps: 3 },
     epsilon: { kind: 'anneal', from: 0.3, to: 0.05, until: 0.7 },
-    weighting: { kind: prediction === 'data' ? 'time' : 'none', power: 0.75, offset: 1e-3 },
-    ema: { target: 0.99, export: 0.998 },
+    split: 'uniform',
+    difference: 5e-3,
+    tangent: { form: 'finite', normalization: 0, warmup: 0 },
+    weighting: { kind: prediction === 'velocity' ? 'none' : 'output', power: 0.75, offset: 1e-3 },
+    reach: { from: 1, until: 0 },
+    ema: { target: warmedUp(0.99), export: warmedUp(0.998) },
+    guidance: { from: 1, to: 1 },
+    student: { init: 'teacher', loraRank: 0, loraAlpha: 16 },
     pool: points ? { samples: 65536, steps: 64 } : { samples: 4096, steps: 25 },
   };
 }
@@ -115,7 +188,7 @@ export function teacherDefaults(sampleShape: Shape): TeacherConfig {
       ? { kind: 'uniform', mean: 0, std: 1, endShare: 0 }
       : { kind: 'logit-normal', mean: 0, std: 1, endShare: 0 },
     optimizer: { ...optimizerDefaults, rate: points ? 2e-3 : 1e-3 },
-    ema: { export: 0.999 },
+    ema: { export: warmedUp(0.999) },
     labelDropout: points ? 0 : 0.1,
   };
 }

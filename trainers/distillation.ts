@@ -1,32 +1,22 @@
-import { averageVelocityOf, interpolate, velocityOf } from '../src/flow/field.js';
+import { averageVelocityOf, interpolate, velocityOf, type Condition, type Velocity } from '../src/flow/field.js';
 import { bindNetwork, type Network } from '../src/flow/network.js';
-import type { Solver } from '../src/flow/solvers.js';
+import { parametrization } from '../src/flow/parametrization.js';
 import { UserError } from '../src/errors.js';
+import type { Parameters } from '../src/nn/parameters.js';
 import { expand, sum } from '../src/ops/broadcast.js';
 import { concat, slice } from '../src/ops/movement.js';
-import { greater, mul, stopGradient, where } from '../src/ops/pointwise.js';
+import { abs, add, greater, mul, stopGradient, sub, where } from '../src/ops/pointwise.js';
 import { uniform } from '../src/ops/random.js';
-import type { Tensor } from '../src/tensor/tensor.js';
+import { constant, type Tensor } from '../src/tensor/tensor.js';
 import { drawSource, type SampleSource } from './batches.js';
+import type { DistillationConfig } from './config.js';
 import { objectives, type ObjectiveName } from './objectives/index.js';
-import { squaredErrors, type Weighting } from './regression.js';
+import type { Objective, Situation } from './objectives/objective.js';
+import { squaredErrors } from './regression.js';
 import { streams } from './streams.js';
-import { drawPairs, type TimeLaw } from './times.js';
+import { drawPairs } from './times.js';
 import type { Loss, LossContext } from './trainer.js';
-
-export interface DistillationOptions {
-  batch: number;
-  /** λ of each objective: its share of the batch, so that the expected gradient is the weighted sum at the cost of one. */
-  weights: Record<ObjectiveName, number>;
-  times: TimeLaw;
-  /** The teacher's step inside each objective. */
-  solvers: Record<ObjectiveName, Solver>;
-  weighting: Weighting;
-  /** How the teacher's weights are stored. */
-  precision: 'f32' | 'f16';
-  /** Where s ends: 0, or the smallest time at which the teacher can be asked. */
-  end: number;
-}
+import { logVariance } from './uncertainty.js';
 
 /** Rows of the batch that each objective gets: proportional to λ, the remainder to the largest fractions. */
 export function sharesOf(
@@ -51,54 +41,111 @@ export function sharesOf(
   return names.map((name, i) => ({ name, rows: rows[i] }));
 }
 
+/** Where paths end. */
+const end = 0;
+
 /**
- * The loss of a step of flow-map distillation (DESIGN §1): x_t on straight paths between data and source, one call of
- * the student for the whole batch, each objective's target on its rows, u regressed on it.
+ * The loss of a step of flow-map training (DESIGN §1): x_t on straight paths between data and source, one call of the
+ * student for the whole batch, each objective's target on its rows, u regressed on it. λ are shares of the batch, so that
+ * the expected gradient is the weighted sum at the cost of one.
+ * @param teacher null where the data leads
+ * @param adapt the student's parameters from those that are trained, where these are an adapter
  */
-export function distillationLoss(teacher: Network, student: Network, data: SampleSource, options: DistillationOptions) {
-  const { description, model } = teacher;
-  const teacherWeights = bindNetwork(teacher, 'teacher', options.precision).parameters;
-  const { batch } = options;
-  return ({ parameters, target, key, epsilon }: LossContext): Loss => {
+export function distillationLoss(
+  teacher: Network | null,
+  student: Network,
+  data: SampleSource,
+  config: DistillationConfig,
+  adapt: (trained: Parameters) => Parameters = (trained) => trained,
+) {
+  const { description, model } = student;
+  const { batch } = config;
+  const scale = parametrization(description);
+  const led = teacher && config.velocity === 'teacher';
+  const teacherWeights = led ? bindNetwork(teacher, 'teacher', config.precision).parameters : null;
+  const solvers: Record<ObjectiveName, Situation['solver']> = {
+    semigroup: 'euler',
+    diagonal: 'euler',
+    meanVelocity: 'euler',
+    ...config.solver,
+  };
+  return ({ parameters, target, key, schedule }: LossContext): Loss => {
+    const [weights, targetWeights] = [adapt(parameters), adapt(target)];
     const drawn = data.draw(key, batch);
     const labels = model.classes ? (drawn.labels ?? undefined) : undefined;
-    const { t, s } = drawPairs(options.times, key, batch, description.minimumTime, options.end);
-    const x = interpolate(drawn.x, drawSource(description.source, key, batch, model.sampleShape), t);
+    const { t, s } = drawPairs(config.times, key, batch, description.minimumTime, end, schedule.reach);
+    const z = drawSource(description.source, key, batch, model.sampleShape);
+    const x = interpolate(drawn.x, z, t);
     const drawnEpsilon = uniform(key, streams.epsilon, [batch]);
-    const eps = where(greater(expand(epsilon, [batch]), 0), expand(epsilon, [batch]), drawnEpsilon);
-    const portion = uniform(key, streams.portion, [batch]);
+    const epsilon = where(
+      greater(expand(schedule.epsilon, [batch]), 0),
+      expand(schedule.epsilon, [batch]),
+      drawnEpsilon,
+    );
+    const portion = config.split === 'midpoint' ? constant(0.5, [batch]) : uniform(key, streams.portion, [batch]);
+    const { from: least, to: most } = config.guidance;
+    const guided = least !== 1 || most !== 1;
+    const guidance = guided ? add(mul(uniform(key, streams.guidance, [batch]), most - least), least) : undefined;
 
-    const shares = sharesOf(options.weights, batch);
-    const asked: Tensor[] = [];
-    const targets: Tensor[] = [];
     let from = 0;
-    for (const { name, rows } of shares) {
-      const part = (tensor: Tensor) => slice(tensor, 0, from, from + rows);
-      const partLabels = labels && part(labels);
-      const objective = objectives[name];
-      asked.push(part('diagonal' in objective ? t : s));
-      targets.push(
-        objective.target({
-          x: part(x),
-          t: part(t),
-          s: part(s),
-          epsilon: part(eps),
-          portion: part(portion),
-          teacher: velocityOf(model, teacherWeights, description, partLabels),
-          target: averageVelocityOf(student.model, target, student.description, partLabels),
-          solver: options.solvers[name],
+    const parts = sharesOf(config.lambda, batch).map(({ name, rows }) => {
+      const start = from;
+      from += rows;
+      const part = (tensor: Tensor) => slice(tensor, 0, start, start + rows);
+      const { asked } = objectives[name] as Objective;
+      const times = { t: part(t), s: part(s) };
+      return {
+        name,
+        rows,
+        part,
+        t: times.t,
+        s: asked ? { diagonal: times.t, end: constant(end, [rows]) }[asked] : times.s,
+      };
+    });
+    const askedS = concat(
+      parts.map((part) => part.s),
+      0,
+    );
+    // A fixed scale is no input: the student learns the guided flow as its own.
+    const condition: Condition = { labels, guidance: least < most ? guidance : undefined };
+    const u = averageVelocityOf(model, weights, description, condition)(x, t, askedS);
+
+    const targets = parts.map(({ name, part, t, s }) => {
+      const partOf = (tensor: Tensor | undefined) => tensor && part(tensor);
+      const partX = part(x);
+      const pairVelocity: Velocity = () => part(sub(z, drawn.x));
+      return objectives[name].target({
+        x: partX,
+        t,
+        s,
+        epsilon: part(epsilon),
+        portion: part(portion),
+        teacher:
+          teacherWeights && teacher
+            ? velocityOf(teacher.model, teacherWeights, teacher.description, {
+                labels: partOf(labels),
+                guidance: partOf(guidance),
+              })
+            : pairVelocity,
+        target: averageVelocityOf(model, targetWeights, description, {
+          labels: partOf(labels),
+          guidance: partOf(condition.guidance),
         }),
-      );
-      from += rows;
-    }
-    const u = averageVelocityOf(student.model, parameters, student.description, labels)(x, t, concat(asked, 0));
-    const errors = squaredErrors(u, concat(targets, 0), t, options.weighting);
-    const parts: Record<string, Tensor> = {};
-    from = 0;
-    for (const { name, rows } of shares) {
-      parts[name] = mul(sum(stopGradient(slice(errors, 0, from, from + rows))), 1 / rows);
-      from += rows;
-    }
-    return { total: mul(sum(errors), 1 / batch), parts };
+        current: part(stopGradient(u)),
+        solver: solvers[name],
+        solverSteps: config.solver.trajectorySteps,
+        difference: config.difference,
+        tangent: { form: config.tangent.form, normalization: config.tangent.normalization, warmup: schedule.warmup },
+      });
+    });
+    const errors = squaredErrors(u, concat(targets, 0), config.weighting, {
+      outputScale: scale.outputScale(t),
+      lookahead: mul(epsilon, abs(sub(t, askedS))),
+      ...(config.weighting.kind === 'uncertainty' && { logVariance: logVariance(parameters, t, askedS) }),
+    });
+    const losses = Object.fromEntries(
+      parts.map(({ name, rows, part }) => [name, mul(sum(stopGradient(part(errors))), 1 / rows)]),
+    );
+    return { total: mul(sum(errors), 1 / batch), parts: losses };
   };
 }

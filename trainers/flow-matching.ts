@@ -1,9 +1,10 @@
-import { interpolate, velocityOf } from '../src/flow/field.js';
+import { interpolate } from '../src/flow/field.js';
 import type { Network } from '../src/flow/network.js';
+import { parametrization } from '../src/flow/parametrization.js';
 import { sum } from '../src/ops/broadcast.js';
-import { mul, sub } from '../src/ops/pointwise.js';
+import { minimum, mul, stopGradient, sub } from '../src/ops/pointwise.js';
 import { drawSource, dropLabels, type SampleSource } from './batches.js';
-import { squaredErrors } from './regression.js';
+import { meanSquares } from '../src/ops/normalization.js';
 import { drawTimes, type TimeLaw } from './times.js';
 import type { Loss, LossContext } from './trainer.js';
 
@@ -14,21 +15,27 @@ export interface FlowMatchingOptions {
   labelDropout: number;
 }
 
-/** Flow matching on the straight path (Lipman et al., 2023; Liu et al., 2023): E‖v_θ(x_t, t) - (z - x0)‖². */
+/**
+ * Regression of a teacher on what its network is to predict: for a velocity flow matching on the straight path,
+ * E‖v_θ(x_t, t) - (z - x0)‖² (Lipman et al., 2023; Liu et al., 2023), for noise or v denoising under a diffusion's path
+ * (Ho et al., 2020; Salimans and Ho, 2022), always in the network's own output.
+ */
 export function flowMatchingLoss(
   network: Network,
   data: SampleSource,
   { batch, times, labelDropout }: FlowMatchingOptions,
 ) {
   const { description, model } = network;
+  const { lowest, highest, point, time, output } = parametrization(description);
   return ({ parameters, key }: LossContext): Loss => {
     const { x: x0, labels } = data.draw(key, batch);
     const dropped = labels && model.nullClass ? dropLabels(labels, key, labelDropout, model.classes) : labels;
     const shown = model.classes ? (dropped ?? undefined) : undefined;
     const z = drawSource(description.source, key, batch, model.sampleShape);
-    const t = drawTimes(times, key, batch, description.minimumTime);
-    const v = velocityOf(model, parameters, description, shown)(interpolate(x0, z, t), t);
-    const errors = squaredErrors(v, sub(z, x0), t, { kind: 'none', power: 0, offset: 0 });
+    const t = minimum(drawTimes(times, key, batch, lowest), highest);
+    const x = interpolate(x0, z, t);
+    const predicted = model.apply(parameters, { x: point(x, t), time: time(t), labels: shown });
+    const errors = meanSquares(sub(predicted, stopGradient(output(x0, z, t))));
     return { total: mul(sum(errors), 1 / batch), parts: {} };
   };
 }

@@ -27,7 +27,47 @@ export function rateAt({ peak, warmup, finalShare }: RateSchedule, step: number,
   return peak * (finalShare + ((1 - finalShare) * (1 + Math.cos(Math.PI * progress))) / 2);
 }
 
-/** A decay that starts small, so that early steps are soon forgotten: min(decay, (1 + n) / (10 + n)). */
-export function decayAt(decay: number, step: number): number {
-  return Math.min(decay, (1 + step) / (10 + step));
+/** How the decay of a moving average changes over a run. */
+export interface AverageLaw {
+  /**
+   * `decay`: constant. `warm-up`: min(decay, (1 + n) / (10 + n)), which soon forgets the early steps. `power`: (1 - 1/n)^(γ+1),
+   * a profile whose width is a constant share of the run so far (Karras et al., EDM2, 2024).
+   */
+  law: 'decay' | 'warm-up' | 'power';
+  /** Of `decay` and `warm-up`. */
+  decay: number;
+  /** Of `power`: the profile's standard deviation over the length of the run, at most 0.28. */
+  width: number;
+}
+
+/** The decay of an average at a step. */
+export function decayAt({ law, decay, width }: AverageLaw, step: number): number {
+  if (law === 'decay') return decay;
+  if (law === 'warm-up') return Math.min(decay, (1 + step) / (10 + step));
+  return (1 - 1 / (step + 1)) ** (powerExponent(width) + 1);
+}
+
+/** γ of the power-function average of a relative width: its variance is (γ + 1) / ((γ + 2)² (γ + 3)). */
+export function powerExponent(width: number): number {
+  const widthOf = (gamma: number) => Math.sqrt((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)));
+  let [low, high] = [0, 1e6];
+  for (let i = 0; i < 100; i++) {
+    const middle = (low + high) / 2;
+    if (widthOf(middle) > width) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+/** From 0 to 1 over the first `steps` steps. */
+export const warmupAt = (steps: number, step: number): number => (steps ? Math.min(1, step / steps) : 1);
+
+/** A curriculum: the longest |t - s| that is drawn grows linearly from `from` to 1 over a share of the run. */
+export interface ReachLaw {
+  from: number;
+  until: number;
+}
+
+export function reachAt({ from, until }: ReachLaw, step: number, steps: number): number {
+  return Math.min(1, from + (1 - from) * (step / Math.max(1, until * steps)));
 }

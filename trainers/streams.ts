@@ -9,4 +9,7 @@ export const streams = {
   portion: 6,
   labels: 7,
   dropout: 8,
+  guidance: 9,
+  forward: 10,
+  gap: 11,
 } as const;

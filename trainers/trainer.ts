@@ -23,7 +23,17 @@ import {
   where,
 } from '../src/ops/pointwise.js';
 import { fromStorage, type Tensor } from '../src/tensor/tensor.js';
-import { decayAt, epsilonAt, rateAt, type EpsilonLaw, type RateSchedule } from './schedules.js';
+import {
+  decayAt,
+  epsilonAt,
+  rateAt,
+  reachAt,
+  warmupAt,
+  type AverageLaw,
+  type EpsilonLaw,
+  type RateSchedule,
+  type ReachLaw,
+} from './schedules.js';
 
 export interface TrainerOptions {
   steps: number;
@@ -34,11 +44,14 @@ export interface TrainerOptions {
   adamEpsilon: number;
   weightDecay: number;
   clipNorm: number;
-  /** Decay of θ⁻, the target network. */
-  targetDecay: number;
-  /** Decay of the weights that are exported and evaluated. */
-  exportDecay: number;
+  /** How θ⁻, the target network, follows the trained weights. */
+  targetAverage: AverageLaw;
+  /** How the weights that are exported and evaluated follow them. */
+  exportAverage: AverageLaw;
   epsilon: EpsilonLaw;
+  /** Steps until the tangent's warm-up is 1. */
+  tangentWarmup: number;
+  reach: ReachLaw;
   /** f16: weights and activations are stored in half, with a loss scale; sums, masters and moments stay f32. */
   precision: 'f32' | 'f16';
 }
@@ -51,8 +64,15 @@ export interface LossContext {
   target: Parameters;
   /** u32 [3]: seed and step, the key of all random numbers. */
   key: Tensor;
-  /** ε of this step [1]; 0 asks to draw it. */
-  epsilon: Tensor;
+  /** Numbers of this step, [1] each. */
+  schedule: {
+    /** ε; 0 asks to draw it. */
+    epsilon: Tensor;
+    /** r of the tangent's warm-up. */
+    warmup: Tensor;
+    /** The longest |t - s|. */
+    reach: Tensor;
+  };
 }
 
 /** The mean loss, and parts of it to be shown beside it. All scalars. */
@@ -112,11 +132,12 @@ export class Trainer {
     const storages = storagesOf(layout, initial, half);
     const { rounded } = storages;
     const parameters = layout.bind(rounded ?? storages.parameters);
+    const scheduled = (i: number) => slice(fromStorage(storages.schedule), 0, i, i + 1);
     const { total, parts } = loss({
       parameters,
       target: rounded ? layout.bind(rounded, layout.length) : layout.bind(storages.averages),
       key: fromStorage(storages.key),
-      epsilon: fromStorage(storages.epsilon),
+      schedule: { epsilon: scheduled(0), warmup: scheduled(1), reach: scheduled(2) },
     });
     const lossScale = fromStorage(storages.lossScale);
     const scale = half ? slice(lossScale, 0, 0, 1) : undefined;
@@ -261,11 +282,16 @@ export class Trainer {
       options.clipNorm,
       1 - options.beta1 ** n,
       1 - options.beta2 ** n,
-      decayAt(options.targetDecay, step),
-      decayAt(options.exportDecay, step),
+      decayAt(options.targetAverage, step),
+      decayAt(options.exportAverage, step),
     ];
     device.write(storages.scalars, Float32Array.from(scalars));
-    device.write(storages.epsilon, Float32Array.of(epsilonAt(options.epsilon, step, options.steps)));
+    const schedule = [
+      epsilonAt(options.epsilon, step, options.steps),
+      warmupAt(options.tangentWarmup, step),
+      reachAt(options.reach, step, options.steps),
+    ];
+    device.write(storages.schedule, Float32Array.from(schedule));
     device.write(storages.key, Uint32Array.of(options.seed >>> 0, Math.floor(options.seed / 2 ** 32), step));
     device.write(storages.slot, Float32Array.of(step % ringLength));
   }
@@ -301,7 +327,7 @@ function storagesOf(layout: ParameterLayout, initial: Float32Array, half: boolea
       : undefined,
     lossScale: new Storage('loss scale', 'f32', 2, Float32Array.of(firstScale, 0)),
     scalars: new Storage('scalars', 'f32', 10),
-    epsilon: new Storage('epsilon', 'f32', 1),
+    schedule: new Storage('schedule', 'f32', 3),
     key: new Storage('random key', 'u32', 3),
     slot: new Storage('slot', 'f32', 1),
   };

@@ -10,14 +10,25 @@ export interface Knob {
   help: string;
   /** Given without a value it means true. */
   boolean?: true;
+  /** A number, or two as `1..4`, for the keys `from` and `to`. */
+  range?: true;
+}
+
+/** Knobs under a heading of the help. */
+export interface KnobGroup {
+  heading: string;
+  knobs: readonly Knob[];
 }
 
 type Tree = { [key: string]: unknown };
 
-/** Adds a flag for each knob; its default is shown in words, since it depends on the teacher. */
-export function addKnobs(command: Command, knobs: readonly Knob[]): Command {
-  for (const { flag, help, boolean } of knobs)
-    command.option(boolean ? `--${flag} [value]` : `--${flag} <value>`, help);
+/** Adds a flag for each knob under its group's heading. */
+export function addKnobs(command: Command, groups: readonly KnobGroup[]): Command {
+  for (const { heading, knobs } of groups) {
+    command.optionsGroup(heading);
+    for (const { flag, help, boolean } of knobs)
+      command.option(boolean ? `--${flag} [value]` : `--${flag} <value>`, help);
+  }
   return command;
 }
 
@@ -30,7 +41,7 @@ export function addKnobs(command: Command, knobs: readonly Knob[]): Command {
 export function resolveConfig<S extends z.ZodType>(
   schema: S,
   defaults: z.infer<S>,
-  knobs: readonly Knob[],
+  groups: readonly KnobGroup[],
   flags: Record<string, unknown>,
   file?: { name: string; text: string },
 ): z.infer<S> {
@@ -40,13 +51,15 @@ export function resolveConfig<S extends z.ZodType>(
     config = merge(config, tree);
     check(schema, config, (path) => `${file.name}${locate(path)}`);
   }
-  for (const { flag, path, boolean } of knobs) {
+  const knobs = groups.flatMap((group) => group.knobs);
+  for (const { flag, path, boolean, range } of knobs) {
     const value = flags[camel(flag)];
     if (value === undefined) continue;
-    set(config, path.split('.'), boolean ? truth(String(value)) : parseValue(String(value)));
+    if (range) set(config, path.split('.'), bounds(String(value)));
+    else set(config, path.split('.'), boolean ? truth(String(value)) : parseValue(String(value)));
   }
   return check(schema, config, (path) => {
-    const knob = knobs.find((candidate) => candidate.path === path.join('.'));
+    const knob = knobs.find((candidate) => path.join('.').startsWith(candidate.path));
     return knob ? `--${knob.flag}` : 'the configuration';
   });
 }
@@ -112,5 +125,10 @@ function set(tree: Tree, [key, ...rest]: string[], value: unknown): void {
 
 const parseValue = (text: string): unknown =>
   text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text;
+/** "2" → from 2 to 2, "1..4" → from 1 to 4. */
+function bounds(text: string): { from: unknown; to: unknown } {
+  const [from, to = from] = text.split('..');
+  return { from: parseValue(from), to: parseValue(to) };
+}
 const truth = (text: string): unknown => ({ true: true, false: false })[text] ?? text;
 const camel = (flag: string) => flag.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());

@@ -5,6 +5,8 @@ import { loadDataset } from '../data/load.js';
 import { UserError } from '../errors.js';
 import { fineSteps, type EvaluationOptions, type TestSet } from '../flow/evaluate.js';
 import type { Network } from '../flow/network.js';
+import { guidanceOf } from '../flow/runner.js';
+import type { Sampler } from '../flow/samplers.js';
 import { drawSamples } from '../flow/sampling.js';
 import type { Device } from '../gpu/device.js';
 import { checkerboardLaw, histogramKl } from '../metrics/histogram-kl.js';
@@ -43,7 +45,7 @@ export function testPoints(device: Device, teacher: Network, data: Dataset | nul
         seed: seed + 11,
         randomLabels: true,
         steps: 64,
-        solver: 'euler',
+        sampler: { name: 'euler' },
       });
       return { x, labels };
     }
@@ -69,58 +71,75 @@ export function exactTruth(teacher: Network, data: Dataset | null): EvaluationOp
   };
 }
 
-/** Samples beside held-out data, each distance beside its floor: that of data against data. */
+/** How far some samples are from held-out data. */
+export interface QualityRow {
+  samples: string;
+  /** Jumps of the student, or Euler steps of the teacher; 0 for the floor. */
+  steps: number;
+  slicedW2: number;
+  mmd2: number;
+}
+
+const qualityCount = (teacher: Network, data: Dataset) =>
+  Math.min(isPoints(teacher) ? 5000 : 1000, Math.floor(data.heldOut.count / 2));
+
+/** Samples beside held-out data, after the floor: that of data against data. */
 export async function sampleQuality(
   device: Device,
   teacher: Network,
   student: Network,
   data: Dataset,
-): Promise<{ heading: string; table: Table }[]> {
+): Promise<QualityRow[]> {
   const size = sizeOf(data.shape);
   const held =
     data.heldOut.values instanceof Uint8Array ? decode(data.heldOut.values, data.range) : data.heldOut.values;
-  const count = Math.min(isPoints(teacher) ? 5000 : 1000, Math.floor(data.heldOut.count / 2));
+  const count = qualityCount(teacher, data);
   const [reference, other] = [held.subarray(0, count * size), held.subarray(count * size, 2 * count * size)];
-  const row = (name: string, x: Float32Array) => [
-    name,
-    slicedWasserstein(x, reference, size),
-    mmd(x, reference, size).mmd2,
-  ];
-  const options = { count, seed: 99, solver: 'euler' as const };
-  const rows = [row('floor: other held-out data', other)];
+  const row = (samples: string, steps: number, x: Float32Array): QualityRow => ({
+    samples,
+    steps,
+    slicedW2: slicedWasserstein(x, reference, size),
+    mmd2: mmd(x, reference, size).mmd2,
+  });
+  const options = { count, seed: 99, guidance: guidanceOf(student) };
+  const euler = { ...options, sampler: { name: 'euler' as const } };
+  const plural = (steps: number, noun: string) => `${steps} ${noun}${steps > 1 ? 's' : ''}`;
+  const rows = [row('floor: other held-out data', 0, other)];
   for (const steps of [1, 2, 4, 8])
-    rows.push(
-      row(`${steps} jump${steps > 1 ? 's' : ''}`, (await drawSamples(device, student, { ...options, steps })).x),
-    );
+    rows.push(row(plural(steps, 'jump'), steps, (await drawSamples(device, student, { ...options, steps })).x));
   for (const steps of [1, 4, 50])
     rows.push(
       row(
-        `${steps} Euler step${steps > 1 ? 's' : ''} of the teacher`,
-        (await drawSamples(device, teacher, { ...options, steps })).x,
+        `${plural(steps, 'Euler step')} of the teacher`,
+        steps,
+        (await drawSamples(device, teacher, { ...euler, steps })).x,
       ),
     );
-  const tables = [
-    {
-      heading: `Samples against held-out ${data.name}, ${count} each`,
-      table: { columns: ['samples', 'sliced W2', 'MMD²'], rows },
+  return rows;
+}
+
+export function qualityTable(data: Dataset, rows: readonly QualityRow[]): { heading: string; table: Table } {
+  return {
+    heading: `Samples against held-out ${data.name}`,
+    table: {
+      columns: ['samples', 'sliced W2', 'MMD²'],
+      rows: rows.map(({ samples, slicedW2, mmd2 }) => [samples, slicedW2, mmd2]),
     },
-  ];
-  if (data.name === 'checkerboard') tables.push(await checkerboardKl(device, teacher, student));
-  return tables;
+  };
 }
 
 const klSamples = 200_000;
 
-async function checkerboardKl(device: Device, teacher: Network, student: Network) {
+export async function checkerboardKl(device: Device, teacher: Network, student: Network) {
   const law = checkerboardLaw(48);
-  const kl = async (network: Network, steps: number) =>
-    histogramKl((await drawSamples(device, network, { count: klSamples, seed: 5, steps, solver: 'euler' })).x, law);
+  const kl = async (network: Network, steps: number, sampler?: Sampler) =>
+    histogramKl((await drawSamples(device, network, { count: klSamples, seed: 5, steps, sampler })).x, law);
   const rows: (string | number)[][] = [];
   for (const jumps of [1, 2, 4]) {
     const { kl: value, floor, offSupport } = await kl(student, jumps);
     rows.push([`${jumps} jump${jumps > 1 ? 's' : ''}`, value, floor, offSupport]);
   }
-  const { kl: value, floor, offSupport } = await kl(teacher, 50);
+  const { kl: value, floor, offSupport } = await kl(teacher, 50, { name: 'euler' });
   rows.push(['50 Euler steps of the teacher', value, floor, offSupport]);
   return {
     heading: `KL from the checkerboard to ${klSamples} samples in 48 × 48 aligned bins, beside what perfect samples read`,

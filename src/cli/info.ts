@@ -1,5 +1,6 @@
 import { readSafetensors } from '../checkpoint/file.js';
 import type { SafetensorsFile, TensorEntry } from '../checkpoint/safetensors.js';
+import { adapterOptions } from '../flow/adapter.js';
 import { metadataKey, type Description } from '../flow/description.js';
 import { loadNetwork, type Network } from '../flow/network.js';
 import { textTable } from '../report/table.js';
@@ -17,6 +18,8 @@ export async function info(path: string, { arch }: { arch?: string }): Promise<v
     );
   } else if (file.metadata[metadataKey] !== undefined) {
     describe(file, await loadNetwork(file));
+  } else if (adapterOptions(file)) {
+    describeAdapter(file);
   } else if (isTrainingState(file)) {
     console.log(
       `${path}: the state of a training run at step ${file.metadata.step}; go on with --resume and its folder`,
@@ -29,6 +32,17 @@ export async function info(path: string, { arch }: { arch?: string }): Promise<v
 const isTrainingState = ({ metadata, tensors }: SafetensorsFile) =>
   'step' in metadata && ['parameters', 'firstMoment', 'secondMoment', 'averages'].every((name) => tensors.has(name));
 
+function describeAdapter(file: SafetensorsFile): void {
+  const { rank, alpha, description } = adapterOptions(file)!;
+  const values = [...file.tensors.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  const adapted = [...file.tensors.keys()].filter((name) => name.endsWith('.lora_A.weight')).length;
+  const whole = file.tensors.size - 2 * adapted;
+  console.log(`${file.name}: a low-rank adapter that makes a ${description.architecture.kind} teacher a flow map
+  rank          ${rank}, alpha ${alpha}, on ${adapted} layers; ${whole} tensors beside them are trained in full
+  parameters    ${values}, ${storage(file)}
+  fold it in with: semiflow merge --model TEACHER --lora ${file.name} --out FILE`);
+}
+
 function describe(file: SafetensorsFile, { description, model, layout }: Network): void {
   const { role, architecture, data, dataRange, ...rest } = description;
   const shape = model.sampleShape.join(' × ');
@@ -40,11 +54,10 @@ function describe(file: SafetensorsFile, { description, model, layout }: Network
     ['samples', model.sampleShape.length === 1 ? `points of ${shape} coordinates` : `images of ${shape}`],
     ['classes', model.classes ? `${model.classes}${model.nullClass ? ', and none' : ''}` : 'none: not conditional'],
     ['time', time(rest)],
-    [
-      'prediction',
-      rest.prediction === 'velocity' ? 'velocity dx/dt in its own time' : 'the data point; v = (x - x₀) / t',
-    ],
+    ['prediction', predictions[rest.prediction]],
+    ['path', path(rest.path)],
     ['source', source(rest.source)],
+    ...(role === 'flow-map' ? [['sampling', sampling(rest)] as [string, string]] : []),
     [
       'data',
       [
@@ -66,6 +79,34 @@ function time({ time: end, timeScale, minimumTime }: Pick<Description, 'time' | 
   if (timeScale !== 1) parts.push(`asked at ${timeScale} t`);
   if (minimumTime > 0) parts.push(`answers from t = ${minimumTime} on`);
   return parts.join('; ');
+}
+
+const predictions: Record<Description['prediction'], string> = {
+  velocity: 'velocity dx/dt in its own time',
+  data: 'the data point; v = (x - x₀) / t',
+  noise: 'the noise; v = (z - x) / (1 - t)',
+  v: 'v = α z - σ x₀ under VP',
+  edm: "EDM's preconditioned network",
+};
+
+function path(law: Description['path']): string {
+  if (law.kind === 'straight') return 'straight, (1 - t) x₀ + t z';
+  if (law.kind === 'vp') return `VP, ${law.schedule}, ${law.steps} levels`;
+  return `VE, σ from ${law.sigmaMin} to ${law.sigmaMax}, σ of the data ${law.sigmaData}`;
+}
+
+function sampling({
+  sampler = 'jump',
+  forward,
+  guidance,
+}: Pick<Description, 'sampler' | 'forward' | 'guidance'>): string {
+  const parts = [`by ${sampler}`];
+  if (forward) parts.push('also forward, s > t');
+  if (guidance)
+    parts.push(
+      guidance.from === guidance.to ? `guidance ${guidance.from}` : `guidance ${guidance.from} to ${guidance.to}`,
+    );
+  return parts.join(', ');
 }
 
 function source(law: Description['source']): string {

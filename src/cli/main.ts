@@ -2,6 +2,10 @@ import { Command, Option } from 'commander';
 import { createRequire } from 'node:module';
 import { DivergenceError, UserError } from '../errors.js';
 import { addKnobs } from './config.js';
+import { methodNames } from '../../trainers/config.js';
+import { methods } from '../../trainers/methods.js';
+import { samplers } from '../flow/samplers.js';
+import { solvers } from '../flow/solvers.js';
 import { distillationKnobs, teacherKnobs } from './knobs.js';
 
 const { version } = createRequire(import.meta.url)('semiflow/package.json') as { version: string };
@@ -14,8 +18,6 @@ const program = new Command('semiflow')
   .showHelpAfterError()
   .configureHelp({ sortSubcommands: false });
 
-const recipeGroup = 'Recipe (its defaults depend on teacher and data: --print-config shows them):';
-
 program
   .command('demo')
   .description('distil the shipped checkerboard teacher and show what came of it, in minutes')
@@ -24,10 +26,12 @@ program
 
 const train = program
   .command('train')
-  .description('distil a teacher into a flow map')
+  .description('distil a teacher into a flow map, or train one from data')
   .option('--teacher <file>', 'teacher as safetensors')
   .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
   .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
+  .option('--method <name>', 'preset of the recipe, listed below (default fmap)')
+  .option('--model <kind>', 'without a teacher: mlp, sit or unet, with the default size for the data')
   .option('--out <folder>', 'run folder (default runs/flow-map)')
   .option('--config <yaml>', 'recipe; flags override it')
   .option('--resume <folder>', 'go on with a run, to the bit')
@@ -37,18 +41,21 @@ const train = program
   .option('--print-config', 'print the resolved recipe and leave')
   .option('--no-evaluate', 'leave out the evaluation at the end')
   .action(async (flags) => {
-    if (!flags.teacher && !flags.resume)
+    if (!flags.teacher && !flags.resume && !flags.data)
       throw new UserError('train needs --teacher FILE (or --resume FOLDER): `semiflow demo` shows one');
     await (await import('./train.js')).train(flags);
   });
-addKnobs(train.optionsGroup(recipeGroup), distillationKnobs);
+addKnobs(train, distillationKnobs);
+train.addHelpText('after', () => methodsHelp());
 
 const teacher = program
   .command('teacher')
-  .description('train a rectified-flow teacher on data')
+  .description('train a teacher on data: a rectified flow, or a diffusion')
   .option('--data <name or path>', 'data set: a name such as checkerboard, or IDX files')
   .option('--model <kind>', 'mlp, sit or unet, with the default size for the data')
   .option('--arch <yaml>', 'the architecture in full, instead of --model')
+  .option('--prediction <kind>', 'velocity, noise, data or v', 'velocity')
+  .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve', 'straight')
   .option('--out <file>', 'where the teacher is written', 'rf.safetensors')
   .option('--run <folder>', 'run folder (default: beside the file)')
   .option('--config <yaml>', 'recipe; flags override it')
@@ -61,19 +68,25 @@ const teacher = program
     if (!flags.data && !flags.resume) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
     await (await import('./teacher.js')).trainTeacherCommand(flags);
   });
-addKnobs(teacher.optionsGroup(recipeGroup), teacherKnobs);
+addKnobs(teacher, teacherKnobs);
 
 program
   .command('sample')
   .description('draw samples from a flow map or a teacher')
   .requiredOption('--model <file>', 'safetensors')
   .option('--arch <yaml>', 'what the file is, where it does not say so')
-  .option(
-    '--nfe <n>',
-    'network evaluations: a jump of a flow map costs 1, a step of a teacher 1 (euler), 2 (heun) or 4 (rk4)',
-    '1',
+  .addOption(
+    new Option(
+      '--sampler <name>',
+      'how (default: euler for a teacher, for a flow map what it was trained for)',
+    ).choices(samplers),
   )
-  .addOption(new Option('--solver <name>', "teacher's solver").choices(['euler', 'heun', 'rk4']).default('euler'))
+  .option('--nfe <n>', 'network evaluations in equal steps: a step costs 1, of heun 2, of rk4 4 (default: one step)')
+  .option('--times <list>', 'the times of all steps instead, such as 1,0.7,0.3,0')
+  .option('--gamma <share>', 'of gamma: fresh noise in each jump, 0 none, 1 as consistency (default 0.3)')
+  .option('--eta <share>', 'of ddim: fresh noise in each step, 0 as euler, 1 as euler-ancestral (default 0)')
+  .option('--tolerance <error>', 'of dopri5 (default 1e-4)')
+  .option('--guidance <scale>', 'classifier-free guidance (default 1, or the least that a flow map learned)')
   .option('--n <count>', 'samples', '64')
   .option('--label <class>', 'one class for all; by default they take turns')
   .option('--seed <n>', 'seed of the noise', '0')
@@ -90,6 +103,35 @@ program
   .option('--s <time>', 'for all samples, unless the file has s')
   .requiredOption('--out <file>', 'safetensors')
   .action(async (flags) => (await import('./operators.js')).jump(flags));
+
+program
+  .command('invert')
+  .description('from data to the noise that leads to it')
+  .requiredOption('--model <file>', 'a flow map that learned forward jumps, or a teacher')
+  .option('--arch <yaml>', 'what the file is, where it does not say so')
+  .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally y [n]')
+  .option('--steps <n>', 'equal steps', '1')
+  .addOption(
+    new Option('--sampler <name>', 'default: jump where it was learned, else heun').choices(['jump', ...solvers]),
+  )
+  .requiredOption('--out <file>', 'safetensors with z')
+  .action(async (flags) => (await import('./operators.js')).invert(flags));
+
+program
+  .command('merge')
+  .description('fold a low-rank adapter into its teacher')
+  .requiredOption('--model <file>', 'the teacher')
+  .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+  .requiredOption('--lora <file>', 'the adapter')
+  .requiredOption('--out <file>', 'flow map as safetensors')
+  .action(async (flags) => (await import('./merge.js')).merge(flags));
+
+program
+  .command('study')
+  .description('run a grid of recipes and seeds, and tabulate what came of it')
+  .argument('<yaml>', 'teacher, data, seeds and recipes')
+  .option('--out <folder>', 'where runs, tables and the report go (default runs/ and the name of the file)')
+  .action(async (file, flags) => (await import('./study.js')).study(file, flags));
 
 program
   .command('velocity')
@@ -128,9 +170,12 @@ program
 program
   .command('info')
   .description('say what a file is, and what is missing')
-  .argument('<file>', 'safetensors')
-  .option('--arch <yaml>', 'check this description against the file')
-  .action(async (file, flags) => (await import('./info.js')).info(file, flags));
+  .argument('<files...>', 'safetensors')
+  .option('--arch <yaml>', 'check this description against the files')
+  .action(async (files: string[], flags) => {
+    const { info } = await import('./info.js');
+    for (const file of files) await info(file, flags);
+  });
 
 program
   .command('import')
@@ -145,8 +190,17 @@ program
   .description('print adapter, driver, features, limits and kernel profile, and prove that it computes')
   .action(async (flags) => (await import('./doctor.js')).doctor(flags));
 
+/** The methods with an example each. */
+function methodsHelp(): string {
+  const rows = methodNames.map((name) => {
+    const { summary, fromData } = methods[name];
+    return `  ${name.padEnd(14)}${summary}\n${' '.repeat(16)}semiflow train --method ${name} ${fromData ? '--data checkerboard' : '--teacher rf.safetensors'}`;
+  });
+  return `\nMethods (--method NAME --print-config shows each in full; those with --data also take a --teacher):\n${rows.join('\n')}`;
+}
+
 /** Commands that read files and need no device. */
-const offline = ['info', 'import'];
+const offline = ['info', 'import', 'merge'];
 for (const command of program.commands) {
   if (offline.includes(command.name())) continue;
   command

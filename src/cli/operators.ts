@@ -2,9 +2,10 @@ import { readSafetensors, writeSafetensors } from '../checkpoint/file.js';
 import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { UserError } from '../errors.js';
 import type { Network } from '../flow/network.js';
-import { Runner } from '../flow/runner.js';
+import { equalSteps, Runner } from '../flow/runner.js';
+import type { Solver } from '../flow/solvers.js';
 import { sameShape, sizeOf } from '../tensor/shape.js';
-import { numberBetween } from './arguments.js';
+import { numberBetween, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { checkOutput } from './output.js';
 import { openSession, type DeviceFlags } from './session.js';
@@ -32,12 +33,42 @@ export async function jump(flags: OperatorFlags): Promise<void> {
   const t = await readTimes(input, 't', flags.t, x.count);
   const s = await readTimes(input, 's', flags.s, x.count);
   const late = s.findIndex((end, i) => end > t[i]);
-  if (late >= 0)
+  if (late >= 0 && !network.description.forward)
     throw new UserError(
-      `${flags.input}: sample ${late} would jump from t = ${number(t[late])} to a later s = ${number(s[late])}: jumps go towards data, s ≤ t`,
+      `${flags.input}: sample ${late} would jump from t = ${number(t[late])} to a later s = ${number(s[late])}: this flow map learned jumps towards data, s ≤ t (train with --forward-share for others)`,
     );
   checkAnswered(t, network, flags);
   await write(flags, network, x, 'x', (runner) => runner.jump({ ...x, t, s }));
+}
+
+export interface InvertFlags extends DeviceFlags {
+  model: string;
+  arch?: string;
+  input: string;
+  steps: string;
+  sampler?: Solver | 'jump';
+  out: string;
+}
+
+/**
+ * `semiflow invert`: from data to the noise that leads to it, by forward jumps of a flow map that learned them, or by
+ * integrating a velocity backwards.
+ */
+export async function invert(flags: InvertFlags): Promise<void> {
+  await checkOutput(flags.out, ['.safetensors'], flags.input);
+  const network = await readNetwork(flags.model, flags.arch);
+  const { forward, role, minimumTime } = network.description;
+  const sampler = flags.sampler ?? (forward ? 'jump' : 'heun');
+  if (sampler === 'jump' && !forward)
+    throw new UserError(
+      `${flags.model} ${role === 'teacher' ? 'is a teacher' : 'learned no forward jumps (train with --forward-share)'}: invert it by --sampler heun`,
+    );
+  const steps = wholeNumber('--steps', flags.steps, 1);
+  const x = await readPoints(await readSafetensors(flags.input), network);
+  const [t, s] = [new Float32Array(x.count).fill(minimumTime), new Float32Array(x.count).fill(1)];
+  await write({ ...flags }, network, x, 'z', (runner) =>
+    runner.follow({ ...x, t, s }, equalSteps(steps), { name: sampler }),
+  );
 }
 
 /** `semiflow velocity`: v(x, t) of given tensors, dx/dt in semiflow's time, where t = 1 is noise. */

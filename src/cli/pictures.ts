@@ -1,3 +1,5 @@
+import { guidanceOf } from '../flow/runner.js';
+import type { Sampler } from '../flow/samplers.js';
 import { drawSamples } from '../flow/sampling.js';
 import type { Network } from '../flow/network.js';
 import type { Device } from '../gpu/device.js';
@@ -30,19 +32,21 @@ export async function drawPictures(
   if (points && teacher.model.sampleShape[0] !== 2) return [];
   const count = points ? 4000 : Math.max(30, teacher.model.classes * 3);
   const columns = points ? undefined : teacher.model.classes || 10;
-  const draw = async (network: Network, steps: number) =>
-    (await drawSamples(device, network, { count, seed, steps, solver: 'euler' })).x;
-  const fine = await draw(teacher, 50);
+  const guidance = guidanceOf(student);
+  const draw = async (network: Network, steps: number, sampler?: Sampler) =>
+    (await drawSamples(device, network, { count, seed, steps, sampler, guidance })).x;
+  const euler = { name: 'euler' } as const;
+  const fine = await draw(teacher, 50, euler);
   const range = points ? rangeOf(fine) : undefined;
-  const panel = async (network: Network, steps: number, title: string): Promise<Panel> => ({
+  const panel = async (network: Network, steps: number, title: string, sampler?: Sampler): Promise<Panel> => ({
     title,
-    picture: picture(network, await draw(network, steps), range, columns),
+    picture: picture(network, await draw(network, steps, sampler), range, columns),
   });
   const students = [];
   for (const jumps of [1, 2, 4]) students.push(await panel(student, jumps, `${jumps} jump${jumps > 1 ? 's' : ''}`));
   const teachers = [];
   for (const steps of [1, 2, 4, 50])
-    teachers.push(await panel(teacher, steps, `${steps} Euler step${steps > 1 ? 's' : ''}`));
+    teachers.push(await panel(teacher, steps, `${steps} Euler step${steps > 1 ? 's' : ''}`, euler));
   const images: ReportImage[] = [
     { png: panels(students).toPng(), caption: 'flow map, from the same noise' },
     { png: panels(teachers).toPng(), caption: 'teacher, from the same noise' },

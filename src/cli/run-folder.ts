@@ -3,9 +3,9 @@ import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import { readSafetensors, writeFileAtomic, writeSafetensors } from '../checkpoint/file.js';
 import { UserError } from '../errors.js';
-import { exportNetwork, type Network } from '../flow/network.js';
 import { encodeEvent, encodeFileVersion } from '../report/tensorboard.js';
-import type { StepMetrics, Trainer, TrainerState } from '../../trainers/trainer.js';
+import type { Run } from '../../trainers/runs.js';
+import type { StepMetrics, TrainerState } from '../../trainers/trainer.js';
 
 const stateFile = 'state.safetensors';
 const metricsFile = 'metrics.jsonl';
@@ -76,13 +76,13 @@ export class RunFolder {
   }
 
   /** Saves weights for use and all that is needed to go on; each file is whole at every moment. */
-  async save(trainer: Trainer, network: Network): Promise<void> {
-    const state = await trainer.state();
+  async save(run: Run): Promise<void> {
+    const state = await run.trainer.state();
     const tensors = Object.fromEntries(
       arenas.map((name) => [name, { dtype: 'F32' as const, shape: [state[name].length], data: state[name] }]),
     );
     await writeSafetensors(this.file(stateFile), tensors, { step: String(state.step) });
-    const { tensors: weights, metadata } = exportNetwork(network, await trainer.exported());
+    const { tensors: weights, metadata } = await run.file();
     await writeSafetensors(this.file(this.weightsFile), weights, metadata);
   }
 

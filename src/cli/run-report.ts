@@ -2,34 +2,41 @@ import { evaluateFlowMap, type FlowMapReport } from '../flow/evaluate.js';
 import type { Network } from '../flow/network.js';
 import type { Device } from '../gpu/device.js';
 import { renderReport, type ReportPlot, type ReportSection } from '../report/html.js';
-import { linePlot } from '../report/plot.js';
+import { linePlot, lossSeries } from '../report/plot.js';
 import type { Table } from '../report/table.js';
 import type { StepMetrics } from '../../trainers/trainer.js';
-import { evaluationDataset, evaluationDefaults, exactTruth, sampleQuality, testPoints } from './evaluation-data.js';
+import {
+  checkerboardKl,
+  evaluationDataset,
+  evaluationDefaults,
+  exactTruth,
+  qualityTable,
+  sampleQuality,
+  testPoints,
+  type QualityRow,
+} from './evaluation-data.js';
 import { drawPictures } from './pictures.js';
 import { evaluationTables, printTables } from './print.js';
 import type { RunFolder } from './run-folder.js';
 
-/** Where a run's inputs came from, as the user gave them. */
-export interface RunPaths {
-  teacher: string;
-  arch?: string;
-  data?: string;
-}
-
 /** An evaluation, with tables for people beside the figures. */
 export interface Evaluation {
   report: FlowMapReport;
+  /** Distances of samples to held-out data; empty where there is none. */
+  quality: QualityRow[];
   tables: { heading: string; table: Table }[];
 }
 
-/** Measures a flow map against its teacher, by data where there is some. */
+/**
+ * Measures a flow map against its teacher, by data where there is some.
+ * @param densities whether also by histograms of very many samples, where the data's density is known
+ */
 export async function evaluate(
   device: Device,
   teacher: Network,
   student: Network,
   given: string | undefined,
-  overrides: { samples?: number; seed?: number } = {},
+  { densities = true, ...overrides }: { samples?: number; seed?: number; densities?: boolean } = {},
 ): Promise<Evaluation> {
   const data = await evaluationDataset(teacher, given);
   const report = await evaluateFlowMap(device, teacher, student, {
@@ -39,7 +46,10 @@ export async function evaluate(
     truth: exactTruth(teacher, data),
   });
   const quality = data ? await sampleQuality(device, teacher, student, data) : [];
-  return { report, tables: [...evaluationTables(report), ...quality] };
+  const tables = evaluationTables(report);
+  if (data) tables.push(qualityTable(data, quality));
+  if (densities && data?.name === 'checkerboard') tables.push(await checkerboardKl(device, teacher, student));
+  return { report, quality, tables };
 }
 
 /** Finishes a run: pictures, evaluation.json, report.html, and the tables on the terminal. */
@@ -48,21 +58,20 @@ export async function finishReport(
   folder: RunFolder,
   teacher: Network,
   student: Network,
-  paths: RunPaths,
-  options: { evaluate: boolean },
-): Promise<FlowMapReport | null> {
+  data: string | undefined,
+  options: { evaluate: boolean; densities: boolean },
+): Promise<Evaluation | null> {
   const images = await drawPictures(device, folder, student, teacher);
   const sections: ReportSection[] = [
     { heading: 'Samples', text: 'Jumps of the flow map and Euler steps of its teacher, from the same noise.', images },
   ];
-  let report: FlowMapReport | null = null;
+  let evaluation: Evaluation | null = null;
   if (options.evaluate) {
     console.log('evaluating against the true flow map');
-    const evaluation = await evaluate(device, teacher, student, paths.data);
-    report = evaluation.report;
+    evaluation = await evaluate(device, teacher, student, data, options);
     await folder.write('evaluation.json', `${JSON.stringify(evaluation, null, 2)}\n`);
     printTables(evaluation.tables);
-    sections.push({ heading: 'Error against network evaluations', svgs: [await errorPlot(report)] });
+    sections.push({ heading: 'Error against network evaluations', svgs: [await errorPlot(evaluation.report)] });
     sections.push(...evaluation.tables.map(({ heading, table }) => ({ heading, table })));
   }
   const losses = await lossPlot(folder.metrics());
@@ -73,7 +82,7 @@ export async function finishReport(
     renderReport({ title: 'A flow map and its teacher', subtitle: folder.path, sections }),
   );
   console.log(`\nreport    ${folder.file('report.html')}\nflow map  ${folder.file(folder.weightsFile)}`);
-  return report;
+  return evaluation;
 }
 
 async function errorPlot({ jumps, solvers }: FlowMapReport): Promise<ReportPlot> {
@@ -103,24 +112,15 @@ async function errorPlot({ jumps, solvers }: FlowMapReport): Promise<ReportPlot>
   return { svg, caption: 'Distance to the true flow map from the same noise, by number of network calls.' };
 }
 
-/** The loss as logged and its running mean; null where there is too little of it. */
+/** The loss as logged and its mean; null where there is too little of it. */
 export async function lossPlot(metrics: readonly StepMetrics[]): Promise<ReportPlot | null> {
-  if (metrics.length < 2) return null;
-  const thin = metrics.filter((_, i) => i % Math.ceil(metrics.length / 600) === 0);
-  const width = Math.max(1, Math.round(thin.length / 40));
-  const mean = thin.map((_, i) => {
-    const near = thin.slice(Math.max(0, i - width), i + width + 1);
-    return near.reduce((sum, { loss }) => sum + loss, 0) / near.length;
-  });
-  const x = thin.map(({ step }) => step);
+  if (!metrics.some(({ loss }) => loss > 0)) return null;
+  const [steps, losses] = [metrics.map(({ step }) => step), metrics.map(({ loss }) => loss)];
   const { svg } = await linePlot({
     xLabel: 'step',
     yLabel: 'loss',
     yLog: true,
-    series: [
-      { name: 'loss', x, y: thin.map(({ loss }) => loss), faint: true },
-      { name: 'running mean', x, y: mean },
-    ],
+    series: lossSeries('loss', steps, losses),
   });
   return { svg };
 }

@@ -2,9 +2,10 @@ import { writeFileAtomic, writeSafetensors } from '../checkpoint/file.js';
 import { encodeNpy } from '../checkpoint/npy.js';
 import { UserError } from '../errors.js';
 import type { Network } from '../flow/network.js';
-import { drawSamples, type Samples } from '../flow/sampling.js';
-import { evaluations, type Solver } from '../flow/solvers.js';
-import { wholeNumber } from './arguments.js';
+import { checkGuidance, guidanceOf } from '../flow/runner.js';
+import { evaluationsOf, jumping, type Sampler, type SamplerName } from '../flow/samplers.js';
+import { drawSamples, samplerOf, type Samples } from '../flow/sampling.js';
+import { numberBetween, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { checkOutput } from './output.js';
 import { picture } from './pictures.js';
@@ -13,8 +14,13 @@ import { openSession, type DeviceFlags } from './session.js';
 export interface SampleFlags extends DeviceFlags {
   model: string;
   arch?: string;
-  nfe: string;
-  solver: Solver;
+  nfe?: string;
+  sampler?: SamplerName;
+  times?: string;
+  gamma?: string;
+  eta?: string;
+  tolerance?: string;
+  guidance?: string;
   n: string;
   label?: string;
   seed: string;
@@ -23,22 +29,24 @@ export interface SampleFlags extends DeviceFlags {
 
 /** `semiflow sample`: draws samples and writes them as a picture or as numbers. */
 export async function sample(flags: SampleFlags): Promise<void> {
-  const { model, out, solver } = flags;
-  const nfe = wholeNumber('--nfe', flags.nfe, 1);
+  const { model, out } = flags;
   const count = wholeNumber('--n', flags.n, 1);
   const seed = wholeNumber('--seed', flags.seed, 0);
   const extension = await checkOutput(out, ['.png', '.npy', '.safetensors'], model);
   const network = await readNetwork(model, flags.arch);
-  const isMap = network.description.role === 'flow-map';
+  const sampler = samplerFor(flags, network);
+  const steps = stepsFor(flags, sampler);
+  const guidance =
+    flags.guidance === undefined ? guidanceOf(network) : numberBetween('--guidance', flags.guidance, 0, 100);
+  checkGuidance(network, guidance);
   const label = flags.label === undefined ? undefined : classOf(flags.label, network, model);
-  const steps = isMap ? nfe : stepsOf(nfe, solver);
   const { sampleShape, classes } = network.model;
   if (extension === '.png' && !isDrawable(sampleShape)) {
     throw new UserError(`samples of shape [${sampleShape}] have no picture: write them to .npy or .safetensors`);
   }
 
   const device = await openSession(flags);
-  const samples = await drawSamples(device, network, { count, seed, label, steps, solver });
+  const samples = await drawSamples(device, network, { count, seed, label, steps, sampler, guidance });
   const broken = samples.x.findIndex((value) => !Number.isFinite(value));
   if (broken >= 0)
     throw new UserError(
@@ -52,8 +60,9 @@ export async function sample(flags: SampleFlags): Promise<void> {
   } else {
     await writeSafetensors(out, tensorsOf(samples, [count, ...sampleShape]));
   }
-  const by = isMap ? plural(steps, 'jump') : `${plural(steps, `${solver} step`)} (${plural(nfe, 'evaluation')})`;
-  console.log(`${plural(count, 'sample')} by ${by} on ${device.profile.description}: ${out}`);
+  console.log(
+    `${plural(count, 'sample')} by ${sampler.name} in ${plural(samples.evaluations, 'evaluation')}${guidance === 1 ? '' : `, guidance ${guidance}`} on ${device.profile.description}: ${out}`,
+  );
   device.close();
 }
 
@@ -61,14 +70,47 @@ const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ?
 const isDrawable = (shape: readonly number[]) =>
   (shape.length === 3 && [1, 3].includes(shape[0])) || (shape.length === 1 && shape[0] === 2);
 
-/** Steps of a solver that cost so many evaluations of the velocity. */
-function stepsOf(nfe: number, solver: Solver): number {
-  const each = evaluations[solver];
-  if (nfe % each)
+/** The sampler that flags ask for; the options of others are refused. */
+export function samplerFor(
+  flags: Pick<SampleFlags, 'sampler' | 'gamma' | 'eta' | 'tolerance' | 'model'>,
+  network: Network,
+): Sampler {
+  const name = flags.sampler ?? samplerOf(network).name;
+  if (jumping.includes(name) && network.description.role === 'teacher')
     throw new UserError(
-      `--nfe ${nfe}: a step of ${solver} costs ${each} evaluations, so a multiple of ${each} is wanted`,
+      `--sampler ${name} is for flow maps, and ${flags.model} is a teacher: use euler, heun or another`,
     );
-  return nfe / each;
+  const options = { gamma: 'gamma', eta: 'ddim', tolerance: 'dopri5' } as const;
+  for (const [option, owner] of Object.entries(options) as [keyof typeof options, SamplerName][]) {
+    if (flags[option] !== undefined && name !== owner)
+      throw new UserError(`--${option} belongs to --sampler ${owner}, not to ${name}`);
+  }
+  const number = (option: keyof typeof options, low: number) =>
+    flags[option] === undefined ? {} : { [option]: numberBetween(`--${option}`, flags[option], low, 1) };
+  return { name, ...number('gamma', 0), ...number('eta', 0), ...number('tolerance', 1e-6) };
+}
+
+/** Equal steps that cost the evaluations asked for, or the times themselves. */
+function stepsFor({ nfe, times }: SampleFlags, sampler: Sampler): number | number[] {
+  if (sampler.name === 'dopri5') {
+    if (nfe !== undefined || times !== undefined)
+      throw new UserError('dopri5 chooses its own steps: leave --nfe and --times out, and say --tolerance');
+    return 1;
+  }
+  if (times !== undefined) {
+    if (nfe !== undefined) throw new UserError('--times says every step: leave --nfe out');
+    const list = times.split(',').map((text) => numberBetween('--times', text, 0, 1));
+    if (list.length < 2 || list[0] !== 1 || list.some((time, i) => i > 0 && time >= list[i - 1]))
+      throw new UserError(`--times takes falling times from 1 on, such as 1,0.7,0.3,0, not "${times}"`);
+    return list;
+  }
+  const count = wholeNumber('--nfe', nfe ?? String(evaluationsOf(sampler)), 1);
+  const each = evaluationsOf(sampler);
+  if (count % each)
+    throw new UserError(
+      `--nfe ${count}: a step of ${sampler.name} costs ${each} evaluations, so a multiple of ${each} is wanted`,
+    );
+  return count / each;
 }
 
 function classOf(text: string, { model }: Network, file: string): number {

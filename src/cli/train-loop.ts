@@ -33,15 +33,16 @@ const windowSeconds = 0.5;
  * Ctrl-C saves and leaves. Returns whether it came to the end.
  */
 export async function trainLoop(
-  { trainer, network }: Run,
+  run: Run,
   folder: RunFolder,
   flags: TrainingFlags,
   { command, steps, onSave }: LoopOptions,
 ): Promise<boolean> {
+  const { trainer, trained } = run;
   const state = flags.resume ? await folder.load() : null;
   if (state) trainer.restore(state);
   console.log(
-    `${state ? `going on at step ${state.step}` : 'training'} in ${folder.path}: ${network.layout.count} parameters, ${trainer.dispatches} kernels a step on ${trainer.device.profile.description}`,
+    `${state ? `going on at step ${state.step}` : 'training'} in ${folder.path}: ${trained} parameters, ${trainer.dispatches} kernels a step on ${trainer.device.profile.description}`,
   );
   if (flags.profile) printTables([{ heading: 'One step by kernel', table: profileTable(await trainer.profileStep()) }]);
   const logEvery = Number(flags.logEvery ?? 10);
@@ -67,13 +68,13 @@ export async function trainLoop(
       folder.log(metrics.filter(({ step }) => step % logEvery === 0 || step === steps));
       progress.update(trainer.stepsDone, metrics.at(-1)!.loss);
       if (performance.now() - lastSave > saveEverySeconds * 1000) {
-        await folder.save(trainer, network);
+        await folder.save(run);
         saved = trainer.stepsDone;
         await onSave();
         lastSave = performance.now();
       }
     }
-    await folder.save(trainer, network);
+    await folder.save(run);
   } catch (error) {
     if (!(error instanceof DivergenceError)) throw error;
     const last = saved

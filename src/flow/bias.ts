@@ -77,7 +77,7 @@ export async function solverBias(device: Device, teacher: Network, options: Bias
   for (const { epsilon, objective } of grids) {
     const grid = biasGrid(objective, epsilon);
     for (const solver of solvers) {
-      const reached = await runner.integrateOver(batch, grid, solver);
+      const reached = await runner.follow(batch, grid, { name: solver });
       rows.push({ epsilon, objective, solver, steps: grid.length - 1, rmse: rmse(reached, truth, size) });
       options.onProgress?.(rows.length, grids.length * solvers.length);
     }

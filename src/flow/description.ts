@@ -12,20 +12,44 @@ const sourceSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
+/** The path on which a network was trained to see data drown in noise: x' = α x0 + σ z. */
+const pathSchema = z.discriminatedUnion('kind', [
+  /** α = 1 - t, σ = t: rectified flow, flow matching, SiT. */
+  z.strictObject({ kind: z.literal('straight') }),
+  /** α² + σ² = 1 in discrete levels: DDPM, latent diffusion, DiT. The network's time is the level. */
+  z.strictObject({
+    kind: z.literal('vp'),
+    schedule: z.enum(['linear', 'scaled-linear', 'cosine']),
+    steps: z.number().int().min(2).default(1000),
+  }),
+  /** α = 1: EDM. The network's time is ln(σ) / 4. */
+  z.strictObject({
+    kind: z.literal('ve'),
+    sigmaMin: z.number().positive().default(0.002),
+    sigmaMax: z.number().positive().default(80),
+    sigmaData: z.number().positive().default(0.5),
+  }),
+]);
+export type Path = z.infer<typeof pathSchema>;
+
 /**
  * What a file of weights means. Written into a file's metadata, or given beside a foreign one as YAML; nothing in it is
  * ever guessed.
  */
-export const descriptionSchema = z.strictObject({
+const fields = z.strictObject({
   /** `teacher`: a velocity field. `flow-map`: a two-time student. */
   role: z.enum(['teacher', 'flow-map']).default('teacher'),
   architecture: architectureSchema,
   /** Which end of the network's own time is noise. */
-  time: z.enum(['noise-at-1', 'data-at-1']),
+  time: z.enum(['noise-at-1', 'data-at-1']).default('noise-at-1'),
   /** The network's time is ours, flipped or not, times this. */
   timeScale: z.number().positive().default(1),
-  /** What the network returns: dx/dt in its own time, or the data point that the trajectory leads to. */
-  prediction: z.enum(['velocity', 'data']),
+  /**
+   * What the network returns: dx/dt in its own time (`velocity`), the data x0 (`data`) or the noise z (`noise`) that the
+   * trajectory leads to, v = α z - σ x0 (`v`, Salimans and Ho, 2022), or EDM's preconditioned network (`edm`).
+   */
+  prediction: z.enum(['velocity', 'data', 'noise', 'v', 'edm']),
+  path: pathSchema.default({ kind: 'straight' }),
   /** The smallest t at which the network may be asked: a data prediction says nothing of the velocity at t = 0. */
   minimumTime: z.number().min(0).max(0.5).default(0),
   /** Values that black and white have; absent where samples are not images. */
@@ -33,12 +57,31 @@ export const descriptionSchema = z.strictObject({
   source: sourceSchema.default({ kind: 'normal' }),
   /** The data set that it was trained on, by name: only for people and for fetching held-out data. */
   data: z.string().optional(),
+  /** Of a flow map: how it is meant to be sampled, if not by its jumps. */
+  sampler: z.enum(['jump', 'consistency', 'euler']).optional(),
+  /** Of a flow map: whether it also learned to jump from data towards noise. */
+  forward: z.boolean().optional(),
+  /** Of a flow map: the classifier-free guidance that it learned; a range is an input of the network. */
+  guidance: z.strictObject({ from: z.number(), to: z.number() }).optional(),
+});
+
+/** @see fields */
+export const descriptionSchema = fields.superRefine(({ prediction, path, time }, context) => {
+  const refuse = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message });
+  if (path.kind !== 'straight' && time === 'data-at-1')
+    refuse('time', `a ${path.kind} path counts its own levels of noise: leave time out`);
+  if (prediction === 'velocity' && path.kind !== 'straight')
+    refuse('prediction', `velocity belongs to the straight path, on ${path.kind} networks predict noise, data or v`);
+  if (prediction === 'v' && path.kind !== 'vp') refuse('prediction', 'v = α z - σ x0 belongs to a vp path');
+  if (prediction === 'edm' && path.kind !== 've') refuse('prediction', 'edm belongs to a ve path');
 });
 
 export type Description = z.infer<typeof descriptionSchema>;
 
 /** Metadata key under which semiflow's files carry their description as JSON. */
 export const metadataKey = 'semiflow';
+/** Metadata key under which an adapter's file says what it adapts. */
+export const adapterKey = 'semiflow-adapter';
 
 /**
  * Checks a description from a file's metadata or from YAML.

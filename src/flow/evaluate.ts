@@ -3,7 +3,8 @@ import { drift, equalEulerSteps, rmse, rmseByJump, type Bucket, type EqualSteps 
 import { sizeOf } from '../tensor/shape.js';
 import type { Network } from './network.js';
 import { sourceNoise } from './noise.js';
-import { Runner } from './runner.js';
+import { equalSteps, guidanceOf, Runner } from './runner.js';
+import { samplerOf } from './sampling.js';
 import { evaluations, type Solver } from './solvers.js';
 import { testTimes } from './test-times.js';
 
@@ -61,7 +62,10 @@ export const fineSteps = 128;
 const eulerSteps = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96];
 const heunSteps = [1, 2, 4, 8];
 
-/** Measures a student against its teacher's true flow. */
+/**
+ * Measures a student against its teacher's true flow, each step by the sampler that the student is meant for.
+ * @param teacher the student itself where it has none: its own velocity, finely integrated, then leads
+ */
 export async function evaluateFlowMap(
   device: Device,
   teacher: Network,
@@ -71,15 +75,18 @@ export async function evaluateFlowMap(
   const { samples, seed, end } = options;
   const size = sizeOf(teacher.model.sampleShape);
   const batch = Math.min(samples, size > 64 ? 256 : 4096);
-  const field = new Runner(device, teacher, batch);
-  const map = new Runner(device, student, batch);
+  const guidance = guidanceOf(student);
+  const field = new Runner(device, teacher, batch, guidance);
+  const map = new Runner(device, student, batch, guidance);
+  const sampler = samplerOf(student);
+  const follow = (points: TestSet, hops: number) => map.follow(points, equalSteps(hops), sampler, seed + hops);
   const progress = options.onProgress ?? (() => {});
   const set = await randomSet(teacher, options, size);
   const truth: TrueFlow = options.truth?.flow ?? ((points) => field.integrate(points, fineSteps, 'heun'));
 
   progress('true flow over random times');
   const expected = await truth(set);
-  const got = await map.jump(set);
+  const got = await follow(set, 1);
 
   progress('noise to data');
   const path: TestSet = {
@@ -99,7 +106,7 @@ export async function evaluateFlowMap(
   for (const steps of eulerSteps) solvers.push(await solverRow('euler', steps));
   for (const steps of heunSteps) solvers.push(await solverRow('heun', steps));
   const hops = new Map<number, Float32Array>();
-  for (const count of [1, 2, 4, 6, 8]) hops.set(count, await map.jump(path, count));
+  for (const count of [1, 2, 4, 6, 8]) hops.set(count, await follow(path, count));
   const direct = hops.get(1)!;
 
   progress('identity and tangent');
@@ -110,7 +117,9 @@ export async function evaluateFlowMap(
   return {
     samples,
     seed,
-    truth: options.truth?.name ?? `the teacher integrated by ${fineSteps} Heun steps`,
+    truth:
+      options.truth?.name ??
+      `${teacher === student ? "the student's own velocity" : 'the teacher'}${guidance === 1 ? '' : ` under guidance ${guidance}`} integrated by ${fineSteps} Heun steps`,
     operatorRmse: rmse(got, expected, size),
     byJump: rmseByJump(got, expected, size, set.t, set.s),
     jumps: [1, 2, 4, 8].map((jumps) => ({ jumps, rmse: rmse(hops.get(jumps)!, endpoint, size) })),

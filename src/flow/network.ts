@@ -3,8 +3,9 @@ import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { Storage } from '../gpu/storage.js';
 import { buildModel } from '../models/index.js';
 import type { Model } from '../models/model.js';
+import type { Shape } from '../tensor/shape.js';
 import { ParameterLayout, type Parameters, type State } from '../nn/parameters.js';
-import { metadataKey, parseDescription, type Description } from './description.js';
+import { adapterKey, metadataKey, parseDescription, type Description } from './description.js';
 
 /** A backbone with its weights and what they mean. */
 export interface Network {
@@ -20,8 +21,9 @@ export interface Network {
  * @param checkpointBlocks whether its backward pass computes each block anew, to save memory
  */
 export function createNetwork(description: Description, seed: number, checkpointBlocks = false): Network {
-  const twoTime = description.role === 'flow-map';
-  const model = buildModel(description.architecture, { twoTime, checkpointBlocks });
+  const { role, guidance, architecture } = description;
+  const guided = guidance !== undefined && guidance.from < guidance.to;
+  const model = buildModel(architecture, { twoTime: role === 'flow-map', checkpointBlocks, guided });
   const layout = new ParameterLayout(model.parameters);
   return { description, model, layout, arena: layout.initialize(seed) };
 }
@@ -33,18 +35,26 @@ export function createNetwork(description: Description, seed: number, checkpoint
  */
 export async function loadNetwork(file: SafetensorsFile, description?: Description): Promise<Network> {
   const own = file.metadata[metadataKey];
+  if (own === undefined && adapterKey in file.metadata)
+    throw new UserError(
+      `${file.name} is an adapter, not a network: fold it into its teacher with \`semiflow merge --model TEACHER --lora ${file.name} --out FILE\``,
+    );
   const chosen =
     description ?? (own === undefined ? undefined : parseDescription(parseJson(own, file.name), file.name));
   if (!chosen) {
     throw new UserError(`${file.name} does not say what it is: describe it with --arch FILE.yaml (docs/teachers.md)`);
   }
   const network = createNetwork(chosen, 0);
-  const state: State = new Map(
+  return { ...network, arena: network.layout.load(await readState(file), file.name) };
+}
+
+/** All tensors of an opened file. */
+export async function readState(file: SafetensorsFile): Promise<State> {
+  return new Map(
     await Promise.all(
       [...file.tensors].map(async ([name, { shape }]) => [name, { shape, data: await file.readF32(name) }] as const),
     ),
   );
-  return { ...network, arena: network.layout.load(state, file.name) };
 }
 
 function parseJson(text: string, origin: string): unknown {
@@ -55,25 +65,38 @@ function parseJson(text: string, origin: string): unknown {
   }
 }
 
-/** Tensors and metadata of a network, to be written as safetensors. `arena` defaults to its own weights. */
-export function exportNetwork(network: Network, arena = network.arena, base = 0) {
-  const tensors = Object.fromEntries(
-    [...network.layout.unpack(arena, base)].map(([name, { shape, data }]) => [
-      name,
-      { dtype: 'F32' as const, shape: [...shape], data },
-    ]),
-  );
-  return { tensors, metadata: { [metadataKey]: JSON.stringify(network.description) } };
+/** What is written to a file of weights. */
+export interface WeightsFile {
+  tensors: Record<string, { dtype: 'F32'; shape: readonly number[]; data: Float32Array }>;
+  metadata: Record<string, string>;
+}
+
+/** Tensors and metadata of a network, to be written as safetensors. */
+export function exportNetwork({ layout, arena, description }: Network): WeightsFile {
+  return { tensors: tensorsOf(layout, arena), metadata: { [metadataKey]: JSON.stringify(description) } };
+}
+
+/** An arena as tensors of a file. */
+export function tensorsOf(layout: ParameterLayout, arena: Float32Array): WeightsFile['tensors'] {
+  const entry = ([name, { shape, data }]: [string, { shape: Shape; data: Float32Array }]) =>
+    [name, { dtype: 'F32' as const, shape, data }] as const;
+  return Object.fromEntries([...layout.unpack(arena)].map(entry));
 }
 
 /**
  * The two-time student of a teacher (DESIGN §1): the same backbone with a second time input whose last layer is zero,
  * all else copied, so that at the start u(x, t, s) = v(x, t) exactly.
+ * @param description the student's, which may add to the teacher's how it is sampled and guided
  */
-export function studentOf(teacher: Network, seed: number, checkpointBlocks = false): Network {
-  const student = createNetwork({ ...teacher.description, role: 'flow-map' }, seed, checkpointBlocks);
+export function studentOf(
+  teacher: Network,
+  description: Description = { ...teacher.description, role: 'flow-map' },
+  seed = 0,
+  checkpointBlocks = false,
+): Network {
+  const student = createNetwork(description, seed, checkpointBlocks);
   const state = teacher.layout.unpack(teacher.arena);
-  const optional = { names: student.model.gapParameters, arena: student.arena };
+  const optional = { names: student.model.studentParameters, arena: student.arena };
   return { ...student, arena: student.layout.load(state, 'the teacher', optional) };
 }
 

@@ -3,8 +3,8 @@ import { seededUniform } from '../metrics/random.js';
 import { sizeOf } from '../tensor/shape.js';
 import { sourceNoise } from './noise.js';
 import type { Network } from './network.js';
-import { Runner } from './runner.js';
-import type { Solver } from './solvers.js';
+import { equalSteps, Runner } from './runner.js';
+import type { Sampler } from './samplers.js';
 
 export interface SampleOptions {
   count: number;
@@ -12,9 +12,12 @@ export interface SampleOptions {
   /** One class for all samples; by default classes take turns, or are drawn where `randomLabels` is set. */
   label?: number;
   randomLabels?: boolean;
-  /** Steps of the solver, or jumps of a flow map. */
-  steps: number;
-  solver: Solver;
+  /** How samples are drawn; by default as `samplerOf` says. */
+  sampler?: Sampler;
+  /** Equal steps of it, or falling times from 1 to where the path ends. */
+  steps: number | readonly number[];
+  /** Scale of classifier-free guidance. */
+  guidance?: number;
   /** Samples that the device handles at a time. */
   batch?: number;
 }
@@ -24,21 +27,30 @@ export interface Samples {
   noise: Float32Array;
   x: Float32Array;
   labels?: Uint32Array;
+  /** Evaluations of the network that each took. */
+  evaluations: number;
 }
 
-/** Samples from noise to data: a teacher by its solver, a flow map by equal jumps. */
+/** How a network is meant to be sampled: a teacher by Euler steps, a flow map by its jumps unless it says otherwise. */
+export const samplerOf = ({ description: { role, sampler } }: Network): Sampler => ({
+  name: role === 'teacher' ? 'euler' : (sampler ?? 'jump'),
+});
+
+/** Samples from noise to data. */
 export async function drawSamples(device: Device, network: Network, options: SampleOptions): Promise<Samples> {
-  const { count, seed, steps, solver } = options;
+  const { count, seed, steps, sampler = samplerOf(network), guidance } = options;
   const { model, description } = network;
   const size = sizeOf(model.sampleShape);
   const noise = sourceNoise(description.source, count, size, seed);
   const labels = model.classes ? labelsFor(options, model.classes) : undefined;
-  const runner = new Runner(device, network, Math.min(count, options.batch ?? (size > 64 ? 128 : 4096)));
-  const batch = { x: noise, t: new Float32Array(count).fill(1), s: new Float32Array(count), labels };
-  const x =
-    description.role === 'flow-map' ? await runner.jump(batch, steps) : await runner.integrate(batch, steps, solver);
+  const runner = new Runner(device, network, Math.min(count, options.batch ?? (size > 64 ? 128 : 4096)), guidance);
+  const times = typeof steps === 'number' ? equalSteps(steps).map((done) => 1 - done) : steps;
+  const [first, last] = [times[0], times[times.length - 1]];
+  const batch = { x: noise, t: new Float32Array(count).fill(first), s: new Float32Array(count).fill(last), labels };
+  const grid = times.map((time) => (first - time) / (first - last));
+  const { x, evaluations } = await runner.count(batch, grid, sampler, seed + 13);
   await runner.close();
-  return { noise, x, labels };
+  return { noise, x, labels, evaluations };
 }
 
 function labelsFor({ count, seed, label, randomLabels }: SampleOptions, classes: number): Uint32Array {

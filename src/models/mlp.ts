@@ -43,7 +43,8 @@ export function mlp({ dim, width, depth, activation, time }: MlpConfig, twoTime:
     classes: 0,
     nullClass: false,
     parameters: [...parameters, ...gap],
-    gapParameters: new Set(gap.map(({ name }) => name)),
+    studentParameters: new Set(gap.map(({ name }) => name)),
+    adapted: /^net\./,
     apply: (p, { x, time: t, gap: d }) => {
       const when = time === 'concat' ? reshape(t, [t.size, 1]) : harmonics(t);
       const scaled = time === 'concat' ? x : mul(x, inputScale);

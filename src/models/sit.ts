@@ -4,11 +4,19 @@ import { concat, patchify, permute, reshape, slice, split } from '../ops/movemen
 import { layerNorm, modulate } from '../ops/normalization.js';
 import { add, geluTanh, mul, silu } from '../ops/pointwise.js';
 import { gridPositions, normal, xavier, zeros } from '../nn/initializers.js';
-import { applyLinear, embedLabels, linearParameters, requireThat, sinusoids } from '../nn/layers.js';
+import {
+  applyLinear,
+  embedGuidance,
+  embedLabels,
+  guidanceParameters,
+  linearParameters,
+  requireThat,
+  sinusoids,
+} from '../nn/layers.js';
 import { runBlock, type Block } from '../nn/rematerialize.js';
 import type { Parameters } from '../nn/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Model } from './model.js';
+import type { BuildOptions, Model } from './model.js';
 
 export const sitSchema = z.strictObject({
   kind: z.literal('sit'),
@@ -33,7 +41,7 @@ const frequencies = 256;
  * SiT / DiT with adaLN-zero (Peebles and Xie, 2023; Ma et al., 2024) under the public state dict's names.
  * The second time input: `d_embedder`, a copy of the time embedder in shape, added to the condition.
  */
-export function sit(config: SitConfig, twoTime: boolean, checkpointBlocks: boolean): Model {
+export function sit(config: SitConfig, { twoTime, checkpointBlocks, guided }: BuildOptions): Model {
   const { inputSize, patchSize, inChannels, hiddenSize: width, depth, numHeads, numClasses, learnSigma } = config;
   requireThat(inputSize % patchSize === 0, 'patchSize', `${patchSize} does not divide an input of ${inputSize}`);
   requireThat(width % numHeads === 0, 'numHeads', `${numHeads} does not divide a width of ${width}`);
@@ -50,6 +58,7 @@ export function sit(config: SitConfig, twoTime: boolean, checkpointBlocks: boole
   const gap = twoTime
     ? [...small('d_embedder.mlp.0', frequencies, width), ...zeroed('d_embedder.mlp.2', width, width)]
     : [];
+  const guidance = guided ? guidanceParameters(width) : [];
   const parameters = [
     { name: 'pos_embed', shape: [1, side * side, width], initializer: gridPositions, frozen: true },
     { name: 'x_embedder.proj.weight', shape: [width, inChannels, patchSize, patchSize], initializer: xavier },
@@ -69,6 +78,7 @@ export function sit(config: SitConfig, twoTime: boolean, checkpointBlocks: boole
     ...zeroed('final_layer.linear', width, patchSize * patchSize * outChannels),
     ...zeroed('final_layer.adaLN_modulation.1', width, 2 * width),
     ...gap,
+    ...guidance,
   ];
 
   const embedTime = (p: Parameters, name: string, t: Tensor) => {
@@ -100,11 +110,13 @@ export function sit(config: SitConfig, twoTime: boolean, checkpointBlocks: boole
     classes: numClasses,
     nullClass: numClasses > 0,
     parameters,
-    gapParameters: new Set(gap.map(({ name }) => name)),
-    apply: (p, { x, time, gap: d, labels }) => {
+    studentParameters: new Set([...gap, ...guidance].map(({ name }) => name)),
+    adapted: /^blocks\.\d+\.(attn|mlp)\./,
+    apply: (p, { x, time, gap: d, labels, guidance: w }) => {
       const batch = x.shape[0];
       let c = embedTime(p, 't_embedder', time);
       if (twoTime && d) c = add(c, embedTime(p, 'd_embedder', d));
+      if (guided && w) c = add(c, embedGuidance(p, w));
       if (numClasses) c = add(c, embedLabels(p('y_embedder.embedding_table.weight'), labels, batch));
       let h = add(applyLinear(p, 'x_embedder.proj', patchify(x, patchSize)), p('pos_embed'));
       for (let i = 0; i < depth; i++) h = runBlock(blockAt(i), p, [h, c], checkpointBlocks);

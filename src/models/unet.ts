@@ -166,7 +166,8 @@ export function unet(config: UnetConfig, twoTime: boolean, checkpointBlocks: boo
     classes: numClasses,
     nullClass: false,
     parameters,
-    gapParameters: new Set(gap.map(({ name }) => name)),
+    studentParameters: new Set(gap.map(({ name }) => name)),
+    adapted: /(_layers\.[23]|skip_connection|qkv|proj_out|op|conv|input_blocks\.0\.0|^out\.2)\.weight$/,
     apply: (p, { x, time, gap: d, labels }) => {
       let embedding = embedTime(p, 'time_embed', time);
       if (twoTime && d) embedding = add(embedding, embedTime(p, 'd_embed', d));

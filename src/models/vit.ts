@@ -8,7 +8,9 @@ import {
   activations,
   affineLayerNorm,
   applyLinear,
+  embedGuidance,
   embedLabels,
+  guidanceParameters,
   linearParameters,
   requireThat,
   sinusoids,
@@ -16,7 +18,7 @@ import {
 import { runBlock, type Block } from '../nn/rematerialize.js';
 import type { Parameters } from '../nn/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Model } from './model.js';
+import type { BuildOptions, Model } from './model.js';
 
 export const vitSchema = z.strictObject({
   kind: z.literal('vit'),
@@ -41,7 +43,7 @@ export type VitConfig = z.infer<typeof vitSchema>;
  * under the names of PyTorch's TransformerEncoderLayer. Patches go in by a convolution as wide as its stride and out by
  * its transpose. The second time input: an embedding of t and t - s added to every token.
  */
-export function vit(config: VitConfig, twoTime: boolean, checkpointBlocks: boolean): Model {
+export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: BuildOptions): Model {
   const { imageSize, patchSize, channels, width, depth, heads, mlpWidth, norm, normEpsilon, classes } = config;
   requireThat(imageSize % patchSize === 0, 'patchSize', `${patchSize} does not divide images of ${imageSize}`);
   requireThat(width % heads === 0, 'heads', `${heads} does not divide a width of ${width}`);
@@ -54,6 +56,7 @@ export function vit(config: VitConfig, twoTime: boolean, checkpointBlocks: boole
         ...linearParameters('gap_embedder.2', width, width, zeros, zeros),
       ]
     : [];
+  const guidance = guided ? guidanceParameters(width) : [];
   const affine = (name: string) => [
     { name: `${name}.weight`, shape: [width], initializer: ones },
     { name: `${name}.bias`, shape: [width], initializer: zeros },
@@ -75,6 +78,7 @@ export function vit(config: VitConfig, twoTime: boolean, checkpointBlocks: boole
     { name: 'unpatch.bias', shape: [channels], initializer: zeros },
     ...(classes ? [{ name: 'y_encoder.weight', shape: [classes + 1, 2 * width], initializer: normal(1) }] : []),
     ...gap,
+    ...guidance,
   ];
 
   const timeTokens = (t: Tensor): Tensor => {
@@ -97,8 +101,9 @@ export function vit(config: VitConfig, twoTime: boolean, checkpointBlocks: boole
     classes,
     nullClass: classes > 0,
     parameters,
-    gapParameters: new Set(gap.map(({ name }) => name)),
-    apply: (p, { x, time, gap: d, labels }) => {
+    studentParameters: new Set([...gap, ...guidance].map(({ name }) => name)),
+    adapted: /^transformer\.\d+\./,
+    apply: (p, { x, time, gap: d, labels, guidance: w }) => {
       const batch = x.shape[0];
       const patches = add(applyLinear(p, 'patch_embed', patchify(x, patchSize)), p('pos_embed'));
       const when = timeTokens(time);
@@ -109,6 +114,7 @@ export function vit(config: VitConfig, twoTime: boolean, checkpointBlocks: boole
         const hidden = silu(applyLinear(p, 'gap_embedder.0', concat([when, timeTokens(d)], 1)));
         h = add(h, reshape(applyLinear(p, 'gap_embedder.2', hidden), [batch, 1, width]));
       }
+      if (guided && w) h = add(h, reshape(embedGuidance(p, w), [batch, 1, width]));
       const blockAt =
         (i: number): Block =>
         (q, x) => {

@@ -110,6 +110,19 @@ export function embedLabels(table: Tensor, labels: Tensor | undefined, count: nu
   return gather(table, labels ?? tensor(new Uint32Array(count).fill(none)));
 }
 
+/** Parameters of `embedGuidance`, under which the embedding is zero at the start. */
+export const guidanceParameters = (width: number): Parameter[] => [
+  ...linearParameters('guidance_embedder.0', harmonicsWidth, width),
+  ...linearParameters('guidance_embedder.2', width, width, zeros, zeros),
+];
+
+/** An embedding [B, width] of the scale w [B] of classifier-free guidance. */
+export function embedGuidance(parameters: Parameters, w: Tensor): Tensor {
+  // Scales up to about 8 within the harmonics' period of 2.
+  const hidden = silu(applyLinear(parameters, 'guidance_embedder.0', harmonics(mul(w, 0.2))));
+  return applyLinear(parameters, 'guidance_embedder.2', hidden);
+}
+
 /** Refuses a configuration value that cannot work, by the name of its key. */
 export function requireThat(holds: boolean, key: string, message: string): void {
   if (!holds) throw new UserError(`architecture.${key}: ${message}`);

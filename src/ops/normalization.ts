@@ -2,7 +2,7 @@ import { sizeOf, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { UserError } from '../errors.js';
 import { reshape } from './movement.js';
-import { add, mul, sub } from './pointwise.js';
+import { add, mul, square, sub } from './pointwise.js';
 import { sum } from './broadcast.js';
 import { rowKernel } from './rows.js';
 import { f32, type IndexRule, type KernelRule, type Operand } from './rule.js';
@@ -108,3 +108,9 @@ export const softmaxRule: KernelRule<'softmax'> = {
 
 /** Adaptive modulation of a normalised x (Peebles and Xie, 2023): x · (1 + scale) + shift. */
 export const modulate = (x: Tensor, scale: Tensor, shift: Tensor): Tensor => add(mul(x, add(scale, 1)), shift);
+
+/** The mean square of each sample [B, ...], [B]. */
+export function meanSquares(x: Tensor): Tensor {
+  const count = x.shape[0];
+  return mul(sum(reshape(square(x), [count, x.size / count]), [1]), count / x.size);
+}

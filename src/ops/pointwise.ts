@@ -57,6 +57,8 @@ export const floor = unary('floor');
 export const square = (x: Tensor): Tensor => mul(x, x);
 /** The values as f32. */
 export const toFloat = (x: Tensor): Tensor => (x.dtype === 'f32' ? x : new Tensor('toFloat', [x], {}, x.shape));
+/** The values without their fractions as u32, to be used as indices; negative ones become 0. */
+export const toIndex = (x: Tensor): Tensor => new Tensor('toIndex', [x], {}, x.shape, 'u32');
 /** The values, through which no gradient flows. */
 export const stopGradient = (x: Tensor): Tensor => new Tensor('stopGradient', [x], {}, x.shape, x.dtype);
 
@@ -186,5 +188,6 @@ export const pointwiseRules = {
   ),
   floor: rule<'floor'>(1, (x) => `floor(${x})`, null),
   toFloat: rule<'toFloat'>(1, (x, type) => `${type}(${x})`, null),
+  toIndex: rule<'toIndex'>(1, (x, type) => (type === 'f32' ? `u32(${x})` : `vec4u(${x})`), null),
   stopGradient: rule<'stopGradient'>(0, (x) => x, null),
 };

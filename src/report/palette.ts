@@ -8,6 +8,7 @@ export const PALETTE = [
   '#c9a227',
   '#d1495b',
   '#3aa6b9',
+  '#7f6a52',
 ] as const;
 
 export type Rgb = readonly [number, number, number];

@@ -13,6 +13,8 @@ export interface Series {
   /** Thin and pale: raw values behind their mean. */
   faint?: boolean;
   colour?: string;
+  /** Ends of an interval around each y, drawn as a bar. */
+  interval?: { low: ArrayLike<number>; high: ArrayLike<number> };
 }
 
 export interface LinePlot {
@@ -39,6 +41,8 @@ interface Row {
   x: number;
   y: number;
   series: string;
+  low?: number;
+  high?: number;
 }
 
 /**
@@ -74,12 +78,16 @@ function binMeans(x: ArrayLike<number>, y: ArrayLike<number>, most: number): { x
 export async function linePlot(plot: LinePlot): Promise<PlotResult> {
   const rows: Row[] = [];
   let given = 0;
-  for (const { name, x, y } of plot.series) {
+  for (const { name, x, y, interval } of plot.series) {
     if (x.length !== y.length)
       throw new UserError(`the series "${name}" of a plot has ${x.length} values of x and ${y.length} of y`);
     given += x.length;
     for (let i = 0; i < x.length; i++) {
-      if (canBeDrawn(x[i], plot.xLog) && canBeDrawn(y[i], plot.yLog)) rows.push({ x: x[i], y: y[i], series: name });
+      if (canBeDrawn(x[i], plot.xLog) && canBeDrawn(y[i], plot.yLog)) {
+        // A bar that reaches below a logarithmic axis is cut off at half of its value.
+        const low = interval && canBeDrawn(interval.low[i], plot.yLog) ? interval.low[i] : y[i] / 2;
+        rows.push({ x: x[i], y: y[i], series: name, ...(interval && { low, high: interval.high[i] }) });
+      }
     }
   }
   if (rows.length === 0)
@@ -135,7 +143,9 @@ function specification(plot: LinePlot, rows: Row[], dropped: number): TopLevelSp
     field: 'y',
     type: 'quantitative' as const,
     title: yLabel,
-    scale: yLog ? { ...LOG, nice: false, domain: logDomain(rows.map((row) => row.y)) } : { type: 'linear' as const },
+    scale: yLog
+      ? { ...LOG, nice: false, domain: logDomain(rows.flatMap((row) => [row.y, row.low ?? row.y, row.high ?? row.y])) }
+      : { type: 'linear' as const },
     axis: { labelExpr: LABEL },
   };
   const note =
@@ -153,7 +163,7 @@ function specification(plot: LinePlot, rows: Row[], dropped: number): TopLevelSp
     width,
     height,
     ...(heading ? { title: heading } : {}),
-    layer: drawn.flatMap(({ name, marked, faint }) => {
+    layer: drawn.flatMap(({ name, marked, faint, interval }) => {
       const data = { values: rows.filter((row) => row.series === name) };
       const line = { type: 'line' as const, strokeCap: 'round' as const, strokeJoin: 'round' as const };
       const style = { strokeWidth: faint ? 1 : 2, opacity: 1 };
@@ -164,7 +174,12 @@ function specification(plot: LinePlot, rows: Row[], dropped: number): TopLevelSp
         mark: { type: 'point' as const, filled: true, size: 45, opacity: 1 },
         encoding: { x, y, color },
       };
-      return marked ? [lines, points] : [lines];
+      const bars = {
+        data,
+        mark: { type: 'rule' as const, strokeWidth: 1.5, opacity: 0.7 },
+        encoding: { x, y: { ...y, field: 'low' }, y2: { field: 'high' }, color },
+      };
+      return [lines, ...(marked ? [points] : []), ...(interval ? [bars] : [])];
     }),
     config: THEME,
   };

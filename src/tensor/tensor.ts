@@ -30,6 +30,7 @@ export interface OpAttributes {
   abs: object;
   floor: object;
   toFloat: object;
+  toIndex: object;
   equal: object;
   stopGradient: object;
   barrier: { id: number };

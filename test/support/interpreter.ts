@@ -101,6 +101,7 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
   abs: each(Math.abs),
   floor: each(Math.floor),
   toFloat: each((x) => x),
+  toIndex: each((x) => Math.max(0, Math.trunc(x))),
   stopGradient: each((x) => x),
   barrier: each((x) => x),
   iota: (node) => fill(node, (i) => i),

@@ -1,7 +1,7 @@
 import type { Objective } from './objective.js';
 
-/** Anchors the tangent: u(x, t, t) = v(x, t). */
+/** Anchors the tangent: u(x, t, t) = v(x, t). With the velocity of the pair (x0, z) it is flow matching. */
 export const diagonal: Objective = {
-  diagonal: true,
+  asked: 'diagonal',
   target: ({ x, t, teacher }) => teacher(x, t),
 };

@@ -1,7 +1,8 @@
-import { perSample, step } from '../../src/flow/field.js';
+import { step } from '../../src/flow/field.js';
 import { slope } from '../../src/flow/solvers.js';
 import { add, mul, sub } from '../../src/ops/pointwise.js';
 import type { Objective } from './objective.js';
+import { split } from './tangent.js';
 
 /**
  * Lagrangian map distillation: the target network goes from t to s' = s + ε(t - s), the teacher the rest of the way.
@@ -9,10 +10,10 @@ import type { Objective } from './objective.js';
  * Your Flow, 2025; the finite step with a frozen target needs no derivative.)
  */
 export const lagrangian: Objective = {
-  target: ({ x, t, s, epsilon, teacher, target, solver }) => {
+  target: (situation) => {
+    const { x, t, s, epsilon, teacher, target, solver } = situation;
     const middle = add(s, mul(epsilon, sub(t, s)));
     const u = target(x, t, middle);
-    const v = slope(teacher, solver, step(x, t, middle, u), middle, s);
-    return add(u, mul(perSample(epsilon, x), sub(v, u)));
+    return split(situation, slope(teacher, solver, step(x, t, middle, u), middle, s), u);
   },
 };

@@ -1,0 +1,99 @@
+import { matmul } from '../ops/matmul.js';
+import { reshape } from '../ops/movement.js';
+import { add, mul } from '../ops/pointwise.js';
+import { sizeOf } from '../tensor/shape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { fanIn, zeros } from './initializers.js';
+import type { Parameter, Parameters, State } from './parameters.js';
+
+/** Low-rank adaptation (Hu et al., 2022): W + alpha / rank · B A, with A drawn as a layer's weight is and B zero. */
+export interface LoraOptions {
+  rank: number;
+  alpha: number;
+}
+
+const prefix = 'base_model.model.';
+const keysOf = (name: string) => {
+  const module = prefix + name.replace(/\.weight$/, '');
+  return { a: `${module}.lora_A.weight`, b: `${module}.lora_B.weight` };
+};
+
+/** Whether a parameter gets an adapter: a matrix or a convolution of the layers that the model names. */
+export const isAdapted = ({ name, shape }: Parameter, adapted: RegExp): boolean =>
+  shape.length > 1 && adapted.test(name);
+
+/**
+ * An adapter's parameters under PEFT's keys: A [rank, in, ...] and B [out, rank, ...] of each adapted weight, and the
+ * parameters that are trained in full.
+ */
+export function loraParameters(
+  parameters: readonly Parameter[],
+  adapted: RegExp,
+  whole: ReadonlySet<string>,
+  rank: number,
+): Parameter[] {
+  return parameters.flatMap((parameter) => {
+    const { name, shape, order } = parameter;
+    if (whole.has(name)) return [{ ...parameter, name: prefix + name }];
+    if (!isAdapted(parameter, adapted)) return [];
+    const [outputs, ...inputs] = shape;
+    const { a, b } = keysOf(name);
+    return [
+      { name: a, shape: [rank, ...inputs], initializer: fanIn(sizeOf(inputs)), order },
+      { name: b, shape: [outputs, rank, ...inputs.slice(1).map(() => 1)], initializer: zeros, order },
+    ];
+  });
+}
+
+/** The adapted network's parameters: the fixed ones of `base` with the adapter's products added. */
+export function adaptedParameters(
+  base: Parameters,
+  adapter: Parameters,
+  parameters: readonly Parameter[],
+  adapted: RegExp,
+  whole: ReadonlySet<string>,
+  { rank, alpha }: LoraOptions,
+): Parameters {
+  const made = new Map<string, Tensor>();
+  const make = (parameter: Parameter): Tensor => {
+    const { name, order } = parameter;
+    if (whole.has(name)) return adapter(prefix + name);
+    const weight = base(name);
+    if (!isAdapted(parameter, adapted)) return weight;
+    const [a, b] = [adapter(keysOf(name).a), adapter(keysOf(name).b)];
+    // A convolution's axes lie the other way round in memory: its product is transposed.
+    const product = order
+      ? matmul(reshape(a, [-1, rank]), reshape(b, [rank, -1]))
+      : matmul(reshape(b, [-1, rank]), reshape(a, [rank, -1]));
+    return add(weight, mul(reshape(product, weight.shape), alpha / rank));
+  };
+  const index = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+  return (name) => {
+    const known = made.get(name) ?? make(index.get(name)!);
+    made.set(name, known);
+    return known;
+  };
+}
+
+/** A state dict with an adapter folded in: every adapted weight plus its product, every parameter trained in full replaced. */
+export function mergeLora(base: State, adapter: State, { rank, alpha }: LoraOptions): State {
+  const merged = new Map(base);
+  for (const [key, { shape, data }] of adapter) {
+    if (key.endsWith('.lora_A.weight') || key.endsWith('.lora_B.weight')) continue;
+    merged.set(key.slice(prefix.length), { shape, data });
+  }
+  for (const [name, { shape, data }] of base) {
+    const { a, b } = keysOf(name);
+    const [down, up] = [adapter.get(a), adapter.get(b)];
+    if (!down || !up) continue;
+    const [outputs, inputs] = [shape[0], sizeOf(shape.slice(1))];
+    const sum = Float32Array.from(data, (value, i) => {
+      const [row, column] = [Math.floor(i / inputs), i % inputs];
+      let product = 0;
+      for (let k = 0; k < rank; k++) product += up.data[row * rank + k] * down.data[k * inputs + column];
+      return value + (alpha / rank) * product;
+    });
+    merged.set(name, { shape: [outputs, ...shape.slice(1)], data: sum });
+  }
+  return merged;
+}

@@ -1,0 +1,34 @@
+import { perSample } from '../../src/flow/parametrization.js';
+import { reshape } from '../../src/ops/movement.js';
+import { add, div, mul, sqrt, sub } from '../../src/ops/pointwise.js';
+import type { Tensor } from '../../src/tensor/tensor.js';
+import { meanSquares } from '../../src/ops/normalization.js';
+import type { Situation } from './objective.js';
+
+/**
+ * The target of an objective whose way splits into ε by the teacher, at velocity v, and the rest at the target network's
+ * w. As it is: ε · v + (1 - ε) · w. In the limit form: u + g, whose loss has the gradient of the continuous objective,
+ * with the tangent g = (ε · v + (1 - ε) · w - u⁻) / ε, split as v - u⁻ + r · (1 - ε) / ε · (w - u⁻) so that the warm-up
+ * r damps the derivative alone. (Lu and Song, sCM, 2024: tangent normalisation and warm-up; Sabour et al., Align Your
+ * Flow, 2025.) Divided by ε: not for half precision.
+ */
+export function split({ x, t, s, epsilon, target, current, tangent }: Situation, v: Tensor, w: Tensor): Tensor {
+  const share = perSample(epsilon, x);
+  if (tangent.form === 'finite') return add(w, mul(share, sub(v, w)));
+  const u = target(x, t, s);
+  const rest = mul(perSample(sub(div(1, epsilon), 1), x), sub(w, u));
+  return toward(current, add(sub(v, u), mul(warmth(tangent.warmup, x), rest)), tangent.normalization);
+}
+
+/** u + g, the tangent g normalised to g / (‖g‖ + c) by its root mean square where c > 0. */
+export function toward(u: Tensor, g: Tensor, normalization: number): Tensor {
+  if (!normalization) return add(u, g);
+  return add(u, div(g, perSample(add(sqrt(meanSquares(g)), normalization), g)));
+}
+
+/** The warm-up [1], shaped so that it broadcasts over x. */
+export const warmth = (warmup: Tensor, x: Tensor): Tensor =>
+  reshape(
+    warmup,
+    x.shape.map(() => 1),
+  );
