@@ -117,6 +117,17 @@ export const teacherSchema = z.strictObject({
 });
 export type TeacherConfig = z.infer<typeof teacherSchema>;
 
+/** Everything that decides what a classifier learns. */
+export const classificationSchema = z.strictObject({
+  steps: common.steps,
+  batch: common.batch,
+  seed: common.seed,
+  precision: common.precision,
+  optimizer: optimizerSchema,
+  ema: z.strictObject({ export: averageSchema }),
+});
+export type ClassificationConfig = z.infer<typeof classificationSchema>;
+
 const commonDefaults = { seed: 0, precision: 'f32', checkpointBlocks: false } as const;
 
 const optimizerDefaults = {
@@ -192,3 +203,13 @@ export function teacherDefaults(sampleShape: Shape): TeacherConfig {
     labelDropout: points ? 0 : 0.1,
   };
 }
+
+/** The default way to train a classifier of images. */
+export const classificationDefaults: ClassificationConfig = {
+  steps: 2500,
+  batch: 128,
+  seed: 0,
+  precision: 'f32',
+  optimizer: { ...optimizerDefaults, beta2: 0.999, rate: 2e-3, weightDecay: 0.01 },
+  ema: { export: warmedUp(0.995) },
+};

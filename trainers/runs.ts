@@ -13,7 +13,9 @@ import {
 } from '../src/flow/network.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { SampleSource, type SampleSet } from './batches.js';
-import type { DistillationConfig, TeacherConfig } from './config.js';
+import { exportClassifier, type ClassifierNetwork } from '../src/features/classifier-file.js';
+import { classificationLoss } from './classification.js';
+import type { ClassificationConfig, DistillationConfig, TeacherConfig } from './config.js';
 import { distillationLoss } from './distillation.js';
 import { flowMatchingLoss } from './flow-matching.js';
 import { checkRecipe } from './methods.js';
@@ -22,20 +24,24 @@ import { uncertaintyParameters } from './uncertainty.js';
 
 type Progress = Pick<CompileOptions, 'onPlan' | 'onProgress'>;
 
-/** A trainer with the network that it trains. */
-export interface Run {
-  /** The network as it was at the start. */
-  network: Network;
+/** A trainer with what it trains. */
+export interface Training {
   trainer: Trainer;
   /** Number of weights that are trained. */
   trained: number;
-  /** The network with the averaged weights of now. */
-  now(): Promise<Network>;
-  /** What is saved of it: the weights, or the adapter alone where one is trained. */
+  /** What is saved of it: the averaged weights of now, or the adapter alone where one is trained. */
   file(): Promise<WeightsFile>;
 }
 
-function trainerOptions(config: TeacherConfig | DistillationConfig): TrainerOptions {
+/** The training of a teacher or a flow map. */
+export interface Run extends Training {
+  /** The network as it was at the start. */
+  network: Network;
+  /** The network with the averaged weights of now. */
+  now(): Promise<Network>;
+}
+
+function trainerOptions(config: TeacherConfig | DistillationConfig | ClassificationConfig): TrainerOptions {
   const { optimizer } = config;
   const distilling = 'epsilon' in config;
   return {
@@ -137,4 +143,18 @@ export async function trainTeacher(
 function wholeRun(network: Network, trainer: Trainer): Run {
   const now = async () => ({ ...network, arena: (await trainer.exported()).subarray(0, network.layout.length) });
   return { network, trainer, trained: network.layout.count, now, file: async () => exportNetwork(await now()) };
+}
+
+/** Sets up the training of a classifier, whose features judge samples. */
+export async function trainClassifier(
+  device: Device,
+  network: ClassifierNetwork,
+  data: SampleSet,
+  config: ClassificationConfig,
+  progress?: Progress,
+): Promise<Training & { now(): Promise<ClassifierNetwork> }> {
+  const loss = classificationLoss(network, data, config.batch);
+  const trainer = await Trainer.create(device, network.layout, network.arena, loss, trainerOptions(config), progress);
+  const now = async () => ({ ...network, arena: await trainer.exported() });
+  return { trainer, trained: network.layout.count, now, file: async () => exportClassifier(await now()) };
 }

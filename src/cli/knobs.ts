@@ -124,6 +124,18 @@ export const distillationKnobs: KnobGroup[] = [
   },
 ];
 
+/** Every knob of training a classifier. */
+export const classificationKnobs: KnobGroup[] = [
+  {
+    heading: 'Recipe:',
+    knobs: [
+      ...training.filter(({ flag }) => flag !== 'checkpoint-blocks'),
+      ...optimizer,
+      ...average('ema', 'ema.export', 'the exported weights'),
+    ],
+  },
+];
+
 /** Every knob of training a teacher. */
 export const teacherKnobs: KnobGroup[] = [
   {

@@ -6,7 +6,7 @@ import { methodNames } from '../../trainers/config.js';
 import { methods } from '../../trainers/methods.js';
 import { samplers } from '../flow/samplers.js';
 import { solvers } from '../flow/solvers.js';
-import { distillationKnobs, teacherKnobs } from './knobs.js';
+import { classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
 
 const { version } = createRequire(import.meta.url)('semiflow/package.json') as { version: string };
 
@@ -69,6 +69,25 @@ const teacher = program
     await (await import('./teacher.js')).trainTeacherCommand(flags);
   });
 addKnobs(teacher, teacherKnobs);
+
+const classifier = program
+  .command('classifier')
+  .description('train a classifier of images, whose features judge samples')
+  .option('--data <path>', 'labelled images')
+  .option('--arch <yaml>', 'the architecture, instead of the default for the data')
+  .option('--out <file>', 'where the classifier is written', 'classifier.safetensors')
+  .option('--run <folder>', 'run folder (default: runs/ and the name of the file)')
+  .option('--config <yaml>', 'recipe; flags override it')
+  .option('--resume <folder>', 'go on with a run, to the bit')
+  .option('--log-every <steps>', 'steps between logged metrics', '10')
+  .option('--save-every <seconds>', 'seconds between checkpoints', '60')
+  .option('--profile', 'print where the time of a step goes')
+  .option('--print-config', 'print the resolved recipe and leave')
+  .action(async (flags) => {
+    if (!flags.data && !flags.resume) throw new UserError('classifier needs --data PATH (or --resume FOLDER)');
+    await (await import('./classifier.js')).trainClassifierCommand(flags);
+  });
+addKnobs(classifier, classificationKnobs);
 
 program
   .command('sample')

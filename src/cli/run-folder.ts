@@ -4,7 +4,7 @@ import { stringify } from 'yaml';
 import { readSafetensors, writeFileAtomic, writeSafetensors } from '../checkpoint/file.js';
 import { UserError } from '../errors.js';
 import { encodeEvent, encodeFileVersion } from '../report/tensorboard.js';
-import type { Run } from '../../trainers/runs.js';
+import type { Training } from '../../trainers/runs.js';
 import type { StepMetrics, TrainerState } from '../../trainers/trainer.js';
 
 const stateFile = 'state.safetensors';
@@ -76,7 +76,7 @@ export class RunFolder {
   }
 
   /** Saves weights for use and all that is needed to go on; each file is whole at every moment. */
-  async save(run: Run): Promise<void> {
+  async save(run: Training): Promise<void> {
     const state = await run.trainer.state();
     const tensors = Object.fromEntries(
       arenas.map((name) => [name, { dtype: 'F32' as const, shape: [state[name].length], data: state[name] }]),

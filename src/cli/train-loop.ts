@@ -1,6 +1,6 @@
 import cliProgress from 'cli-progress';
 import { DivergenceError } from '../errors.js';
-import type { Run } from '../../trainers/runs.js';
+import type { Training } from '../../trainers/runs.js';
 import { printTables, profileTable } from './print.js';
 import type { RunFolder } from './run-folder.js';
 import type { DeviceFlags } from './session.js';
@@ -33,7 +33,7 @@ const windowSeconds = 0.5;
  * Ctrl-C saves and leaves. Returns whether it came to the end.
  */
 export async function trainLoop(
-  run: Run,
+  run: Training,
   folder: RunFolder,
   flags: TrainingFlags,
   { command, steps, onSave }: LoopOptions,

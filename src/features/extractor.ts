@@ -1,0 +1,87 @@
+import { compile, type Program } from '../autodiff/compile.js';
+import { UserError } from '../errors.js';
+import type { Device } from '../gpu/device.js';
+import { Storage } from '../gpu/storage.js';
+import { assign } from '../ops/optimizer.js';
+import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
+import { add, mul } from '../ops/pointwise.js';
+import { fromStorage } from '../tensor/tensor.js';
+import type { ClassifierNetwork } from './classifier-file.js';
+
+/** What a classifier sees in images. */
+export interface Features {
+  /** [n, dim] */
+  values: Float32Array;
+  dim: number;
+  /** The likeliest class of each. */
+  classes: Uint32Array;
+}
+
+/** Images that the device handles at a time. */
+const batch = 128;
+
+/** A classifier that judges images, compiled once. */
+export class Extractor {
+  private constructor(
+    private readonly device: Device,
+    private readonly network: ClassifierNetwork,
+    private readonly images: Storage,
+    private readonly features: Storage,
+    private readonly logits: Storage,
+    private readonly program: Program,
+  ) {}
+
+  /**
+   * @param shape of an image, [channels, height, width]
+   * @param range what black and white are in the images that it will be given
+   * @throws UserError where the classifier takes other images
+   */
+  static async create(
+    device: Device,
+    network: ClassifierNetwork,
+    shape: Shape,
+    [black, white]: readonly [number, number],
+  ): Promise<Extractor> {
+    const { model, config } = network;
+    if (!sameShape(model.imageShape, shape))
+      throw new UserError(`the classifier takes images of shape [${model.imageShape}], these are [${shape}]`);
+    const weights = new Storage('classifier', 'f32', network.layout.length, network.arena);
+    const images = new Storage('images', 'f32', batch * sizeOf(shape));
+    const features = new Storage('features', 'f32', batch * config.features);
+    const logits = new Storage('logits', 'f32', batch * model.classes);
+    const pixels = mul(add(fromStorage(images, [batch, ...shape]), -black), 1 / (white - black));
+    const seen = model.apply(network.layout.bind(weights), pixels);
+    const effects = [assign(features, seen.features), assign(logits, seen.logits)];
+    return new Extractor(device, network, images, features, logits, await compile(device, { effects }));
+  }
+
+  /** Features and classes of images [n, ...shape]. */
+  async see(images: Float32Array): Promise<Features> {
+    const { config, model } = this.network;
+    const [size, dim] = [sizeOf(model.imageShape), config.features];
+    const count = images.length / size;
+    const values = new Float32Array(count * dim);
+    const classes = new Uint32Array(count);
+    for (let from = 0; from < count; from += batch) {
+      const n = Math.min(batch, count - from);
+      this.device.write(this.images, images.subarray(from * size, (from + n) * size));
+      this.program.run();
+      const [features, logits] = (await Promise.all([
+        this.device.read(this.features),
+        this.device.read(this.logits),
+      ])) as Float32Array[];
+      values.set(features.subarray(0, n * dim), from * dim);
+      for (let i = 0; i < n; i++)
+        classes[from + i] = largest(logits.subarray(i * model.classes, (i + 1) * model.classes));
+    }
+    return { values, dim, classes };
+  }
+
+  /** Frees the program's memory. */
+  close(): void {
+    this.program.destroy();
+  }
+}
+
+const largest = (values: Float32Array): number =>
+  values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
