@@ -11,6 +11,11 @@ import { datasetNames, loadDataset } from '../src/data/load.js';
 import { random } from '../src/tensor/philox.js';
 import { sampleShapes, shapeNames } from '../src/data/shapes.js';
 import { UserError } from '../src/errors.js';
+import { encodeNpy } from '../src/checkpoint/npy.js';
+import { decodePng } from '../src/data/png.js';
+import { encode } from 'fast-png';
+import { zipSync } from 'fflate';
+import { spawnSync } from 'node:child_process';
 
 let folder: string;
 beforeAll(async () => {
@@ -273,7 +278,7 @@ describe('IDX files', () => {
   it('a folder uses its test files, and says what does not fit', async () => {
     const own = join(folder, 'folder');
     await mkdir(own);
-    expect(await messageOf(loadDataset(own))).toMatch(/holds no train-images-idx3-ubyte/);
+    expect(await messageOf(loadDataset(own))).toMatch(/holds no images that semiflow knows/);
     await writeFile(join(own, 'train-images-idx3-ubyte'), images);
     await writeFile(join(own, 't10k-images-idx3-ubyte.gz'), gzipSync(idx(2051, [4, 3, 2], pixels(4))));
     expect(await loadDataset(own)).toMatchObject({ name: 'folder', count: 5, classes: 0, heldOut: { count: 4 } });
@@ -328,5 +333,156 @@ describe('helpers', () => {
     const { train, heldOut } = splitHeldOut({ count: 10, values }, 3, 3, 0, 'x');
     expect([...train.values, ...heldOut.values].sort((a, b) => a - b)).toEqual([...values]);
     expect([train.count, heldOut.count]).toEqual([7, 3]);
+  });
+});
+
+describe('CIFAR-10 batches', () => {
+  const record = (label: number, of: number) => [label, ...Array.from({ length: 3072 }, (_, i) => (i * of) % 251)];
+  it('a file, a gzipped file, and a folder whose test batch is held out', async () => {
+    const own = join(folder, 'cifar');
+    await mkdir(own);
+    const train = Uint8Array.from([record(3, 5), record(9, 7), record(0, 11)].flat());
+    await writeFile(join(own, 'data_batch_1.bin'), train);
+    await writeFile(join(own, 'data_batch_2.bin.gz'), gzipSync(train));
+    await writeFile(join(own, 'test_batch.bin'), Uint8Array.from(record(6, 13)));
+    const set = await loadDataset(own);
+    expect(set).toMatchObject({ name: 'cifar', shape: [3, 32, 32], count: 6, classes: 10, heldOut: { count: 1 } });
+    expect([...set.labels!]).toEqual([3, 9, 0, 3, 9, 0]);
+    expect([...set.values.subarray(3072, 2 * 3072)]).toEqual(record(9, 7).slice(1));
+    expect([...set.heldOut.values]).toEqual(record(6, 13).slice(1));
+    const file = await loadDataset(join(own, 'data_batch_2.bin.gz'), { heldOut: 1 });
+    expect(file.count + file.heldOut.count).toBe(3);
+  });
+
+  it('says what is no such file', async () => {
+    const path = join(folder, 'short.bin');
+    await writeFile(path, new Uint8Array(3072));
+    expect(await messageOf(loadDataset(path))).toMatch(/no whole number of CIFAR-10 records/);
+    await writeFile(path, Uint8Array.from(record(10, 3)));
+    expect(await messageOf(loadDataset(path))).toMatch(/label 10/);
+    await writeFile(path, gzipSync(Uint8Array.from(record(1, 3))).subarray(0, 100));
+    expect(await messageOf(loadDataset(path))).toMatch(/damaged/);
+  });
+
+  const real = '../shared/data/cifar10/data_batch_1_first4000.bin.gz';
+  it.runIf(existsSync(real))('the real images have their own labels in order', async () => {
+    const { labels, count, heldOut } = await loadDataset(real, { heldOut: 1 });
+    expect(count + heldOut.count).toBe(4000);
+    expect([...labels!.subarray(0, 10)]).toEqual([6, 9, 9, 4, 1, 1, 2, 7, 8, 3]);
+  });
+});
+
+describe('PNG images', () => {
+  const png = (data: number[], width: number, height: number, channels: 1 | 2 | 3 | 4) =>
+    encode({ width, height, data: Uint8Array.from(data), channels, depth: 8 });
+
+  it('grey, RGB, transparent over white, 16 bits and palettes', async () => {
+    const path = join(folder, 'one.png');
+    await writeFile(path, png([0, 51, 255, 7, 8, 9], 3, 2, 1));
+    expect(await decodePng(path)).toEqual({
+      width: 3,
+      height: 2,
+      channels: 1,
+      pixels: Uint8Array.of(0, 51, 255, 7, 8, 9),
+    });
+    await writeFile(path, png([10, 20, 30, 255, 100, 0, 200, 51], 2, 1, 4));
+    // 51 of 255 is a fifth: 100 / 5 + 255 * 4 / 5.
+    expect([...(await decodePng(path)).pixels]).toEqual([10, 20, 30, 224, 204, 244]);
+    await writeFile(
+      path,
+      encode({ width: 2, height: 1, data: Uint16Array.of(65535, 257 * 3), channels: 1, depth: 16 }),
+    );
+    expect([...(await decodePng(path)).pixels]).toEqual([255, 3]);
+    const script = `
+import struct, zlib, sys
+def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+rows = b'\\x00' + bytes([0b01100000]) + b'\\x00' + bytes([0b10000000])
+out = b'\\x89PNG\\r\\n\\x1a\\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 3, 2, 1, 3, 0, 0, 0))
+out += chunk(b'PLTE', bytes([1, 2, 3, 200, 100, 50])) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+sys.stdout.buffer.write(out)`;
+    const { stdout, status } = spawnSync('/usr/bin/python3', ['-c', script.replaceAll('\\\\', '\\')]);
+    if (status === 0) {
+      await writeFile(path, stdout);
+      const [dark, light] = [
+        [1, 2, 3],
+        [200, 100, 50],
+      ];
+      expect([...(await decodePng(path)).pixels]).toEqual([dark, light, light, light, dark, dark].flat());
+    } else console.log('skipped: no python3 to write a PNG with a palette');
+  });
+
+  it('a folder of one size, its folders as classes; anything else is named', async () => {
+    const own = join(folder, 'pngs');
+    for (const name of ['', 'b', 'a']) await mkdir(join(own, name), { recursive: true });
+    await writeFile(join(own, 'a', '1.png'), png([1, 2], 2, 1, 1));
+    await writeFile(join(own, 'a', '2.png'), png([1, 2, 3, 4, 5, 6], 2, 1, 3));
+    await writeFile(join(own, 'b', '1.PNG'), png([9, 8], 2, 1, 1));
+    const set = await loadDataset(own, { heldOut: 1 });
+    expect(set).toMatchObject({ shape: [3, 1, 2], classes: 2, count: 2 });
+    const all = new Map<string, number>();
+    for (const { values, labels, count } of [set, set.heldOut])
+      for (let i = 0; i < count; i++) all.set([...values.subarray(6 * i, 6 * i + 6)].join(), labels![i]);
+    // Planes one after another, grey in all three.
+    expect(all).toEqual(
+      new Map([
+        ['1,2,1,2,1,2', 0],
+        ['1,4,2,5,3,6', 0],
+        ['9,8,9,8,9,8', 1],
+      ]),
+    );
+    await writeFile(join(own, 'b', '2.png'), png([9, 8, 7], 3, 1, 1));
+    expect(await messageOf(loadDataset(own))).toMatch(/2\.png is 1x3.*images of one size/);
+    await writeFile(join(own, 'b', '2.png'), 'no PNG');
+    expect(await messageOf(loadDataset(own))).toMatch(/2\.png cannot be read as PNG/);
+  });
+});
+
+describe('NumPy files', () => {
+  const saved = async (name: string, bytes: Uint8Array) => {
+    const path = join(folder, name);
+    await writeFile(path, bytes);
+    return path;
+  };
+  const floats = (...shape: number[]) => {
+    const count = shape.reduce((a, b) => a * b);
+    return encodeNpy(
+      Float32Array.from({ length: count }, (_, i) => i / 2),
+      shape,
+    );
+  };
+
+  it('images with channels first, last or none, and points', async () => {
+    const load = async (...shape: number[]) => loadDataset(await saved('x.npy', floats(...shape)), { heldOut: 1 });
+    expect((await load(4, 5, 6)).shape).toEqual([1, 5, 6]);
+    expect((await load(4, 3, 5, 6)).shape).toEqual([3, 5, 6]);
+    const last = await load(2, 2, 2, 3);
+    expect(last.shape).toEqual([3, 2, 2]);
+    const image = [...last.values, ...last.heldOut.values].map((value) => value * 2);
+    // Pixel by pixel 0 1 2 | 3 4 5 …: the first channel is 0 3 6 9.
+    expect(image.slice(0, 12).map((value) => value % 12)).toEqual([0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]);
+    expect(await load(7, 2)).toMatchObject({ kind: 'points', shape: [2], range: [0, 6.5], count: 6 });
+  });
+
+  it('archives with labels, and what is wrong with others', async () => {
+    const labels = encodeNpy(Float32Array.of(0, 2, 1, 2), [4]);
+    const path = await saved('set.npz', zipSync({ 'images.npy': floats(4, 2, 2), 'labels.npy': labels }));
+    const set = await loadDataset(path, { heldOut: 1 });
+    expect([set.classes, set.count, set.heldOut.count]).toEqual([3, 3, 1]);
+    const fail = async (name: string, bytes: Uint8Array) => messageOf(loadDataset(await saved(name, bytes)));
+    expect(await fail('a.npz', zipSync({ 'images.npy': floats(3, 2, 2), 'labels.npy': labels }))).toMatch(
+      /4 labels for 3/,
+    );
+    expect(await fail('b.npz', zipSync({ 'other.npy': floats(3, 2, 2) }))).toMatch(/holds other/);
+    expect(await fail('c.npz', floats(2, 2))).toMatch(/not a \.npz/);
+    expect(await fail('d.npy', floats(3, 2, 5, 4))).toMatch(/images are/);
+    expect(await fail('e.npy', floats(3, 2, 2).subarray(0, 140))).toMatch(/are announced/);
+    expect(await fail('f.npy', new Uint8Array(200))).toMatch(/not a \.npy/);
+    const fortran = Buffer.from(
+      Buffer.from(floats(3, 2, 2))
+        .toString('latin1')
+        .replace('False', 'True '),
+      'latin1',
+    );
+    expect(await fail('g.npy', fortran)).toMatch(/C order/);
   });
 });

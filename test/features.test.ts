@@ -152,12 +152,12 @@ describe('classifier', () => {
       const network = createClassifier(config, seed);
       const count = 131;
       const size = config.imageShape.reduce((a, b) => a * b);
-      const images = Float32Array.from({ length: count * size }, () => draw.uniform() * 4 - 1);
+      const images = Float32Array.from({ length: count * size }, () => draw.uniform() * 6 - 2);
       const extractor = await Extractor.create(device, network, config.imageShape, [-1, 3]);
       const seen = await extractor.see(images);
       extractor.close();
       const pixels = tensor(
-        images.map((value) => (value + 1) / 4),
+        images.map((value) => Math.min(1, Math.max(0, (value + 1) / 4))),
         [count, ...config.imageShape],
       );
       const { Storage } = await import('../src/gpu/storage.js');

@@ -10,43 +10,55 @@ export interface Method {
 }
 
 const whose = (hasTeacher: boolean): 'teacher' | 'data' => (hasTeacher ? 'teacher' : 'data');
-const average = (decay: number) => ({ law: 'warm-up', decay, width: 0.05 }) as const;
+/** The averages with another decay of the target network's. */
+const targetDecay = ({ ema }: DistillationConfig, decay: number, law: 'warm-up' | 'decay' = 'warm-up') => ({
+  ema: { ...ema, target: { ...ema.target, law, decay } },
+});
 
 /** The methods of the field, each a few choices over one flow map. Presets, not copies: every knob can be overridden. */
 export const methods: Record<MethodName, Method> = {
   fmap: {
-    summary: 'λ_L · Lagrangian + λ_E · Eulerian map distillation',
+    summary: 'λ_L · Lagrangian + λ_E · Eulerian map distillation, and long legs of the teacher',
     fromData: false,
     recipe: () => ({}),
   },
   lmd: {
     summary: 'Lagrangian map distillation (Boffi et al., 2024; Align Your Flow, 2025)',
     fromData: false,
-    recipe: () => ({ lambda: lambdaOf({ lmd: 1 }) }),
+    recipe: (base) => ({ lambda: lambdaOf({ lmd: 1 }), ...targetDecay(base, 0.99) }),
   },
   emd: {
     summary: 'Eulerian map distillation (Align Your Flow, 2025); from data alone α-Flow and SoFlow',
     fromData: true,
-    recipe: (_, hasTeacher) => ({ lambda: lambdaOf({ emd: 1 }), velocity: whose(hasTeacher) }),
+    recipe: (base, hasTeacher) => ({
+      lambda: lambdaOf({ emd: 1 }),
+      velocity: whose(hasTeacher),
+      ...targetDecay(base, 0.99),
+    }),
   },
   semigroup: {
     summary: 'composition at a random time beside the diagonal (progressive self-distillation, Boffi et al., 2025)',
     fromData: true,
-    recipe: (_, hasTeacher) => ({
+    recipe: (base, hasTeacher) => ({
       lambda: lambdaOf({ semigroup: 0.5, diagonal: 0.5 }),
       velocity: whose(hasTeacher),
+      ...targetDecay(base, 0.99),
     }),
   },
   consistency: {
     summary:
       'consistency distillation to the end of the path (Song et al., 2023); from data alone consistency training',
     fromData: true,
-    recipe: (_, hasTeacher) => ({ lambda: lambdaOf({ consistency: 1 }), velocity: whose(hasTeacher) }),
+    recipe: (base, hasTeacher) => ({
+      lambda: lambdaOf({ consistency: 1 }),
+      velocity: whose(hasTeacher),
+      ...targetDecay(base, 0.99),
+    }),
   },
   ctm: {
     summary: 'consistency trajectory models: a long leg of the teacher, then the target (Kim et al., 2024)',
     fromData: false,
-    recipe: () => ({ lambda: lambdaOf({ trajectory: 0.75, diagonal: 0.25 }) }),
+    recipe: (base) => ({ lambda: lambdaOf({ trajectory: 0.75, diagonal: 0.25 }), ...targetDecay(base, 0.99) }),
   },
   meanflow: {
     summary: 'the mean-velocity identity (MeanFlow, Geng et al., 2025)',
@@ -56,7 +68,7 @@ export const methods: Record<MethodName, Method> = {
       velocity: whose(hasTeacher),
       weighting: { kind: 'adaptive', power: 0.75, offset: 1e-3 },
       // The derivative form diverges beside a slow target: the student is its own.
-      ema: { ...base.ema, target: { law: 'decay', decay: 0, width: 0.05 } },
+      ...targetDecay(base, 0, 'decay'),
     }),
   },
   shortcut: {
@@ -66,7 +78,7 @@ export const methods: Record<MethodName, Method> = {
       lambda: lambdaOf({ semigroup: 0.25, diagonal: 0.75 }),
       velocity: whose(hasTeacher),
       split: 'midpoint',
-      ema: { ...base.ema, target: average(0.999) },
+      ...targetDecay(base, 0.999),
     }),
   },
   'flow-matching': {

@@ -12,7 +12,7 @@ import {
   loadClassifier,
   type ClassifierNetwork,
 } from '../features/classifier-file.js';
-import { Extractor } from '../features/extractor.js';
+import { Extractor, share } from '../features/extractor.js';
 import type { Device } from '../gpu/device.js';
 import { classifierSchema, type ClassifierConfig } from '../models/classifier.js';
 import { sameShape } from '../tensor/shape.js';
@@ -81,11 +81,11 @@ export async function trainClassifierCommand(flags: ClassifierFlags): Promise<vo
 
 /** Share of held-out images that get their own label. */
 export async function accuracy(device: Device, network: ClassifierNetwork, data: Dataset): Promise<number> {
-  const { values, labels, count } = data.heldOut;
+  const { values, labels } = data.heldOut;
   const extractor = await Extractor.create(device, network, data.shape, data.range);
   const { classes } = await extractor.see(decode(values, data.range));
   extractor.close();
-  return classes.reduce((right, found, i) => right + Number(found === labels![i]), 0) / count;
+  return share(classes, labels!);
 }
 
 /** A classifier's file; `arch` is the YAML that describes it where it does not do so itself. */

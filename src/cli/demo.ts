@@ -1,11 +1,8 @@
 import { existsSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { DeviceFlags } from './session.js';
+import { shipped } from './shipped.js';
 import { train } from './train.js';
-
-/** The shipped checkpoints: at the package's root, whether this runs from source or built. */
-const shipped = join(dirname(createRequire(import.meta.url).resolve('semiflow/package.json')), 'checkpoints');
 
 /** A recipe short enough for software Vulkan; the full one is the default of `semiflow train`. */
 const steps = '3000';
@@ -16,7 +13,7 @@ export async function demo(flags: DeviceFlags & { out: string }): Promise<void> 
   if (existsSync(join(flags.out, 'config.yaml'))) rmSync(flags.out, { recursive: true });
   const folder = await train({
     ...flags,
-    teacher: join(shipped, 'rf-checkerboard.safetensors'),
+    teacher: shipped('rf-checkerboard.safetensors'),
     data: 'checkerboard',
     steps,
   });

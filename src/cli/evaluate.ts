@@ -2,6 +2,7 @@ import { writeFileAtomic } from '../checkpoint/file.js';
 import { UserError } from '../errors.js';
 import { sameShape } from '../tensor/shape.js';
 import { wholeNumber } from './arguments.js';
+import { readClassifier } from './classifier.js';
 import { readNetwork, readTeacher } from './networks.js';
 import { printTables } from './print.js';
 import { evaluate } from './run-report.js';
@@ -12,6 +13,8 @@ export interface EvaluateFlags extends DeviceFlags {
   teacher: string;
   arch?: string;
   data?: string;
+  features?: string;
+  featuresArch?: string;
   samples?: string;
   seed: string;
   out?: string;
@@ -28,12 +31,16 @@ export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
       `${flags.model} makes samples of shape [${student.model.sampleShape}], ${flags.teacher} of [${teacher.model.sampleShape}]`,
     );
   }
+  if (flags.features && !flags.data)
+    throw new UserError('--features judges samples beside held-out images: give these with --data');
+  const classifier = flags.features ? await readClassifier(flags.features, flags.featuresArch) : undefined;
   const device = await openSession(flags);
-  const { report, tables } = await evaluate(device, teacher, student, flags.data, {
+  const { report, quality, tables } = await evaluate(device, teacher, student, flags.data, {
+    classifier,
     ...(flags.samples !== undefined && { samples: wholeNumber('--samples', flags.samples, 2) }),
     seed: wholeNumber('--seed', flags.seed, 0),
   });
   printTables(tables);
-  if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ report, tables }, null, 2)}\n`);
+  if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ report, quality, tables }, null, 2)}\n`);
   device.close();
 }

@@ -9,8 +9,12 @@ import { guidanceOf } from '../flow/runner.js';
 import type { Sampler } from '../flow/samplers.js';
 import { drawSamples } from '../flow/sampling.js';
 import type { Device } from '../gpu/device.js';
+import { share, type Extractor } from '../features/extractor.js';
+import { frechetDistance, momentsOf } from '../metrics/frechet.js';
 import { checkerboardLaw, histogramKl } from '../metrics/histogram-kl.js';
+import { kernelDistance } from '../metrics/kernel-distance.js';
 import { mmd } from '../metrics/mmd.js';
+import { precisionRecall } from '../metrics/precision-recall.js';
 import { slicedWasserstein } from '../metrics/sliced-wasserstein.js';
 import type { Table } from '../report/table.js';
 import { sameShape, sizeOf } from '../tensor/shape.js';
@@ -78,52 +82,88 @@ export interface QualityRow {
   steps: number;
   slicedW2: number;
   mmd2: number;
+  /** By a classifier's features, where one was given. */
+  features?: { frechet: number; kernel: number; precision: number; recall: number; agreement: number | null };
 }
 
-const qualityCount = (teacher: Network, data: Dataset) =>
-  Math.min(isPoints(teacher) ? 5000 : 1000, Math.floor(data.heldOut.count / 2));
+const qualityCount = (teacher: Network, data: Dataset, most: number) =>
+  Math.min(isPoints(teacher) ? 5000 : most, Math.floor(data.heldOut.count / 2));
 
-/** Samples beside held-out data, after the floor: that of data against data. */
+/** Images for sliced distances alone, and for distances of features, which the field takes over 2000 and more. */
+const [imageCount, featureCount] = [1000, 2000];
+
+/**
+ * Samples beside held-out data, after the floor: that of data against data.
+ * @param extractor sees images; Fréchet distances are to all held-out data, the others to as many as there are samples
+ */
 export async function sampleQuality(
   device: Device,
   teacher: Network,
   student: Network,
   data: Dataset,
+  extractor?: Extractor,
 ): Promise<QualityRow[]> {
   const size = sizeOf(data.shape);
   const held =
     data.heldOut.values instanceof Uint8Array ? decode(data.heldOut.values, data.range) : data.heldOut.values;
-  const count = qualityCount(teacher, data);
+  const count = qualityCount(teacher, data, extractor ? featureCount : imageCount);
   const [reference, other] = [held.subarray(0, count * size), held.subarray(count * size, 2 * count * size)];
-  const row = (samples: string, steps: number, x: Float32Array): QualityRow => ({
-    samples,
-    steps,
-    slicedW2: slicedWasserstein(x, reference, size),
-    mmd2: mmd(x, reference, size).mmd2,
-  });
+  const real = extractor && (await extractor.see(held));
+  const moments = real && momentsOf(real.values, real.dim);
+  const row = async (samples: string, steps: number, x: Float32Array, labels?: Uint32Array): Promise<QualityRow> => {
+    const distances = {
+      samples,
+      steps,
+      slicedW2: slicedWasserstein(x, reference, size),
+      mmd2: mmd(x, reference, size).mmd2,
+    };
+    if (!extractor || !real || !moments) return distances;
+    const { values, dim, classes } = await extractor.see(x);
+    const few = real.values.subarray(0, count * dim);
+    return {
+      ...distances,
+      features: {
+        frechet: frechetDistance(momentsOf(values, dim), moments),
+        kernel: kernelDistance(values, few, dim),
+        ...precisionRecall(values, few, dim),
+        agreement: labels ? share(classes, labels) : null,
+      },
+    };
+  };
   const options = { count, seed: 99, guidance: guidanceOf(student) };
   const euler = { ...options, sampler: { name: 'euler' as const } };
   const plural = (steps: number, noun: string) => `${steps} ${noun}${steps > 1 ? 's' : ''}`;
-  const rows = [row('floor: other held-out data', 0, other)];
-  for (const steps of [1, 2, 4, 8])
-    rows.push(row(plural(steps, 'jump'), steps, (await drawSamples(device, student, { ...options, steps })).x));
-  for (const steps of [1, 4, 50])
-    rows.push(
-      row(
-        `${plural(steps, 'Euler step')} of the teacher`,
-        steps,
-        (await drawSamples(device, teacher, { ...euler, steps })).x,
-      ),
-    );
+  const rows = [await row('floor: other held-out data', 0, other, data.heldOut.labels?.subarray(count, 2 * count))];
+  for (const steps of [1, 2, 4, 8]) {
+    const { x, labels } = await drawSamples(device, student, { ...options, steps });
+    rows.push(await row(plural(steps, 'jump'), steps, x, labels));
+  }
+  for (const steps of extractor ? [1, 2, 4, 8, 50] : [1, 4, 50]) {
+    const { x, labels } = await drawSamples(device, teacher, { ...euler, steps });
+    rows.push(await row(`${plural(steps, 'Euler step')} of the teacher`, steps, x, labels));
+  }
   return rows;
 }
 
 export function qualityTable(data: Dataset, rows: readonly QualityRow[]): { heading: string; table: Table } {
+  const judged = rows.every(({ features }) => features);
   return {
     heading: `Samples against held-out ${data.name}`,
     table: {
-      columns: ['samples', 'sliced W2', 'MMD²'],
-      rows: rows.map(({ samples, slicedW2, mmd2 }) => [samples, slicedW2, mmd2]),
+      columns: [
+        'samples',
+        'sliced W2',
+        'MMD²',
+        ...(judged ? ['Fréchet', 'kernel distance', 'precision', 'recall', 'class agreement'] : []),
+      ],
+      rows: rows.map(({ samples, slicedW2, mmd2, features }) => [
+        samples,
+        slicedW2,
+        mmd2,
+        ...(features
+          ? [features.frechet, features.kernel, features.precision, features.recall, features.agreement ?? '–']
+          : []),
+      ]),
     },
   };
 }

@@ -1,4 +1,4 @@
-import { Command, Option } from 'commander';
+import { Argument, Command, Option } from 'commander';
 import { createRequire } from 'node:module';
 import { DivergenceError, UserError } from '../errors.js';
 import { addKnobs } from './config.js';
@@ -153,6 +153,36 @@ program
   .action(async (file, flags) => (await import('./study.js')).study(file, flags));
 
 program
+  .command('experiment')
+  .description('compare jumps with integration on images: few steps, composition, chains of edits')
+  .addArgument(new Argument('<which>', 'the experiment').choices(['steps', 'drift', 'editing', 'all']))
+  .option('--teacher <file>', 'teacher of images (default: the shipped ones of Fashion-MNIST, all of them)')
+  .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+  .option('--flow-map <file>', 'its flow map')
+  .option('--consistency <file>', 'its consistency student')
+  .option('--ctm <file>', 'a CTM student to compare')
+  .option('--meanflow <file>', 'a MeanFlow student to compare')
+  .option('--data <path>', "held-out images to work on (default: the teacher's own samples)")
+  .option('--features <file>', 'classifier whose features judge the images')
+  .option('--features-arch <yaml>', 'what the classifier is, where its file does not say so')
+  .option('--mask <name or png>', 'centre, half, strokes, or a PNG that is white where to fill', 'centre')
+  .option('--images <n>', 'images', '256')
+  .option('--seed <n>', 'seed of noise, times and resampling', '0')
+  .option('--out <folder>', 'where results and the report go (default runs/experiment-<which>)')
+  .action(async (which, flags) => (await import('./experiment.js')).experiment(which, flags));
+
+program
+  .command('check')
+  .description('test the semigroup law of a flow map: exit code 0 within the budget, 1 over it')
+  .requiredOption('--model <file>', 'flow map')
+  .option('--budget <share>', "largest violation allowed, of the data's variance", '1e-2')
+  .option('--data <name or path>', "held-out data to start from (default: the flow map's own samples)")
+  .option('--samples <n>', 'samples (default 4096 for points, 256 for images)')
+  .option('--seed <n>', 'seed of the noise', '0')
+  .option('--out <file>', 'heat map over (t, s) as .svg, or all figures as .json')
+  .action(async (flags) => (await import('./check.js')).checkCommand(flags));
+
+program
   .command('velocity')
   .description('apply v(x, t) to given tensors')
   .requiredOption('--model <file>', 'teacher, or flow map for u(x, t, t)')
@@ -172,6 +202,8 @@ program
     '--data <name or path>',
     'data for test points and sample quality (default: the data that the teacher names, or its samples)',
   )
+  .option('--features <file>', 'classifier whose features also judge samples of images')
+  .option('--features-arch <yaml>', 'what the classifier is, where its file does not say so')
   .option('--samples <n>', 'test points (default 6000 for points, 512 for images)')
   .option('--seed <n>', 'seed of the test points', '0')
   .option('--out <file>', 'also write everything as JSON')

@@ -1,4 +1,6 @@
 import { evaluateFlowMap, type FlowMapReport } from '../flow/evaluate.js';
+import type { ClassifierNetwork } from '../features/classifier-file.js';
+import { Extractor } from '../features/extractor.js';
 import type { Network } from '../flow/network.js';
 import type { Device } from '../gpu/device.js';
 import { renderReport, type ReportPlot, type ReportSection } from '../report/html.js';
@@ -30,13 +32,18 @@ export interface Evaluation {
 /**
  * Measures a flow map against its teacher, by data where there is some.
  * @param densities whether also by histograms of very many samples, where the data's density is known
+ * @param classifier whose features judge samples too
  */
 export async function evaluate(
   device: Device,
   teacher: Network,
   student: Network,
   given: string | undefined,
-  { densities = true, ...overrides }: { samples?: number; seed?: number; densities?: boolean } = {},
+  {
+    densities = true,
+    classifier,
+    ...overrides
+  }: { samples?: number; seed?: number; densities?: boolean; classifier?: ClassifierNetwork } = {},
 ): Promise<Evaluation> {
   const data = await evaluationDataset(teacher, given);
   const report = await evaluateFlowMap(device, teacher, student, {
@@ -45,7 +52,8 @@ export async function evaluate(
     data: testPoints(device, teacher, data),
     truth: exactTruth(teacher, data),
   });
-  const quality = data ? await sampleQuality(device, teacher, student, data) : [];
+  const extractor = data && classifier && (await Extractor.create(device, classifier, data.shape, data.range));
+  const quality = data ? await sampleQuality(device, teacher, student, data, extractor || undefined) : [];
   const tables = evaluationTables(report);
   if (data) tables.push(qualityTable(data, quality));
   if (densities && data?.name === 'checkerboard') tables.push(await checkerboardKl(device, teacher, student));

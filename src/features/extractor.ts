@@ -4,11 +4,11 @@ import type { Device } from '../gpu/device.js';
 import { Storage } from '../gpu/storage.js';
 import { assign } from '../ops/optimizer.js';
 import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
-import { add, mul } from '../ops/pointwise.js';
+import { add, maximum, minimum, mul } from '../ops/pointwise.js';
 import { fromStorage } from '../tensor/tensor.js';
 import type { ClassifierNetwork } from './classifier-file.js';
 
-/** What a classifier sees in images. */
+/** What a classifier sees in images, which are clipped to black and white first. */
 export interface Features {
   /** [n, dim] */
   values: Float32Array;
@@ -49,7 +49,9 @@ export class Extractor {
     const images = new Storage('images', 'f32', batch * sizeOf(shape));
     const features = new Storage('features', 'f32', batch * config.features);
     const logits = new Storage('logits', 'f32', batch * model.classes);
-    const pixels = mul(add(fromStorage(images, [batch, ...shape]), -black), 1 / (white - black));
+    // Beyond black and white there is nothing to see, in files and on screens alike.
+    const scaled = mul(add(fromStorage(images, [batch, ...shape]), -black), 1 / (white - black));
+    const pixels = minimum(maximum(scaled, 0), 1);
     const seen = model.apply(network.layout.bind(weights), pixels);
     const effects = [assign(features, seen.features), assign(logits, seen.logits)];
     return new Extractor(device, network, images, features, logits, await compile(device, { effects }));
@@ -85,3 +87,7 @@ export class Extractor {
 
 const largest = (values: Float32Array): number =>
   values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
+
+/** Share of equal classes. */
+export const share = (a: Uint32Array, b: Uint32Array): number =>
+  a.reduce((sum, value, i) => sum + Number(value === b[i]), 0) / a.length;

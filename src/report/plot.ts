@@ -186,7 +186,7 @@ function specification(plot: LinePlot, rows: Row[], dropped: number): TopLevelSp
 }
 
 /** Vega's own thinning of crowded logarithmic axes (empty labels) is kept; numbers are written plainly, exponents only for tiny ones. */
-const LABEL =
+export const LABEL =
   "datum.label === '' ? '' : datum.value === 0 || abs(datum.value) >= 1e-5 ? format(datum.value, ',~r') : format(datum.value, '~e')";
 
 /** A little room beyond the data, not the next whole power of ten. */
@@ -199,7 +199,7 @@ const pale = (colour: string): string => `rgba(${hex(colour).join(',')},0.35)`;
 
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'DejaVu Sans', sans-serif";
 
-const THEME: TopLevelSpec['config'] = {
+export const THEME: TopLevelSpec['config'] = {
   background: 'transparent',
   font: FONT,
   padding: 8,

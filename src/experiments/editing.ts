@@ -1,0 +1,72 @@
+import { share, type Extractor } from '../features/extractor.js';
+import { sourceNoise } from '../flow/noise.js';
+import type { Network } from '../flow/network.js';
+import type { Operator } from './operators.js';
+import { everywhere, hiddenErrors, type Scene } from './scene.js';
+import { rounded } from './steps.js';
+
+/** What is left of images after each round of a chain. */
+export interface ChainResult {
+  method: string;
+  /** Root mean squared difference to the originals, a value, after each round. */
+  error: number[];
+  /** Share of images that are still classified as the originals are. */
+  retention: number[];
+  /** The first images after the last round. */
+  shown: number[];
+}
+
+export const rounds = 8;
+
+/** How far the rounds of editing go towards noise. */
+export const editingTime = 0.5;
+
+/** n times: noise to t, by noise that all methods share, and a jump back. */
+export function renoisingChain(
+  scene: Scene,
+  teacher: Network,
+  operator: Operator,
+  extractor: Extractor,
+  seed: number,
+  shown: number,
+): Promise<ChainResult> {
+  return chain(scene, operator.name, extractor, shown, (x, round) => {
+    const z = sourceNoise(teacher.description.source, scene.count, scene.size, seed + 1000 + round);
+    const noisy = x.map((value, i) => (1 - editingTime) * value + editingTime * z[i]);
+    return operator.go(noisy, everywhere(scene, editingTime), everywhere(scene, 0), round);
+  });
+}
+
+/** n times: from data to noise and back, with no fresh noise at all. @param start the smallest time that is answered */
+export function roundTripChain(
+  scene: Scene,
+  operator: Operator,
+  extractor: Extractor,
+  start: number,
+  shown: number,
+): Promise<ChainResult> {
+  const [low, high] = [everywhere(scene, start), everywhere(scene, 1)];
+  return chain(scene, operator.name, extractor, shown, async (x, round) =>
+    operator.go(await operator.go(x, low, high, 2 * round), high, low, 2 * round + 1),
+  );
+}
+
+async function chain(
+  scene: Scene,
+  method: string,
+  extractor: Extractor,
+  shown: number,
+  edit: (x: Float32Array, round: number) => Promise<Float32Array>,
+): Promise<ChainResult> {
+  const whole = { size: scene.size, hidden: new Uint8Array(scene.size).fill(1) };
+  const before = await extractor.see(scene.images);
+  const result: ChainResult = { method, error: [], retention: [], shown: [] };
+  let x = scene.images;
+  for (let round = 0; round < rounds; round++) {
+    x = await edit(x, round);
+    const errors = hiddenErrors(whole, x, scene.images);
+    result.error.push(Math.sqrt(errors.reduce((sum, value) => sum + value, 0) / errors.length));
+    result.retention.push(share((await extractor.see(x)).classes, before.classes));
+  }
+  return { ...result, shown: rounded(x.subarray(0, shown * scene.size)) };
+}

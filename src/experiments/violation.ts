@@ -1,0 +1,56 @@
+import type { Runner } from '../flow/runner.js';
+import { everywhere, mixed, type Scene } from './scene.js';
+
+/** Semigroup violation of a flow map over a grid of times. */
+export interface ViolationMap {
+  times: readonly number[];
+  /** For each pair s < t: the mean squared difference between one jump t → s and two by the middle, over the data's variance. */
+  cells: { t: number; s: number; violation: number }[];
+  mean: number;
+  worst: { t: number; s: number; violation: number };
+}
+
+export const gridTimes = [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1] as const;
+
+/**
+ * Violation at every pair of times of the grid.
+ * @param go the operator that the flow map is sampled by
+ */
+export async function violationMap(
+  scene: Scene,
+  go: (x: Float32Array, t: Float32Array, s: Float32Array) => ReturnType<Runner['jump']>,
+  progress: (done: number, total: number) => void,
+): Promise<ViolationMap> {
+  const variance = varianceOf(scene);
+  const pairs = gridTimes.flatMap((t) => gridTimes.filter((s) => s < t).map((s) => ({ t, s })));
+  const cells = [];
+  for (const { t, s } of pairs) {
+    progress(cells.length, pairs.length);
+    const [from, to, middle] = [t, s, (t + s) / 2].map((time) => everywhere(scene, time));
+    const x = mixed(scene, from);
+    const direct = await go(x, from, to);
+    const composed = await go(await go(x, from, middle), middle, to);
+    const square = direct.reduce((sum, value, i) => sum + (value - composed[i]) ** 2, 0) / direct.length;
+    cells.push({ t, s, violation: square / variance });
+  }
+  return {
+    times: gridTimes,
+    cells,
+    mean: cells.reduce((sum, { violation }) => sum + violation, 0) / cells.length,
+    worst: cells.reduce((most, cell) => (cell.violation > most.violation ? cell : most)),
+  };
+}
+
+/** Mean over values of the images' variance. */
+function varianceOf({ images, count, size }: Scene): number {
+  let sum = 0;
+  for (let k = 0; k < size; k++) {
+    let [first, second] = [0, 0];
+    for (let i = 0; i < count; i++) {
+      first += images[i * size + k] / count;
+      second += images[i * size + k] ** 2 / count;
+    }
+    sum += second - first ** 2;
+  }
+  return sum / size;
+}

@@ -1,0 +1,58 @@
+import type { TopLevelSpec } from 'vega-lite';
+import { renderSvg, THEME } from './plot.js';
+import { formatNumber } from './table.js';
+
+export interface HeatMap {
+  title: string;
+  xLabel: string;
+  yLabel: string;
+  cells: { x: number; y: number; value: number }[];
+}
+
+/** Values over a grid as coloured cells with their numbers; the colour follows the logarithm. */
+export function heatMap({ title, xLabel, yLabel, cells }: HeatMap): Promise<string> {
+  const least = Math.min(...cells.map(({ value }) => value).filter((value) => value > 0));
+  const rows = cells.map(({ x, y, value }) => ({
+    x,
+    y,
+    text: formatNumber(value, 2),
+    level: Math.log10(value || least),
+  }));
+  const levels = rows.map(({ level }) => level);
+  const middle = (Math.min(...levels) + Math.max(...levels)) / 2;
+  const axis = (field: 'x' | 'y', label: string) => ({
+    field,
+    type: 'ordinal' as const,
+    title: label,
+    sort: field === 'y' ? ('descending' as const) : ('ascending' as const),
+    axis: { labelAngle: 0, grid: false },
+  });
+  const [x, y] = [axis('x', xLabel), axis('y', yLabel)];
+  const specification: TopLevelSpec = {
+    title: { text: title },
+    data: { values: rows },
+    width: 52 * new Set(rows.map((row) => row.x)).size,
+    height: 30 * new Set(rows.map((row) => row.y)).size,
+    layer: [
+      {
+        mark: { type: 'rect' },
+        encoding: {
+          x,
+          y,
+          color: { field: 'level', type: 'quantitative', scale: { scheme: 'viridis' }, legend: null },
+        },
+      },
+      {
+        mark: { type: 'text', fontSize: 10 },
+        encoding: {
+          x,
+          y,
+          text: { field: 'text' },
+          color: { condition: { test: `datum.level > ${middle}`, value: '#111111' }, value: '#ffffff' },
+        },
+      },
+    ],
+    config: THEME,
+  };
+  return renderSvg(specification);
+}
