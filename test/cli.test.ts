@@ -17,7 +17,7 @@ const teacher = 'checkpoints/rf-checkerboard.safetensors';
 function semiflow(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, ['bin/semiflow.js', ...args], {
     encoding: 'utf8',
-    timeout: 60_000,
+    timeout: 150_000,
   });
   const complaints = stderr.split('\n').filter((line) => line && !line.startsWith('Warning: max'));
   return { status, stdout, complaints };
@@ -103,7 +103,156 @@ describe('bad input gets one line, exit code 2, and leaves nothing behind', () =
   });
 });
 
+describe('flags that do not fit together get one line and exit code 2', () => {
+  const fashion = 'checkpoints/rf-fashion-mnist.safetensors';
+  const map = 'checkpoints/flow-map-fashion-mnist.safetensors';
+  const consistency = 'checkpoints/consistency-fashion-mnist.safetensors';
+  const [npy, points] = [join(folder, 'none.npy'), join(folder, 'none.safetensors')];
+  const sample = (...flags: string[]) => ['sample', '--model', teacher, '--out', npy, ...flags];
+  const train = (...flags: string[]) => ['train', '--data', 'checkerboard', '--print-config', ...flags];
+  const study = (text: string) => file('study.yaml', text);
+  it.each([
+    ['a jump of a teacher', sample('--sampler', 'jump'), /--sampler jump is for flow maps/],
+    ['a sampler that is none', sample('--sampler', 'plms'), /plms/],
+    ['an option of another sampler', sample('--gamma', '0.5'), /--gamma belongs to --sampler gamma/],
+    ['evaluations that no step divides', sample('--sampler', 'rk4', '--nfe', '6'), /multiple of 4/],
+    ['times that rise', sample('--times', '1,0.2,0.7,0'), /--times takes falling times/],
+    ['times and a number', sample('--times', '1,0', '--nfe', '1'), /leave --nfe out/],
+    ['steps of an adaptive sampler', sample('--sampler', 'dopri5', '--nfe', '4'), /--tolerance/],
+    ['guidance without classes', sample('--guidance', '2'), /guidance/],
+    ['a method that is none', train('--method', 'magic'), /--method magic: choose one of fmap/],
+    ['a method that needs a teacher', train('--method', 'ctm'), /needs a --teacher; without one there are emd/],
+    ['an objective that data cannot lead', train('--method', 'meanflow', '--lambda-lmd', '1'), /λ of lmd/],
+    ['an adapter of nothing', train('--method', 'meanflow', '--lora-rank', '4'), /--lora-rank/],
+    [
+      'half precision of a derivative',
+      ['train', '--teacher', teacher, '--method', 'meanflow', '--precision', 'f16', '--print-config'],
+      /half precision/,
+    ],
+    ['guidance backwards', ['train', '--teacher', fashion, '--guidance', '4..1', '--print-config'], /--guidance/],
+    [
+      'a prediction on the wrong path',
+      ['teacher', '--data', 'checkerboard', '--prediction', 'v', '--print-config'],
+      /vp path/,
+    ],
+    [
+      'a path that is none',
+      ['teacher', '--data', 'checkerboard', '--path', 'bent', '--print-config'],
+      /--path bent: choose/,
+    ],
+    [
+      'a study of a wrong recipe',
+      [
+        'study',
+        study('seeds: [0]\nrecipes: {a: {stps: 3}}\nteacher: ' + teacher + '\n'),
+        '--out',
+        join(folder, 'never'),
+      ],
+      /recipe a.*stps/,
+    ],
+    ['merging what is no adapter', ['merge', '--model', teacher, '--lora', teacher, '--out', points], /adapter/],
+    [
+      'jumping forward untaught',
+      ['invert', '--model', consistency, '--sampler', 'jump', '--input', npy, '--out', points],
+      /--forward-share/,
+    ],
+    ['the law of a teacher', ['check', '--model', teacher], /is a teacher/],
+    ['a budget that is none', ['check', '--model', map, '--budget', 'much'], /--budget/],
+    ['features without images', ['eval', '--model', map, '--teacher', fashion, '--features', map], /--data/],
+    [
+      'a flow map as a classifier',
+      [
+        'experiment',
+        'drift',
+        '--teacher',
+        fashion,
+        '--flow-map',
+        map,
+        '--consistency',
+        consistency,
+        '--features',
+        map,
+        '--out',
+        join(folder, 'never'),
+      ],
+      /what classifier it is/,
+    ],
+    [
+      'an experiment on points',
+      ['experiment', 'steps', '--teacher', teacher, '--flow-map', map, '--consistency', map, '--features', map],
+      /makes points/,
+    ],
+    ['students of nobody', ['experiment', 'steps', '--flow-map', map], /--teacher/],
+    ['half of the cast', ['experiment', 'steps', '--teacher', fashion, '--flow-map', map], /--consistency FILE/],
+    ['a mask that is none', ['experiment', 'steps', '--mask', 'round'], /--mask round/],
+    ['a classifier of points', ['classifier', '--data', 'checkerboard', '--out', points], /holds points/],
+  ])('%s', (_, args, says) => {
+    const { status, complaints } = semiflow(...args);
+    expect(complaints.join('\n')).toMatch(says);
+    expect(status === 2 || (status === 1 && /Allowed choices/.test(complaints[0]))).toBe(true);
+    for (const path of [npy, points, join(folder, 'never')]) expect(existsSync(path)).toBe(false);
+  });
+});
+
 describe('what the commands do', () => {
+  it('checks the semigroup law: the flow map passes where the consistency student fails', () => {
+    const check = (model: string) =>
+      semiflow(
+        'check',
+        '--model',
+        `checkpoints/${model}-fashion-mnist.safetensors`,
+        '--samples',
+        '32',
+        '--out',
+        file(`${model}.svg`),
+      );
+    const passed = check('flow-map');
+    expect(passed.stdout).toMatch(/passed: within 0\.01/);
+    expect(passed.status).toBe(0);
+    const failed = check('consistency');
+    expect(failed.stdout).toMatch(/failed: over 0\.01/);
+    expect(failed.status).toBe(1);
+    expect(readFileSync(file('flow-map.svg'), 'utf8').match(/"rect mark"/g)).toHaveLength(36);
+  });
+
+  it('inverts by forward jumps, and back', async () => {
+    const x = Float32Array.from({ length: 2 * 784 }, (_, i) => Math.sin(i / 9));
+    await writeSafetensors(file('images.safetensors'), { x: { dtype: 'F32', shape: [2, 1, 28, 28], data: x } });
+    const model = 'checkpoints/flow-map-fashion-mnist.safetensors';
+    const { complaints } = semiflow(
+      'invert',
+      '--model',
+      model,
+      '--input',
+      file('images.safetensors'),
+      '--out',
+      file('z.safetensors'),
+    );
+    expect(complaints).toEqual([]);
+    const z = await (await readSafetensors(file('z.safetensors'))).readF32('z');
+    expect(z).toHaveLength(x.length);
+    expect(z.every(Number.isFinite)).toBe(true);
+    expect(z).not.toEqual(x);
+  });
+
+  it('runs an experiment, writes everything, and does not repeat it', () => {
+    const out = file('drift');
+    const run = (...flags: string[]) => semiflow('experiment', 'drift', '--images', '16', '--out', out, ...flags);
+    const first = run();
+    expect(first.complaints).toEqual([]);
+    for (const name of ['drift.json', 'drift.csv', 'drift.md', 'drift-1.png', 'report.html'])
+      expect(existsSync(join(out, name))).toBe(true);
+    const rows = readFileSync(join(out, 'drift.csv'), 'utf8').trim().split('\n');
+    expect(rows).toHaveLength(1 + 4 * 4 * 16);
+    const html = readFileSync(join(out, 'report.html'), 'utf8');
+    expect(html).toMatch(/Expected: .*Seen: /s);
+    const page = html.replace(/\s+/g, ' ');
+    const second = run();
+    expect(second.stdout).not.toMatch(/drift: flow map/);
+    expect(readFileSync(join(out, 'report.html'), 'utf8').replace(/\s+/g, ' ')).toBe(page);
+    expect(run('--seed', '1').complaints[0]).toMatch(/other settings/);
+  });
+
   it('prints the resolved recipe without a device', () => {
     const { status, stdout } = semiflow('train', '--teacher', teacher, '--lambda-emd', '0.25', '--print-config');
     expect(status).toBe(0);

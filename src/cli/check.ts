@@ -24,8 +24,8 @@ export interface CheckFlags extends DeviceFlags {
 }
 
 /**
- * `semiflow check`: the semigroup law as a unit test. Prints the worst violation f(x, t, s) against f(f(x, t, m), m, s) over
- * a grid of times, and fails the process where it is over the budget.
+ * `semiflow check`: the semigroup law as a unit test. Compares f(x, t, s) with f(f(x, t, m), m, s) over a grid of times, and
+ * fails the process where the mean violation is over the budget.
  */
 export async function checkCommand(flags: CheckFlags): Promise<void> {
   const budget = numberBetween('--budget', flags.budget, 0, 1e6);
@@ -78,9 +78,9 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
   );
   device.close();
   const { worst, mean } = map;
-  const passed = worst.violation <= budget;
+  const passed = mean <= budget;
   if (flags.out) {
-    const title = `Semigroup violation over the data's variance, worst ${worst.violation.toPrecision(3)}`;
+    const title = `Semigroup violation over the data's variance: ${mean.toPrecision(3)} in the mean`;
     const cells = map.cells.map(({ t, s, violation }) => ({ x: t, y: s, value: violation }));
     const content = flags.out.endsWith('.json')
       ? `${JSON.stringify({ model: flags.model, operator: operator.name, budget, seed, samples: count, passed, ...map }, null, 2)}\n`
@@ -88,7 +88,7 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
     await writeFileAtomic(flags.out, content);
   }
   console.log(
-    `${flags.model}, ${operator.name}: semigroup violation ${worst.violation.toPrecision(3)} at worst (t = ${worst.t}, s = ${worst.s}), ${mean.toPrecision(3)} in the mean, of the data's variance; ${count} samples, seed ${seed}${flags.out ? `; ${flags.out}` : ''}`,
+    `${flags.model}, ${operator.name}: semigroup violation ${mean.toPrecision(3)} of the data's variance in the mean, ${worst.violation.toPrecision(3)} at worst (t = ${worst.t}, s = ${worst.s}); ${count} samples, seed ${seed}${flags.out ? `; ${flags.out}` : ''}`,
   );
   console.log(passed ? `passed: within ${budget}` : `failed: over ${budget}`);
   if (!passed) process.exitCode = 1;

@@ -5,7 +5,9 @@ import { budgets, summarizeSteps, type StepsResult } from '../experiments/steps.
 import type { Network } from '../flow/network.js';
 import type { Bootstrapped } from '../metrics/bootstrap.js';
 import type { Moments } from '../metrics/frechet.js';
+import type { ViolationMap } from '../experiments/violation.js';
 import { boxPlot } from '../report/box-plot.js';
+import { heatMap } from '../report/heat-map.js';
 import { renderReport, type ReportSection } from '../report/html.js';
 import { labelledGrid } from '../report/labelled-grid.js';
 import { linePlot } from '../report/plot.js';
@@ -125,7 +127,13 @@ export async function stepsSection(
   const heading = 'I. Steps: inpainting under a budget';
   const text =
     'Expected: jumps depend less on the number of steps than integration does. Each method fills the masked region from the ' +
-    'same noise; the known region is put back on its reference trajectory after every step.';
+    'same noise; the known region is put back on its reference trajectory after every step.\n\n' +
+    `Seen: ${summaries
+      .map(({ method, rows, frechetRatio }) => {
+        const [first, last] = [rows[0], rows[rows.length - 1]];
+        return `${method} at ${first.budget} steps reads a Fréchet distance of ${formatNumber(first.frechet)}, ${formatNumber(frechetRatio.value)} times that at ${last.budget} steps`;
+      })
+      .join('; ')}.`;
   return {
     sections: [
       { heading, text, images, svgs },
@@ -204,7 +212,13 @@ export async function driftSection(
   const text =
     'Expected: hops of a flow map agree with its direct jump, and their difference grows slowly with k; hops by way of the end ' +
     'point drift an order of magnitude more. Jumps go from random times between 0.5 and 1 to 0; the known region is locked to ' +
-    'one reference trajectory at every intermediate time; Δ_k is the mean squared difference in the masked region.';
+    'one reference trajectory at every intermediate time; Δ_k is the mean squared difference in the masked region.\n\n' +
+    `Seen: ${rest
+      .map((other, i) => {
+        const by = driftRatios(other, flowMap, seed).map(({ value }) => formatNumber(value, 2));
+        return `${other.method} drifts ${by[0]} times as far as the ${flowMap.method} at k = ${hopCounts[0]}, ${by[by.length - 1]} times at k = ${hopCounts[hopCounts.length - 1]}, and grows as k^${formatNumber(summaries[i + 1].growth.value, 2)}`;
+      })
+      .join('; ')}; the ${flowMap.method} grows as k^${formatNumber(summaries[0].growth.value, 2)}.`;
   return {
     sections: [
       {
@@ -286,14 +300,14 @@ export async function editingSection(
     sections: [
       {
         heading: editHeading,
-        text: 'Expected: errors of one round add up; the better a way back is, the longer the class is kept.',
+        text: `Expected: errors of one round add up; the better a way back is, the longer the class is kept.\n\nSeen: ${keptLonger(edits)}`,
         svgs: [await plotOf(edits, 'Error by rounds; some of it is the noise, which every method shares.')],
         images: [await gridOf(edits, 'editing')],
         table: editTable,
       },
       {
         heading: tripHeading,
-        text: 'Expected: without fresh noise an exact flow returns to where it started; what is seen is the error of the method alone.',
+        text: `Expected: without fresh noise an exact flow returns to where it started; what is seen is the error of the method alone.\n\nSeen: ${keptLonger(trips)}`,
         svgs: [await plotOf(trips, 'Error by round trips.')],
         images: [await gridOf(trips, 'round-trips')],
         table: tripTable,
@@ -301,6 +315,38 @@ export async function editingSection(
     ],
     print: `\n${editHeading}\n${textTable(editTable)}\n\n${tripHeading}\n${textTable(tripTable)}`,
   };
+}
+
+const keptLonger = (chains: readonly ChainResult[]): string =>
+  `${chains
+    .map(
+      ({ method, error, retention }) =>
+        `${method}: after ${rounds} rounds RMSE ${formatNumber(error[rounds - 1])} and ${formatNumber(100 * retention[rounds - 1])} % of classes kept`,
+    )
+    .join('; ')}.`;
+
+/** Where in the plane of times the semigroup law is broken, and by how much. */
+export async function violationSection(
+  folder: PartsFolder,
+  maps: readonly { method: string; map: ViolationMap }[],
+): Promise<Section> {
+  const table: Table = {
+    columns: ['method', 'mean violation', 'worst', 'at t', 'and s'],
+    rows: maps.map(({ method, map: { mean, worst } }) => [method, mean, worst.violation, worst.t, worst.s]),
+  };
+  const svgs = [];
+  for (const { method, map } of maps) {
+    const cells = map.cells.map(({ t, s, violation }) => ({ x: t, y: s, value: violation }));
+    svgs.push({ svg: await heatMap({ title: method, xLabel: 't', yLabel: 's', cells }) });
+  }
+  await folder.write('violation.json', json(maps));
+  await folder.write('violation.csv', csv(table));
+  await folder.write('violation.md', `${markdownTable(table)}\n`);
+  const heading = 'V. Semigroup violation over (t, s)';
+  const text =
+    "One jump t → s against two by the middle, mean square over the data's variance: what `semiflow check` tests.\n\n" +
+    `Seen: ${maps.map(({ method, map }) => `${method} ${formatNumber(map.mean)} in the mean`).join(', ')}.`;
+  return { sections: [{ heading, text, table, svgs }], print: `\n${heading}\n${textTable(table)}` };
 }
 
 const figures = ({ method, error, retention }: ChainResult) => ({ method, error, retention });

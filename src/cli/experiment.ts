@@ -17,6 +17,7 @@ import {
 import { sceneOf, type Scene } from '../experiments/scene.js';
 import { inpaint, stepsOf, type StepsResult } from '../experiments/steps.js';
 import { ddim } from '../experiments/operators.js';
+import { violationMap, type ViolationMap } from '../experiments/violation.js';
 import { Extractor } from '../features/extractor.js';
 import type { Network } from '../flow/network.js';
 import { Runner } from '../flow/runner.js';
@@ -26,13 +27,21 @@ import { momentsOf, type Moments } from '../metrics/frechet.js';
 import { sameShape } from '../tensor/shape.js';
 import { wholeNumber } from './arguments.js';
 import { readClassifier } from './classifier.js';
-import { driftSection, editingSection, pageOf, stepsSection, type Section } from './experiment-report.js';
+import {
+  driftSection,
+  editingSection,
+  pageOf,
+  stepsSection,
+  violationSection,
+  type Section,
+} from './experiment-report.js';
 import { readNetwork, readTeacher } from './networks.js';
 import { PartsFolder } from './parts-folder.js';
 import { openSession, type DeviceFlags } from './session.js';
 import { shipped } from './shipped.js';
 
-export const experiments = ['steps', 'drift', 'editing', 'all'] as const;
+const kinds = ['steps', 'drift', 'editing', 'violation'] as const;
+export const experiments = [...kinds, 'all'] as const;
 
 export interface ExperimentFlags extends DeviceFlags {
   teacher?: string;
@@ -118,10 +127,12 @@ export async function experiment(which: (typeof experiments)[number], flags: Exp
     masked: sceneOf(teacher, images.scene, range, count, seed, mask),
     whole: sceneOf(teacher, images.scene, range, count, seed),
   };
-  const wanted = which === 'all' ? (['steps', 'drift', 'editing'] as const) : [which];
+  const wanted = which === 'all' ? kinds : [which];
   const sections: Section[] = [];
   for (const name of wanted)
-    sections.push(await { steps: runSteps, drift: runDrift, editing: runEditing }[name](stage));
+    sections.push(
+      await { steps: runSteps, drift: runDrift, editing: runEditing, violation: runViolation }[name](stage),
+    );
   const about = `${count} images of ${flags.data ?? 'the teacher'}, mask ${mask.name}, seed ${seed}`;
   await folder.write('report.html', pageOf(about, sections));
   for (const { print } of sections) console.log(print);
@@ -174,6 +185,22 @@ async function runEditing({ cast, whole, extractor, folder, seed, teacher }: Sta
     );
   }
   return editingSection(folder, edits, trips, whole, teacher);
+}
+
+async function runViolation({ cast, whole, folder }: Stage): Promise<Section> {
+  const maps: { method: string; map: ViolationMap }[] = [];
+  const operators = driftParadigms(cast, whole).filter(({ name }) => !name.startsWith('coupled'));
+  for (const operator of operators) {
+    const compute = () =>
+      violationMap(
+        whole,
+        (x, t, s) => operator.go(x, t, s, 0),
+        () => {},
+      );
+    announce('violation', operator.name);
+    maps.push({ method: operator.name, map: await folder.part(`violation ${operator.name}`, compute) });
+  }
+  return violationSection(folder, maps);
 }
 
 function announce(what: string, method: string, steps?: number): void {

@@ -155,7 +155,7 @@ program
 program
   .command('experiment')
   .description('compare jumps with integration on images: few steps, composition, chains of edits')
-  .addArgument(new Argument('<which>', 'the experiment').choices(['steps', 'drift', 'editing', 'all']))
+  .addArgument(new Argument('<which>', 'the experiment').choices(['steps', 'drift', 'editing', 'violation', 'all']))
   .option('--teacher <file>', 'teacher of images (default: the shipped ones of Fashion-MNIST, all of them)')
   .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
   .option('--flow-map <file>', 'its flow map')
@@ -175,7 +175,7 @@ program
   .command('check')
   .description('test the semigroup law of a flow map: exit code 0 within the budget, 1 over it')
   .requiredOption('--model <file>', 'flow map')
-  .option('--budget <share>', "largest violation allowed, of the data's variance", '1e-2')
+  .option('--budget <share>', "largest mean violation allowed, of the data's variance", '1e-2')
   .option('--data <name or path>', "held-out data to start from (default: the flow map's own samples)")
   .option('--samples <n>', 'samples (default 4096 for points, 256 for images)')
   .option('--seed <n>', 'seed of the noise', '0')
