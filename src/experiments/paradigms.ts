@@ -59,12 +59,12 @@ export function roundTripParadigms({ teacher, flowMap, others }: Cast, scene: Sc
   const maps = [{ name: 'flow map', map: flowMap }, ...others].filter(({ map }) => map.network.description.forward);
   return [
     ...maps.flatMap(({ name, map }) => [
-      jump(`${name}, 1 jump each way`, map, labels),
-      inHops(jump('', map, labels), 4, `${name}, 4 jumps each way`),
+      jump(`${name}, 1 jump`, map, labels),
+      inHops(jump('', map, labels), 4, `${name}, 4 jumps`),
     ]),
-    inHops(euler, 1, 'teacher, 1 Euler step each way'),
-    inHops(euler, 4, 'teacher, 4 Euler steps each way'),
-    inHops(euler, 32, 'teacher, 32 Euler steps each way'),
+    inHops(euler, 1, 'teacher, 1 Euler step'),
+    inHops(euler, 4, 'teacher, 4 Euler steps'),
+    inHops(euler, 32, 'teacher, 32 Euler steps'),
   ];
 }
 
