@@ -22,12 +22,25 @@ export interface KnobGroup {
 
 type Tree = { [key: string]: unknown };
 
-/** Adds a flag for each knob under its group's heading. */
-export function addKnobs(command: Command, groups: readonly KnobGroup[]): Command {
+/**
+ * Adds a flag for each knob under its group's heading.
+ * @param defaults for points in the plane and for images, which the help shows
+ */
+export function addKnobs(
+  command: Command,
+  groups: readonly KnobGroup[],
+  defaults: { points: object; images: object },
+): Command {
   for (const { heading, knobs } of groups) {
     command.optionsGroup(heading);
-    for (const { flag, help, boolean } of knobs)
-      command.option(boolean ? `--${flag} [value]` : `--${flag} <value>`, help);
+    for (const { flag, path, help, boolean, range } of knobs) {
+      const [points, images] = [defaults.points, defaults.images].map((tree) => {
+        const value = path.split('.').reduce((at, key) => at[key] as Tree, tree as Tree) as unknown;
+        return range ? String((value as { from: unknown }).from) : String(value);
+      });
+      const shown = points === images ? points : `${points}, images ${images}`;
+      command.option(boolean ? `--${flag} [value]` : `--${flag} <value>`, `${help} (default ${shown})`);
+    }
   }
   return command;
 }

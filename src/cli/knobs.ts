@@ -139,7 +139,7 @@ export const classificationKnobs: KnobGroup[] = [
 /** Every knob of training a teacher. */
 export const teacherKnobs: KnobGroup[] = [
   {
-    heading: 'Recipe (its defaults depend on the data: --print-config shows them):',
+    heading: 'Recipe:',
     knobs: [
       ...training,
       ...optimizer,

@@ -2,7 +2,7 @@ import { Argument, Command, Option } from 'commander';
 import { createRequire } from 'node:module';
 import { DivergenceError, UserError } from '../errors.js';
 import { addKnobs } from './config.js';
-import { methodNames } from '../../trainers/config.js';
+import { classificationDefaults, distillationDefaults, methodNames, teacherDefaults } from '../../trainers/config.js';
 import { methods } from '../../trainers/methods.js';
 import { samplers } from '../flow/samplers.js';
 import { solvers } from '../flow/solvers.js';
@@ -45,7 +45,11 @@ const train = program
       throw new UserError('train needs --teacher FILE (or --resume FOLDER): `semiflow demo` shows one');
     await (await import('./train.js')).train(flags);
   });
-addKnobs(train, distillationKnobs);
+const [pointShape, imageShape] = [[2], [1, 28, 28]];
+addKnobs(train, distillationKnobs, {
+  points: distillationDefaults(pointShape, 'velocity'),
+  images: distillationDefaults(imageShape, 'velocity'),
+});
 train.addHelpText('after', () => methodsHelp());
 
 const teacher = program
@@ -68,7 +72,7 @@ const teacher = program
     if (!flags.data && !flags.resume) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
     await (await import('./teacher.js')).trainTeacherCommand(flags);
   });
-addKnobs(teacher, teacherKnobs);
+addKnobs(teacher, teacherKnobs, { points: teacherDefaults(pointShape), images: teacherDefaults(imageShape) });
 
 const classifier = program
   .command('classifier')
@@ -87,7 +91,7 @@ const classifier = program
     if (!flags.data && !flags.resume) throw new UserError('classifier needs --data PATH (or --resume FOLDER)');
     await (await import('./classifier.js')).trainClassifierCommand(flags);
   });
-addKnobs(classifier, classificationKnobs);
+addKnobs(classifier, classificationKnobs, { points: classificationDefaults, images: classificationDefaults });
 
 program
   .command('sample')
@@ -247,7 +251,7 @@ function methodsHelp(): string {
     const { summary, fromData } = methods[name];
     return `  ${name.padEnd(14)}${summary}\n${' '.repeat(16)}semiflow train --method ${name} ${fromData ? '--data checkerboard' : '--teacher rf.safetensors'}`;
   });
-  return `\nMethods (--method NAME --print-config shows each in full; those with --data also take a --teacher):\n${rows.join('\n')}`;
+  return `\nMethods (defaults above are of fmap; --method NAME --print-config shows each in full; those with --data also take a --teacher):\n${rows.join('\n')}`;
 }
 
 /** Commands that read files and need no device. */
