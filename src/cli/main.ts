@@ -18,6 +18,16 @@ const program = new Command('semiflow')
   .showHelpAfterError()
   .configureHelp({ sortSubcommands: false });
 
+/** What every command that trains takes. */
+const addTraining = (command: Command): Command =>
+  command
+    .option('--config <yaml>', 'recipe; flags override it')
+    .option('--resume <folder>', 'go on with a run, to the bit')
+    .option('--log-every <steps>', 'steps between logged metrics', '10')
+    .option('--save-every <seconds>', 'seconds between checkpoints', '60')
+    .option('--profile', 'print where the time of a step goes')
+    .option('--print-config', 'print the resolved recipe and leave');
+
 program
   .command('demo')
   .description('distil the shipped checkerboard teacher and show what came of it, in minutes')
@@ -33,12 +43,6 @@ const train = program
   .option('--method <name>', 'preset of the recipe, listed below (default fmap)')
   .option('--model <kind>', 'without a teacher: mlp, sit or unet, with the default size for the data')
   .option('--out <folder>', 'run folder (default runs/flow-map)')
-  .option('--config <yaml>', 'recipe; flags override it')
-  .option('--resume <folder>', 'go on with a run, to the bit')
-  .option('--log-every <steps>', 'steps between logged metrics', '10')
-  .option('--save-every <seconds>', 'seconds between checkpoints', '60')
-  .option('--profile', 'print where the time of a step goes')
-  .option('--print-config', 'print the resolved recipe and leave')
   .option('--no-evaluate', 'leave out the evaluation at the end')
   .action(async (flags) => {
     if (!flags.teacher && !flags.resume && !flags.data)
@@ -46,7 +50,7 @@ const train = program
     await (await import('./train.js')).train(flags);
   });
 const [pointShape, imageShape] = [[2], [1, 28, 28]];
-addKnobs(train, distillationKnobs, {
+addKnobs(addTraining(train), distillationKnobs, {
   points: distillationDefaults(pointShape, 'velocity'),
   images: distillationDefaults(imageShape, 'velocity'),
 });
@@ -62,17 +66,14 @@ const teacher = program
   .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve', 'straight')
   .option('--out <file>', 'where the teacher is written', 'rf.safetensors')
   .option('--run <folder>', 'run folder (default: beside the file)')
-  .option('--config <yaml>', 'recipe; flags override it')
-  .option('--resume <folder>', 'go on with a run, to the bit')
-  .option('--log-every <steps>', 'steps between logged metrics', '10')
-  .option('--save-every <seconds>', 'seconds between checkpoints', '60')
-  .option('--profile', 'print where the time of a step goes')
-  .option('--print-config', 'print the resolved recipe and leave')
   .action(async (flags) => {
     if (!flags.data && !flags.resume) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
     await (await import('./teacher.js')).trainTeacherCommand(flags);
   });
-addKnobs(teacher, teacherKnobs, { points: teacherDefaults(pointShape), images: teacherDefaults(imageShape) });
+addKnobs(addTraining(teacher), teacherKnobs, {
+  points: teacherDefaults(pointShape),
+  images: teacherDefaults(imageShape),
+});
 
 const classifier = program
   .command('classifier')
@@ -81,17 +82,14 @@ const classifier = program
   .option('--arch <yaml>', 'the architecture, instead of the default for the data')
   .option('--out <file>', 'where the classifier is written', 'classifier.safetensors')
   .option('--run <folder>', 'run folder (default: runs/ and the name of the file)')
-  .option('--config <yaml>', 'recipe; flags override it')
-  .option('--resume <folder>', 'go on with a run, to the bit')
-  .option('--log-every <steps>', 'steps between logged metrics', '10')
-  .option('--save-every <seconds>', 'seconds between checkpoints', '60')
-  .option('--profile', 'print where the time of a step goes')
-  .option('--print-config', 'print the resolved recipe and leave')
   .action(async (flags) => {
     if (!flags.data && !flags.resume) throw new UserError('classifier needs --data PATH (or --resume FOLDER)');
     await (await import('./classifier.js')).trainClassifierCommand(flags);
   });
-addKnobs(classifier, classificationKnobs, { points: classificationDefaults, images: classificationDefaults });
+addKnobs(addTraining(classifier), classificationKnobs, {
+  points: classificationDefaults,
+  images: classificationDefaults,
+});
 
 program
   .command('sample')
