@@ -179,7 +179,12 @@ export function distillationDefaults(sampleShape: Shape, prediction: Description
     split: 'uniform',
     difference: 5e-3,
     tangent: { form: 'finite', normalization: 0, warmup: 0 },
-    weighting: { kind: prediction === 'velocity' ? 'none' : 'output', power: 0.75, offset: 1e-3 },
+    // In units of its output a network that predicts noise would hardly be held to its jumps from t = 1.
+    weighting: {
+      kind: prediction === 'velocity' || prediction === 'noise' ? 'none' : 'output',
+      power: 0.75,
+      offset: 1e-3,
+    },
     reach: { from: 1, until: 0 },
     ema: { target: warmedUp(0.95), export: warmedUp(0.998) },
     guidance: { from: 1, to: 1 },
