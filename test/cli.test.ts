@@ -213,7 +213,7 @@ describe('what the commands do', () => {
     expect(failed.stdout).toMatch(/failed: over 0\.01/);
     expect(failed.status).toBe(1);
     expect(readFileSync(file('flow-map.svg'), 'utf8').match(/"rect mark"/g)).toHaveLength(36);
-  });
+  }, 300_000);
 
   it('inverts by forward jumps, and back', async () => {
     const x = Float32Array.from({ length: 2 * 784 }, (_, i) => Math.sin(i / 9));
@@ -233,7 +233,7 @@ describe('what the commands do', () => {
     expect(z).toHaveLength(x.length);
     expect(z.every(Number.isFinite)).toBe(true);
     expect(z).not.toEqual(x);
-  });
+  }, 300_000);
 
   it('runs an experiment, writes everything, and does not repeat it', () => {
     const out = file('drift');
@@ -251,7 +251,7 @@ describe('what the commands do', () => {
     expect(second.stdout).not.toMatch(/drift: flow map/);
     expect(readFileSync(join(out, 'report.html'), 'utf8').replace(/\s+/g, ' ')).toBe(page);
     expect(run('--seed', '1').complaints[0]).toMatch(/other settings/);
-  });
+  }, 300_000);
 
   it('prints the resolved recipe without a device', () => {
     const { status, stdout } = semiflow('train', '--teacher', teacher, '--lambda-emd', '0.25', '--print-config');
