@@ -33,8 +33,9 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
 // The operations of pointwise.ts, which builds on this file, without broadcasting.
 const pointwise = (op: 'equal' | 'mul' | 'div', a: Tensor, b: Tensor) => new Tensor(op, [a, b], {}, a.shape);
 
-// Beyond this length a reduction is cut in parts that run side by side, then reduced again.
-const longest = 1024;
+// Beyond this length a reduction is cut in parts that run side by side, then reduced again. Rows in memory are shared by
+// several lanes each, so they may be longer than columns.
+const longest = (inner: number): number => (inner === 1 ? 16384 : 1024);
 const parts = 256;
 
 function reduce(x: Tensor, kind: ReduceKind, axes: readonly number[] | undefined, keep: boolean): Tensor {
@@ -62,11 +63,11 @@ function reduce(x: Tensor, kind: ReduceKind, axes: readonly number[] | undefined
 /** Reduces [outer, length, inner] to [outer, inner]. */
 function reduceMiddle(x: Tensor, kind: ReduceKind, outer: number, length: number, inner: number): Tensor {
   const whole = Math.ceil(length / parts);
-  if (length > longest && length % whole === 0 && whole > 1) {
+  if (length > longest(inner) && length % whole === 0 && whole > 1) {
     const first = reduceMiddle(x, kind, outer * (length / whole), whole, inner);
     return reduceMiddle(first, kind, outer, length / whole, inner);
   }
-  if (length > longest) {
+  if (length > longest(inner)) {
     for (let part = Math.floor(Math.sqrt(length)); part > 1; part--) {
       if (length % part) continue;
       return reduceMiddle(
