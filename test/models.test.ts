@@ -7,6 +7,7 @@ import { readSafetensors } from '../src/checkpoint/file.js';
 import type { Device } from '../src/gpu/device.js';
 import { Storage } from '../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../src/models/index.js';
+import { embedJump, jumpParameters, quick, slow } from '../src/nn/layers.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { sum } from '../src/ops/broadcast.js';
 import { div, mul, neg, sub } from '../src/ops/pointwise.js';
@@ -224,10 +225,10 @@ describe.each(sizes)('$name with a second time input', ({ architecture }) => {
       Float32Array.from({ length: 3 * size }, (_, i) => Math.sin(i * 1.7)),
       [3, ...single.sampleShape],
     );
-    const [time, gap] = [tensor([0.2, 0.5, 0.9]), tensor([0.1, 0.5, 0.3])];
+    const [time, s] = [tensor([0.2, 0.5, 0.9]), tensor([0.1, 0, 0.6])];
     const labels = single.classes ? tensor(Uint32Array.of(0, 3, 1)) : undefined;
     const one = single.apply(p1, { x, time, labels });
-    const two = double.apply(p2, { x, time, gap, labels });
+    const two = double.apply(p2, { x, time, jump: { t: time, s }, labels });
     const last = [...double.studentParameters].filter((name) => name.endsWith('2.weight'))[0];
     const [slope] = gradients(sum(mul(neg(two), two)), [p2(last)]);
     const results = await evaluate(await device('checked'), { one, two, slope });
@@ -235,5 +236,31 @@ describe.each(sizes)('$name with a second time input', ({ architecture }) => {
     expect(relative(results.two, results.one)).toBeLessThan(1e-6);
     expect(Math.max(...results.one.map(Math.abs))).toBeGreaterThan(1e-3);
     expect(Math.max(...results.slope.map(Math.abs))).toBeGreaterThan(1e-6);
+  });
+});
+
+describe('the embedding of a jump', () => {
+  it.each([
+    ['slow', slow],
+    ['quick', quick],
+  ] as const)('tells a short jump from a long one by %s harmonics', async (_, multiples) => {
+    const parameters = jumpParameters(64);
+    const layout = new ParameterLayout(parameters);
+    const arena = layout.initialize(11);
+    // The last layer is zero at the start: an identity shows what it is given.
+    const last = layout.offsets[parameters.findIndex(({ name }) => name === 'gap_embedder.2.weight')];
+    for (let i = 0; i < 64; i++) arena[last + 65 * i] = 1;
+    const p = layout.bind(new Storage('jumps', 'f32', layout.length, arena));
+    const embedded = embedJump(p, { t: tensor([1, 1, 1]), s: tensor([0.9, 0.5, 0]) }, multiples);
+    const { values } = await evaluate(await device('checked'), { values: embedded });
+    const rows = [0, 1, 2].map((i) => values.subarray(64 * i, 64 * (i + 1)));
+    for (const [a, b] of [
+      [0, 1],
+      [1, 2],
+      [0, 2],
+    ]) {
+      const distance = Math.hypot(...rows[a].map((value, k) => value - rows[b][k]));
+      expect(distance).toBeGreaterThan(0.2 * Math.hypot(...rows[a]));
+    }
   });
 });

@@ -9,7 +9,8 @@ import { sum } from '../src/ops/broadcast.js';
 import { abs, add, div, greater, mul, sqrt, square, stopGradient, sub, where } from '../src/ops/pointwise.js';
 import { reshape } from '../src/ops/movement.js';
 import { constant, tensor, type Tensor } from '../src/tensor/tensor.js';
-import { lambdaOf } from '../trainers/config.js';
+import { distillationDefaults, lambdaOf } from '../trainers/config.js';
+import { methodRecipe } from '../trainers/methods.js';
 import { sharesOf } from '../trainers/distillation.js';
 import { objectives, type ObjectiveName } from '../trainers/objectives/index.js';
 import type { Objective, Situation } from '../trainers/objectives/objective.js';
@@ -237,6 +238,13 @@ describe('regression and schedules', () => {
     const three = sharesOf(lambdaOf({ lmd: 1000, emd: 1, diagonal: 1 }), 5);
     expect(three.reduce((total, { rows }) => total + rows, 0)).toBe(5);
     expect(() => sharesOf(lambdaOf({}), 5)).toThrow(/every λ is 0/);
+  });
+  it('hold a network that predicts images to its velocity near the data, but at the ends to the image', () => {
+    const image = distillationDefaults([1, 28, 28], 'data');
+    expect(image.weighting.kind).toBe('adaptive');
+    expect(methodRecipe('consistency', image, true).weighting.kind).toBe('output');
+    expect(distillationDefaults([1, 28, 28], 'velocity').weighting.kind).toBe('none');
+    expect(distillationDefaults([2], 'data').weighting.kind).toBe('output');
   });
   it('anneals ε geometrically, warms up and decays the rate', () => {
     const law = { kind: 'anneal', from: 1, to: 0.01, until: 0.5 } as const;

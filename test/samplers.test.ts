@@ -45,11 +45,12 @@ function network(role: 'teacher' | 'flow-map', forward = false): Network {
       parameters: [],
       studentParameters: new Set(),
       adapted: /^$/,
-      apply: (_, { x, time: t, gap }) => {
+      apply: (_, { x, time: t, jump }) => {
         const v = mul(x, column(div(sub(t, mul(sub(1, t), c * c)), varianceOf(t))));
-        if (!gap) return v;
-        const jump = sub(mul(x, column(sqrt(div(varianceOf(sub(t, gap)), varianceOf(t))))), x);
-        return where(greater(column(abs(gap)), 1e-6), div(jump, mul(column(gap), -1)), v);
+        if (!jump) return v;
+        const moved = sub(mul(x, column(sqrt(div(varianceOf(jump.s), varianceOf(t))))), x);
+        const length = sub(jump.s, t);
+        return where(greater(column(abs(length)), 1e-6), div(moved, column(length)), v);
       },
     },
   };

@@ -173,24 +173,32 @@ export function distillationDefaults(sampleShape: Shape, prediction: Description
     },
     optimizer: { ...optimizerDefaults, rate: points ? 2e-3 : 5e-4 },
     velocity: 'teacher',
-    lambda: lambdaOf({ lmd: 0.25, emd: 0.25, trajectory: 0.5 }),
+    // Images are judged at their ends, and many short jumps drift off a velocity that is not held.
+    lambda: points
+      ? lambdaOf({ lmd: 0.25, emd: 0.25, trajectory: 0.5 })
+      : lambdaOf({ lmd: 0.1, emd: 0.1, trajectory: 0.2, consistency: 0.4, diagonal: 0.2 }),
     solver: { lmd: 'euler', emd: 'heun', consistency: 'heun', trajectory: 'heun', trajectorySteps: 3 },
     epsilon: { kind: 'anneal', from: 0.3, to: 0.05, until: 0.7 },
     split: 'uniform',
     difference: 5e-3,
     tangent: { form: 'finite', normalization: 0, warmup: 0 },
-    // In units of its output a network that predicts noise would hardly be held to its jumps from t = 1.
-    weighting: {
-      kind: prediction === 'velocity' || prediction === 'noise' ? 'none' : 'output',
-      power: 0.75,
-      offset: 1e-3,
-    },
+    weighting: { kind: weightingFor(prediction, points), power: 0.75, offset: 1e-3 },
     reach: { from: 1, until: 0 },
     ema: { target: warmedUp(0.95), export: warmedUp(0.998) },
     guidance: { from: 1, to: 1 },
     student: { init: 'teacher', loraRank: 0, loraAlpha: 16 },
     pool: points ? { samples: 65536, steps: 64 } : { samples: 4096, steps: 25 },
   };
+}
+
+/**
+ * How errors count by what the network returns. In units of its output a network that predicts noise would hardly be held
+ * to its jumps from t = 1, and one that predicts the data would forget its velocity near t = 0, in whose units, though,
+ * little else would count: images are weighted by relative error.
+ */
+function weightingFor(prediction: Description['prediction'], points: boolean): DistillationConfig['weighting']['kind'] {
+  if (prediction === 'velocity' || prediction === 'noise') return 'none';
+  return points ? 'output' : 'adaptive';
 }
 
 /** The default way to train a teacher by what it is trained on. */

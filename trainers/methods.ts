@@ -18,7 +18,7 @@ const targetDecay = ({ ema }: DistillationConfig, decay: number, law: 'warm-up' 
 /** The methods of the field, each a few choices over one flow map. Presets, not copies: every knob can be overridden. */
 export const methods: Record<MethodName, Method> = {
   fmap: {
-    summary: 'λ_L · Lagrangian + λ_E · Eulerian map distillation, and long legs of the teacher',
+    summary: 'λ_L · Lagrangian + λ_E · Eulerian map distillation, and long legs of the teacher; on images the ends too',
     fromData: false,
     recipe: () => ({}),
   },
@@ -52,6 +52,8 @@ export const methods: Record<MethodName, Method> = {
     recipe: (base, hasTeacher) => ({
       lambda: lambdaOf({ consistency: 1 }),
       velocity: whose(hasTeacher),
+      // At s = 0 the error of a predicted image is that of the jump.
+      weighting: { ...base.weighting, kind: base.weighting.kind === 'adaptive' ? 'output' : base.weighting.kind },
       ...targetDecay(base, 0.99),
     }),
   },

@@ -55,7 +55,7 @@ export function averageVelocityOf(
   description: Description,
   { labels, guidance }: Condition = {},
 ): AverageVelocity {
-  const { point, time, gap, velocity } = parametrization(description);
+  const { point, time, velocity } = parametrization(description);
   return (x, t, s) =>
-    velocity(x, t, model.apply(parameters, { x: point(x, t), time: time(t), gap: gap(t, s), labels, guidance }));
+    velocity(x, t, model.apply(parameters, { x: point(x, t), time: time(t), jump: { t, s }, labels, guidance }));
 }

@@ -17,8 +17,6 @@ export interface Parametrization {
   point(x: Tensor, t: Tensor): Tensor;
   /** The network's own time. */
   time(t: Tensor): Tensor;
-  /** The second time input t - s in the network's own scale. */
-  gap(t: Tensor, s: Tensor): Tensor;
   /** Its output as dx/dt at (x, t); for a two-time network as the average velocity. */
   velocity(x: Tensor, t: Tensor, output: Tensor): Tensor;
   /** What a trained network returns on average at x_t: the inverse of `velocity`, given that dx/dt = z - x0. */
@@ -49,7 +47,6 @@ export function parametrization(description: Description): Parametrization {
     highest,
     point: (x, t) => seen.point(x, within(t)),
     time: (t) => seen.time(within(t)),
-    gap: (t, s) => mul(sub(t, s), seen.gapScale),
     velocity: (x, t, output) => kind.velocity(x, within(t), output),
     output: (x0, z, t) => kind.output(x0, z, within(t)),
     outputScale: (t) => kind.scale(within(t)),
@@ -67,7 +64,6 @@ interface View {
   highest: number;
   point(x: Tensor, t: Tensor): Tensor;
   time(t: Tensor): Tensor;
-  gapScale: number;
 }
 
 function view({ path, time, timeScale, prediction }: Description): View {
@@ -77,7 +73,6 @@ function view({ path, time, timeScale, prediction }: Description): View {
       highest: 1,
       point: (x) => x,
       time: (t) => mul(time === 'data-at-1' ? sub(1, t) : t, timeScale),
-      gapScale: timeScale,
     };
   }
   if (path.kind === 've') {
@@ -88,7 +83,6 @@ function view({ path, time, timeScale, prediction }: Description): View {
       // EDM's c_in keeps the variance at 1; a plain VE network sees x0 + σ z itself.
       point: (x, t) => div(x, perSample(prediction === 'edm' ? sqrt(edmVariance(t, path.sigmaData)) : sub(1, t), x)),
       time: (t) => mul(log(div(t, sub(1, t))), timeScale / 4),
-      gapScale: timeScale,
     };
   }
   const { lowest, highest, levels } = levelTable(path);
@@ -104,7 +98,6 @@ function view({ path, time, timeScale, prediction }: Description): View {
       const [low, high] = [gather(table, toIndex(below)), gather(table, toIndex(add(below, 1)))];
       return mul(add(low, mul(sub(place, below), sub(high, low))), timeScale);
     },
-    gapScale: path.steps * timeScale,
   };
 }
 

@@ -1,9 +1,17 @@
 import { z } from 'zod';
 import { linear } from '../ops/matmul.js';
 import { concat, reshape } from '../ops/movement.js';
-import { add, mul, silu } from '../ops/pointwise.js';
-import { zeros } from '../nn/initializers.js';
-import { activations, applyLinear, harmonics, harmonicsWidth, linearParameters } from '../nn/layers.js';
+import { add, mul } from '../ops/pointwise.js';
+import {
+  activations,
+  applyLinear,
+  embedJump,
+  harmonics,
+  harmonicsWidth,
+  jumpParameters,
+  linearParameters,
+  quick,
+} from '../nn/layers.js';
 import type { Model } from './model.js';
 
 export const mlpSchema = z.strictObject({
@@ -23,7 +31,7 @@ const inputScale = 0.7;
 
 /**
  * A multilayer perceptron over points, with TorchCFM's parameter names (`net.0`, `net.2`, …).
- * The second time input: harmonics of t and t - s, through a hidden layer, added to the first layer's sum.
+ * The second time input is added to the first layer's sum.
  */
 export function mlp({ dim, width, depth, activation, time }: MlpConfig, twoTime: boolean): Model {
   const act = activations[activation];
@@ -32,27 +40,19 @@ export function mlp({ dim, width, depth, activation, time }: MlpConfig, twoTime:
   const parameters = names.flatMap((name, layer) =>
     linearParameters(name, layer ? width : inputs, layer === depth ? dim : width),
   );
-  const gap = twoTime
-    ? [
-        ...linearParameters('gap_embedder.0', 2 * harmonicsWidth, width),
-        ...linearParameters('gap_embedder.2', width, width, zeros, zeros),
-      ]
-    : [];
+  const second = twoTime ? jumpParameters(width) : [];
   return {
     sampleShape: [dim],
     classes: 0,
     nullClass: false,
-    parameters: [...parameters, ...gap],
-    studentParameters: new Set(gap.map(({ name }) => name)),
+    parameters: [...parameters, ...second],
+    studentParameters: new Set(second.map(({ name }) => name)),
     adapted: /^net\./,
-    apply: (p, { x, time: t, gap: d }) => {
+    apply: (p, { x, time: t, jump }) => {
       const when = time === 'concat' ? reshape(t, [t.size, 1]) : harmonics(t);
       const scaled = time === 'concat' ? x : mul(x, inputScale);
       let h = linear(concat([scaled, when], 1), p('net.0.weight'), p('net.0.bias'));
-      if (twoTime && d) {
-        const hidden = silu(applyLinear(p, 'gap_embedder.0', concat([harmonics(t), harmonics(d)], 1)));
-        h = add(h, applyLinear(p, 'gap_embedder.2', hidden));
-      }
+      if (twoTime && jump) h = add(h, embedJump(p, jump, quick));
       for (const name of names.slice(1)) h = applyLinear(p, name, act(h));
       return h;
     },

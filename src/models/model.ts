@@ -1,5 +1,6 @@
 import type { Parameter, Parameters } from '../nn/parameters.js';
 import type { Shape } from '../tensor/shape.js';
+import type { Jump } from '../nn/layers.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** What a network is called with. */
@@ -8,8 +9,8 @@ export interface NetworkInputs {
   x: Tensor;
   /** [B], in the network's own convention and range. */
   time: Tensor;
-  /** t - s [B], scaled like the time; only for networks with a second time input. */
-  gap?: Tensor;
+  /** From where to where it jumps, [B] each in our own time; only for networks with a second time input. */
+  jump?: Jump;
   /** u32 [B]; only for class-conditional networks. */
   labels?: Tensor;
   /** Scale of classifier-free guidance [B]; only for networks that were built with that input. */

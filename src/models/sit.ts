@@ -7,8 +7,10 @@ import { gridPositions, normal, xavier, zeros } from '../nn/initializers.js';
 import {
   applyLinear,
   embedGuidance,
+  embedJump,
   embedLabels,
   guidanceParameters,
+  jumpParameters,
   linearParameters,
   requireThat,
   sinusoids,
@@ -39,7 +41,7 @@ const frequencies = 256;
 
 /**
  * SiT / DiT with adaLN-zero (Peebles and Xie, 2023; Ma et al., 2024) under the public state dict's names.
- * The second time input: `d_embedder`, a copy of the time embedder in shape, added to the condition.
+ * The second time input is added to the condition.
  */
 export function sit(config: SitConfig, { twoTime, checkpointBlocks, guided }: BuildOptions): Model {
   const { inputSize, patchSize, inChannels, hiddenSize: width, depth, numHeads, numClasses, learnSigma } = config;
@@ -55,9 +57,7 @@ export function sit(config: SitConfig, { twoTime, checkpointBlocks, guided }: Bu
     linearParameters(name, inputs, outputs, zeros, zeros);
   const small = (name: string, inputs: number, outputs: number) =>
     linearParameters(name, inputs, outputs, normal(0.02), zeros);
-  const gap = twoTime
-    ? [...small('d_embedder.mlp.0', frequencies, width), ...zeroed('d_embedder.mlp.2', width, width)]
-    : [];
+  const second = twoTime ? jumpParameters(width) : [];
   const guidance = guided ? guidanceParameters(width) : [];
   const parameters = [
     { name: 'pos_embed', shape: [1, side * side, width], initializer: gridPositions, frozen: true },
@@ -77,13 +77,13 @@ export function sit(config: SitConfig, { twoTime, checkpointBlocks, guided }: Bu
     ]).flat(),
     ...zeroed('final_layer.linear', width, patchSize * patchSize * outChannels),
     ...zeroed('final_layer.adaLN_modulation.1', width, 2 * width),
-    ...gap,
+    ...second,
     ...guidance,
   ];
 
-  const embedTime = (p: Parameters, name: string, t: Tensor) => {
+  const embedTime = (p: Parameters, t: Tensor) => {
     const { sines, cosines } = sinusoids(t, frequencies / 2, frequencies / 2);
-    return applyLinear(p, `${name}.mlp.2`, silu(applyLinear(p, `${name}.mlp.0`, concat([cosines, sines], 1))));
+    return applyLinear(p, 't_embedder.mlp.2', silu(applyLinear(p, 't_embedder.mlp.0', concat([cosines, sines], 1))));
   };
   /** Scale, shift and gate vectors of a block: [B, 1, width] each. */
   const modulation = (p: Parameters, name: string, c: Tensor, count: number) =>
@@ -110,12 +110,12 @@ export function sit(config: SitConfig, { twoTime, checkpointBlocks, guided }: Bu
     classes: numClasses,
     nullClass: numClasses > 0,
     parameters,
-    studentParameters: new Set([...gap, ...guidance].map(({ name }) => name)),
+    studentParameters: new Set([...second, ...guidance].map(({ name }) => name)),
     adapted: /^blocks\.\d+\.(attn|mlp)\./,
-    apply: (p, { x, time, gap: d, labels, guidance: w }) => {
+    apply: (p, { x, time, jump, labels, guidance: w }) => {
       const batch = x.shape[0];
-      let c = embedTime(p, 't_embedder', time);
-      if (twoTime && d) c = add(c, embedTime(p, 'd_embedder', d));
+      let c = embedTime(p, time);
+      if (twoTime && jump) c = add(c, embedJump(p, jump));
       if (guided && w) c = add(c, embedGuidance(p, w));
       if (numClasses) c = add(c, embedLabels(p('y_embedder.embedding_table.weight'), labels, batch));
       let h = add(applyLinear(p, 'x_embedder.proj', patchify(x, patchSize)), p('pos_embed'));

@@ -10,6 +10,8 @@ import {
   applyConvolution,
   applyLinear,
   convolutionParameters,
+  embedJump,
+  jumpParameters,
   linearParameters,
   normParameters,
   requireThat,
@@ -58,7 +60,7 @@ interface Layer {
 
 /**
  * The ADM UNet (Dhariwal and Nichol, 2021) as TorchCFM wraps it, under the public state dict's names; t is used as it is.
- * The second time input: `d_embed`, a copy of the time embedding in shape, added to it.
+ * The second time input is added to the embedding.
  */
 export function unet(config: UnetConfig, twoTime: boolean, checkpointBlocks: boolean): Model {
   const { imageSize, inChannels, modelChannels, channelMult, numClasses, numResBlocks } = config;
@@ -138,12 +140,7 @@ export function unet(config: UnetConfig, twoTime: boolean, checkpointBlocks: boo
       outputBlocks.push(block);
     }
   }
-  const gap = twoTime
-    ? [
-        ...linearParameters('d_embed.0', modelChannels, width),
-        ...linearParameters('d_embed.2', width, width, zeros, zeros),
-      ]
-    : [];
+  const second = twoTime ? jumpParameters(width) : [];
   const parameters = [
     ...linearParameters('time_embed.0', modelChannels, width),
     ...linearParameters('time_embed.2', width, width),
@@ -151,12 +148,12 @@ export function unet(config: UnetConfig, twoTime: boolean, checkpointBlocks: boo
     ...layers,
     ...normParameters('out.0', channels),
     ...convolutionParameters('out.2', channels, inChannels, 3, zeros),
-    ...gap,
+    ...second,
   ];
 
-  const embedTime = (p: Parameters, name: string, t: Tensor) => {
+  const embedTime = (p: Parameters, t: Tensor) => {
     const { sines, cosines } = sinusoids(t, modelChannels / 2, modelChannels / 2);
-    return applyLinear(p, `${name}.2`, silu(applyLinear(p, `${name}.0`, concat([cosines, sines], 1))));
+    return applyLinear(p, 'time_embed.2', silu(applyLinear(p, 'time_embed.0', concat([cosines, sines], 1))));
   };
   const run = (p: Parameters, block: Layer['apply'][], x: Tensor, embedding: Tensor) =>
     block.reduce((h, layer) => runBlock(layer, p, [h, embedding], checkpointBlocks), x);
@@ -166,11 +163,11 @@ export function unet(config: UnetConfig, twoTime: boolean, checkpointBlocks: boo
     classes: numClasses,
     nullClass: false,
     parameters,
-    studentParameters: new Set(gap.map(({ name }) => name)),
+    studentParameters: new Set(second.map(({ name }) => name)),
     adapted: /(_layers\.[23]|skip_connection|qkv|proj_out|op|conv|input_blocks\.0\.0|^out\.2)\.weight$/,
-    apply: (p, { x, time, gap: d, labels }) => {
-      let embedding = embedTime(p, 'time_embed', time);
-      if (twoTime && d) embedding = add(embedding, embedTime(p, 'd_embed', d));
+    apply: (p, { x, time, jump, labels }) => {
+      let embedding = embedTime(p, time);
+      if (twoTime && jump) embedding = add(embedding, embedJump(p, jump));
       if (numClasses) {
         if (!labels) throw new UserError('this UNet knows no sample without a class: give every sample a label');
         embedding = add(embedding, gather(p('label_emb.weight'), labels));

@@ -2,15 +2,18 @@ import { z } from 'zod';
 import { attention } from '../ops/attention.js';
 import { linear, matmul } from '../ops/matmul.js';
 import { concat, patchify, reshape, slice, split, unpatchify } from '../ops/movement.js';
-import { add, silu } from '../ops/pointwise.js';
+import { modulate } from '../ops/normalization.js';
+import { add } from '../ops/pointwise.js';
 import { fanIn, normal, ones, xavier, zeros } from '../nn/initializers.js';
 import {
   activations,
   affineLayerNorm,
   applyLinear,
   embedGuidance,
+  embedJump,
   embedLabels,
   guidanceParameters,
+  jumpParameters,
   linearParameters,
   requireThat,
   sinusoids,
@@ -41,7 +44,8 @@ export type VitConfig = z.infer<typeof vitSchema>;
 /**
  * A plain transformer encoder over patches (Dosovitskiy et al., 2021) with time and class as two extra tokens each,
  * under the names of PyTorch's TransformerEncoderLayer. Patches go in by a convolution as wide as its stride and out by
- * its transpose. The second time input: an embedding of t and t - s added to every token.
+ * its transpose. The second time input shifts and scales what every norm returns: added to the tokens, as time is, it
+ * moves too little of a network that was trained without it.
  */
 export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: BuildOptions): Model {
   const { imageSize, patchSize, channels, width, depth, heads, mlpWidth, norm, normEpsilon, classes } = config;
@@ -50,12 +54,8 @@ export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: Bu
   const act = activations[config.activation];
   const tokens = (imageSize / patchSize) ** 2;
   const patchValues = channels * patchSize ** 2;
-  const gap = twoTime
-    ? [
-        ...linearParameters('gap_embedder.0', 4 * width, width),
-        ...linearParameters('gap_embedder.2', width, width, zeros, zeros),
-      ]
-    : [];
+  // A shift and a scale after each of the two norms of each layer.
+  const second = twoTime ? jumpParameters(width, depth * 4 * width) : [];
   const guidance = guided ? guidanceParameters(width) : [];
   const affine = (name: string) => [
     { name: `${name}.weight`, shape: [width], initializer: ones },
@@ -77,7 +77,7 @@ export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: Bu
     { name: 'unpatch.weight', shape: [width, channels, patchSize, patchSize], initializer: fanIn(width) },
     { name: 'unpatch.bias', shape: [channels], initializer: zeros },
     ...(classes ? [{ name: 'y_encoder.weight', shape: [classes + 1, 2 * width], initializer: normal(1) }] : []),
-    ...gap,
+    ...second,
     ...guidance,
   ];
 
@@ -85,15 +85,16 @@ export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: Bu
     const { sines, cosines } = sinusoids(t, width, width - 1);
     return concat([sines, cosines], 1);
   };
-  const branches = (p: Parameters, layer: string) => ({
+  const modulated = (h: Tensor, shift?: Tensor, scale?: Tensor) => (shift && scale ? modulate(h, scale, shift) : h);
+  const branches = (p: Parameters, layer: string, [shift1, scale1, shift2, scale2]: Tensor[]) => ({
     attend: (x: Tensor) => {
       const qkv = linear(x, p(`${layer}.self_attn.in_proj_weight`), p(`${layer}.self_attn.in_proj_bias`));
       const [q, k, v] = split(qkv, 2, 3);
       return applyLinear(p, `${layer}.self_attn.out_proj`, attention(q, k, v, heads));
     },
     feed: (x: Tensor) => applyLinear(p, `${layer}.linear2`, act(applyLinear(p, `${layer}.linear1`, x))),
-    norm1: (x: Tensor) => affineLayerNorm(p, `${layer}.norm1`, x, normEpsilon),
-    norm2: (x: Tensor) => affineLayerNorm(p, `${layer}.norm2`, x, normEpsilon),
+    norm1: (x: Tensor) => modulated(affineLayerNorm(p, `${layer}.norm1`, x, normEpsilon), shift1, scale1),
+    norm2: (x: Tensor) => modulated(affineLayerNorm(p, `${layer}.norm2`, x, normEpsilon), shift2, scale2),
   });
 
   return {
@@ -101,24 +102,21 @@ export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: Bu
     classes,
     nullClass: classes > 0,
     parameters,
-    studentParameters: new Set([...gap, ...guidance].map(({ name }) => name)),
+    studentParameters: new Set([...second, ...guidance].map(({ name }) => name)),
     adapted: /^transformer\.\d+\./,
-    apply: (p, { x, time, gap: d, labels, guidance: w }) => {
+    apply: (p, { x, time, jump, labels, guidance: w }) => {
       const batch = x.shape[0];
       const patches = add(applyLinear(p, 'patch_embed', patchify(x, patchSize)), p('pos_embed'));
-      const when = timeTokens(time);
-      const parts = [patches, reshape(when, [batch, 2, width])];
+      const parts = [patches, reshape(timeTokens(time), [batch, 2, width])];
       if (classes) parts.push(reshape(embedLabels(p('y_encoder.weight'), labels, batch), [batch, 2, width]));
       let h = concat(parts, 1);
-      if (twoTime && d) {
-        const hidden = silu(applyLinear(p, 'gap_embedder.0', concat([when, timeTokens(d)], 1)));
-        h = add(h, reshape(applyLinear(p, 'gap_embedder.2', hidden), [batch, 1, width]));
-      }
       if (guided && w) h = add(h, reshape(embedGuidance(p, w), [batch, 1, width]));
+      const modulations =
+        twoTime && jump ? split(reshape(embedJump(p, jump), [batch, 1, depth * 4 * width]), 2, depth * 4) : [];
       const blockAt =
         (i: number): Block =>
-        (q, x) => {
-          const { attend, feed, norm1, norm2 } = branches(q, `transformer.${i}`);
+        (q, x, ...modulation) => {
+          const { attend, feed, norm1, norm2 } = branches(q, `transformer.${i}`, modulation);
           if (norm === 'post') {
             const attended = norm1(add(x, attend(x)));
             return norm2(add(attended, feed(attended)));
@@ -126,7 +124,8 @@ export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: Bu
           const attended = add(x, attend(norm1(x)));
           return add(attended, feed(norm2(attended)));
         };
-      for (let i = 0; i < depth; i++) h = runBlock(blockAt(i), p, [h], checkpointBlocks);
+      for (let i = 0; i < depth; i++)
+        h = runBlock(blockAt(i), p, [h, ...modulations.slice(4 * i, 4 * i + 4)], checkpointBlocks);
       const weight = reshape(p('unpatch.weight'), [width, patchValues]);
       const image = unpatchify(matmul(slice(h, 1, 0, tokens), weight), patchSize, [channels, imageSize, imageSize]);
       return add(image, reshape(p('unpatch.bias'), [channels, 1, 1]));

@@ -3,7 +3,7 @@ import { conv2d, type ConvolutionOptions } from '../ops/convolution.js';
 import { linear } from '../ops/matmul.js';
 import { concat, gather, reshape } from '../ops/movement.js';
 import { groupNorm, layerNorm } from '../ops/normalization.js';
-import { add, cos, gelu, geluTanh, mul, selu, silu, sin } from '../ops/pointwise.js';
+import { add, cos, gelu, geluTanh, mul, selu, silu, sin, sub } from '../ops/pointwise.js';
 import { tensor, type Tensor } from '../tensor/tensor.js';
 import { fanIn, ones, zeros, type Initializer } from './initializers.js';
 import type { Parameter, Parameters } from './parameters.js';
@@ -89,13 +89,19 @@ export function sinusoids(t: Tensor, count: number, span: number): { sines: Tens
   return { sines: sin(angles), cosines: cos(angles) };
 }
 
-/** t [B] with sin and cos of π, 2π, 4π and 8π times it: [B, 9]. Smooth enough to learn velocities from. */
-export function harmonics(t: Tensor): Tensor {
+/** Multiples of π that tell points' times apart, and slower ones, for images: what they learn of few times serves the others. */
+export const [quick, slow] = [
+  [1, 2, 4, 8],
+  [0.25, 0.5, 1, 2],
+] as const;
+
+/** t [B] with sin and cos of four multiples of π times it: [B, 9]. Smooth enough to learn velocities from. */
+export function harmonics(t: Tensor, multiples: readonly number[] = quick): Tensor {
   const column = reshape(t, [t.size, 1]);
   const angles = mul(
     column,
     tensor(
-      [1, 2, 4, 8].map((k) => k * Math.PI),
+      multiples.map((k) => k * Math.PI),
       [1, 4],
     ),
   );
@@ -103,6 +109,28 @@ export function harmonics(t: Tensor): Tensor {
 }
 /** Width of `harmonics`. */
 export const harmonicsWidth = 9;
+
+/** Times t and s [B] of jumps. */
+export interface Jump {
+  t: Tensor;
+  s: Tensor;
+}
+
+/** Parameters of `embedJump`, under which the embedding is zero at the start. */
+export const jumpParameters = (width: number, outputs = width): Parameter[] => [
+  ...linearParameters('gap_embedder.0', 2 * harmonicsWidth, width),
+  ...linearParameters('gap_embedder.2', width, outputs, zeros, zeros),
+];
+
+/**
+ * The second time input of every backbone: an embedding [B, outputs] of t and of the length t - s. Harmonics, and not the
+ * backbone's own sinusoids, which hardly tell lengths in [0, 1] apart where its time is not scaled up.
+ */
+export function embedJump(parameters: Parameters, { t, s }: Jump, multiples: readonly number[] = slow): Tensor {
+  const when = concat([harmonics(t, multiples), harmonics(sub(t, s), multiples)], 1);
+  const hidden = silu(applyLinear(parameters, 'gap_embedder.0', when));
+  return applyLinear(parameters, 'gap_embedder.2', hidden);
+}
 
 /** Rows of an embedding table; without labels the last row, which stands for none. */
 export function embedLabels(table: Tensor, labels: Tensor | undefined, count: number): Tensor {
