@@ -44,8 +44,7 @@ export type VitConfig = z.infer<typeof vitSchema>;
 /**
  * A plain transformer encoder over patches (Dosovitskiy et al., 2021) with time and class as two extra tokens each,
  * under the names of PyTorch's TransformerEncoderLayer. Patches go in by a convolution as wide as its stride and out by
- * its transpose. The second time input shifts and scales what every norm returns: added to the tokens, as time is, it
- * moves too little of a network that was trained without it.
+ * its transpose. The second time input shifts and scales what every norm returns, since there is no modulation to join.
  */
 export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: BuildOptions): Model {
   const { imageSize, patchSize, channels, width, depth, heads, mlpWidth, norm, normEpsilon, classes } = config;
