@@ -16,7 +16,7 @@ import { adaptedParameters, isAdapted, loraParameters, mergeLora } from '../src/
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { sum } from '../src/ops/broadcast.js';
 import { square, sub } from '../src/ops/pointwise.js';
-import { distillationDefaults } from '../trainers/config.js';
+import { distillationDefaults, lambdaOf } from '../trainers/config.js';
 import { methodRecipe } from '../trainers/methods.js';
 import { distil } from '../trainers/runs.js';
 
@@ -151,7 +151,15 @@ describe('guidance', () => {
     guided.forEach((value, i) => expect(value).toBeCloseTo(free[i] + 2.5 * (given[i] - free[i]), 4));
 
     const defaults = distillationDefaults([1, 4, 4], 'velocity');
-    const recipe = { ...methodRecipe('fmap', defaults, true), steps: 12, batch: 8, guidance: { from: 1, to: 4 } };
+    // Two objectives: each compiles kernels of its own.
+    const lambda = lambdaOf({ lmd: 1, emd: 1 });
+    const recipe = {
+      ...methodRecipe('fmap', defaults, true),
+      lambda,
+      steps: 12,
+      batch: 8,
+      guidance: { from: 1, to: 4 },
+    };
     const values = Float32Array.from({ length: 160 }, (_, i) => Math.cos(3 * i));
     const data = {
       shape: [1, 4, 4],
