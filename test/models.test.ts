@@ -7,7 +7,7 @@ import { readSafetensors } from '../src/checkpoint/file.js';
 import type { Device } from '../src/gpu/device.js';
 import { Storage } from '../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../src/models/index.js';
-import { embedJump, jumpParameters, quick, slow } from '../src/nn/layers.js';
+import { embedJump, jumpParameters, quickHarmonics, slowHarmonics } from '../src/nn/layers.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { sum } from '../src/ops/broadcast.js';
 import { div, mul, neg, sub } from '../src/ops/pointwise.js';
@@ -241,14 +241,14 @@ describe.each(sizes)('$name with a second time input', ({ architecture }) => {
 
 describe('the embedding of a jump', () => {
   it.each([
-    ['slow', slow],
-    ['quick', quick],
+    ['slow', slowHarmonics],
+    ['quick', quickHarmonics],
   ] as const)('tells a short jump from a long one by %s harmonics', async (_, multiples) => {
     const parameters = jumpParameters(64);
     const layout = new ParameterLayout(parameters);
     const arena = layout.initialize(11);
     // The last layer is zero at the start: an identity shows what it is given.
-    const last = layout.offsets[parameters.findIndex(({ name }) => name === 'gap_embedder.2.weight')];
+    const last = layout.offsets[parameters.findIndex(({ name }) => name === 'jump_embedder.2.weight')];
     for (let i = 0; i < 64; i++) arena[last + 65 * i] = 1;
     const p = layout.bind(new Storage('jumps', 'f32', layout.length, arena));
     const embedded = embedJump(p, { t: tensor([1, 1, 1]), s: tensor([0.9, 0.5, 0]) }, multiples);

@@ -10,7 +10,7 @@ import {
   harmonicsWidth,
   jumpParameters,
   linearParameters,
-  quick,
+  quickHarmonics,
 } from '../nn/layers.js';
 import type { Model } from './model.js';
 
@@ -52,7 +52,7 @@ export function mlp({ dim, width, depth, activation, time }: MlpConfig, twoTime:
       const when = time === 'concat' ? reshape(t, [t.size, 1]) : harmonics(t);
       const scaled = time === 'concat' ? x : mul(x, inputScale);
       let h = linear(concat([scaled, when], 1), p('net.0.weight'), p('net.0.bias'));
-      if (twoTime && jump) h = add(h, embedJump(p, jump, quick));
+      if (twoTime && jump) h = add(h, embedJump(p, jump, quickHarmonics));
       for (const name of names.slice(1)) h = applyLinear(p, name, act(h));
       return h;
     },

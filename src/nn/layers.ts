@@ -89,14 +89,14 @@ export function sinusoids(t: Tensor, count: number, span: number): { sines: Tens
   return { sines: sin(angles), cosines: cos(angles) };
 }
 
-/** Multiples of π that tell points' times apart, and slower ones, for images: what they learn of few times serves the others. */
-export const [quick, slow] = [
+/** Multiples of π for `harmonics`: for points, and slower ones for images, where what is learned at few times must serve all. */
+export const [quickHarmonics, slowHarmonics] = [
   [1, 2, 4, 8],
   [0.25, 0.5, 1, 2],
 ] as const;
 
 /** t [B] with sin and cos of four multiples of π times it: [B, 9]. Smooth enough to learn velocities from. */
-export function harmonics(t: Tensor, multiples: readonly number[] = quick): Tensor {
+export function harmonics(t: Tensor, multiples: readonly number[] = quickHarmonics): Tensor {
   const column = reshape(t, [t.size, 1]);
   const angles = mul(
     column,
@@ -118,18 +118,22 @@ export interface Jump {
 
 /** Parameters of `embedJump`, under which the embedding is zero at the start. */
 export const jumpParameters = (width: number, outputs = width): Parameter[] => [
-  ...linearParameters('gap_embedder.0', 2 * harmonicsWidth, width),
-  ...linearParameters('gap_embedder.2', width, outputs, zeros, zeros),
+  ...linearParameters('jump_embedder.0', 2 * harmonicsWidth, width),
+  ...linearParameters('jump_embedder.2', width, outputs, zeros, zeros),
 ];
 
 /**
  * The second time input of every backbone: an embedding [B, outputs] of t and of the length t - s. Harmonics, and not the
  * backbone's own sinusoids, which hardly tell lengths in [0, 1] apart where its time is not scaled up.
  */
-export function embedJump(parameters: Parameters, { t, s }: Jump, multiples: readonly number[] = slow): Tensor {
+export function embedJump(
+  parameters: Parameters,
+  { t, s }: Jump,
+  multiples: readonly number[] = slowHarmonics,
+): Tensor {
   const when = concat([harmonics(t, multiples), harmonics(sub(t, s), multiples)], 1);
-  const hidden = silu(applyLinear(parameters, 'gap_embedder.0', when));
-  return applyLinear(parameters, 'gap_embedder.2', hidden);
+  const hidden = silu(applyLinear(parameters, 'jump_embedder.0', when));
+  return applyLinear(parameters, 'jump_embedder.2', hidden);
 }
 
 /** Rows of an embedding table; without labels the last row, which stands for none. */
