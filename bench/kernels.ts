@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { compile } from '../src/autodiff/compile.js';
 import { gradients } from '../src/autodiff/gradients.js';
-import { openSession } from '../src/cli/session.js';
+import { openSession } from '../cli/session.js';
 import type { Device } from '../src/gpu/device.js';
 import { bind, submit, type Dispatch } from '../src/gpu/program.js';
 import { attention } from '../src/ops/attention.js';

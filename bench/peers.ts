@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
-import { openDevice } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { markdownTable, textTable, type Table } from '../src/report/table.js';
 import { cases, flopsOf, inputsOf, modesOf, type Case, type Mode } from './peers/cases.js';
 import { reference } from './peers/float64.js';

@@ -1,9 +1,9 @@
 // What a training step costs besides its kernels: JavaScript per dispatch, growth of the heap, memory against the least
 // that any plan needs: `npm run bench -- --steps` (with `node --expose-gc`, a collection before each reading).
 import { compile } from '../src/autodiff/compile.js';
-import { openDevice } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
-import { readTeacher } from '../src/cli/networks.js';
+import { readTeacher } from '../cli/networks.js';
 import { loadDataset } from '../src/data/load.js';
 import type { Device } from '../src/gpu/device.js';
 import { Storage } from '../src/gpu/storage.js';

@@ -1,7 +1,7 @@
 // Times every tile that each matmul kernel can take, in the families that this adapter runs: `npm run bench -- --tiles`.
 // The winners are kept in src/ops/matmul.ts.
 import { compile } from '../src/autodiff/compile.js';
-import { openDevice } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import type { DeviceOptions } from '../src/gpu/device.js';
 import { Storage } from '../src/gpu/storage.js';
 import { matmul, tiles, type Tile } from '../src/ops/matmul.js';

@@ -3,8 +3,8 @@
 // package runs what was compiled.
 import { existsSync } from 'node:fs';
 
-const sources = new URL('../src/cli/main.ts', import.meta.url);
-const compiled = new URL('../dist/src/cli/main.js', import.meta.url);
+const sources = new URL('../cli/main.ts', import.meta.url);
+const compiled = new URL('../dist/cli/main.js', import.meta.url);
 
 /** Whether the command computes; the others work without a driver. */
 function needsAdapter(/** @type {string[]} */ [command = 'help', ...rest]) {

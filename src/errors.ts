@@ -1,9 +1,36 @@
-/** A failure the user can mend: its message is one line that names the cause and the mend. The CLI prints it and exits 2. */
-export class UserError extends Error {
-  override name = 'UserError';
+/**
+ * What went wrong, for people who catch it: `input`, a value, file or option that cannot be used; `divergence`, a loss or
+ * gradient that is no number; `device`, an adapter that is missing, lost or refuses.
+ */
+export type ErrorCode = 'input' | 'divergence' | 'device';
+
+/** A failure that whoever called can mend: its message is one line that names the cause and the mend. */
+export class SemiflowError extends Error {
+  override name = 'SemiflowError';
+
+  /** @param field the option at fault, by its name in the library such as `guidance`; a front turns it into its own flag */
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    readonly field?: string,
+  ) {
+    super(message);
+  }
 }
 
-/** Training met a NaN or infinite loss: the message names the step and the last good checkpoint. The CLI exits 3. */
-export class DivergenceError extends Error {
-  override name = 'DivergenceError';
+/** A value, file or option that cannot be used. */
+export class UserError extends SemiflowError {
+  constructor(message: string, field?: string) {
+    super('input', message, field);
+  }
+}
+
+/** Training met a loss or a gradient that is no number, at a step (counted from 1). */
+export class DivergenceError extends SemiflowError {
+  constructor(
+    message: string,
+    readonly step?: number,
+  ) {
+    super('divergence', message);
+  }
 }

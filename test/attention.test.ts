@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { evaluate, openDevice } from '../src/autodiff/eager.js';
+import { evaluate } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { gradients, reachable } from '../src/autodiff/gradients.js';
 import { materializeAttention } from '../src/autodiff/materialize.js';
 import { UserError } from '../src/errors.js';

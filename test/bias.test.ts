@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
-import { openDevice } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { checkerboardVelocity, eulerFlow, exactFlow } from '../src/data/closed-form.js';
 import { distributions, samplePoints } from '../src/data/distributions.js';
 import { random } from '../src/tensor/philox.js';

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { readSafetensors, writeSafetensors } from '../src/checkpoint/file.js';
+import { readSafetensors, writeSafetensors } from '../node/files.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'semiflow-cli-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

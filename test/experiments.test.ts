@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openDevice } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { driftOf, driftRatios, hopCounts, startTimes, summarizeDrift } from '../src/experiments/drift.js';
 import { renoisingChain, rounds, roundTripChain } from '../src/experiments/editing.js';
 import { boundaryOf, maskNames, namedMask } from '../src/experiments/masks.js';

@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { evaluate, openDevice } from '../src/autodiff/eager.js';
+import { evaluate } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
-import { readSafetensors } from '../src/checkpoint/file.js';
+import { readSafetensors } from '../node/files.js';
 import { decode } from '../src/data/dataset.js';
 import { loadDataset } from '../src/data/load.js';
 import { createClassifier, exportClassifier } from '../src/features/classifier-file.js';
@@ -203,7 +204,7 @@ describe('classifier', () => {
   const here = existsSync(`${folder}/metrics/mnist-cnn.safetensors`);
   if (!here) console.log('skipped: no public MNIST classifier in ../shared/data/metrics');
   it.runIf(here)('is the public MNIST classifier: features, logits, accuracy and known Fréchet distances', async () => {
-    const { readClassifier } = await import('../src/cli/classifier.js');
+    const { readClassifier } = await import('../cli/classifier.js');
     const network = await readClassifier(`${folder}/metrics/mnist-cnn.safetensors`, 'docs/classifiers/mnist-cnn.yaml');
     const reference = await readSafetensors(`${folder}/metrics/mnist-cnn.ref.safetensors`);
     const data = await loadDataset(`${folder}/mnist`, { range: [0, 1] });

@@ -2,8 +2,8 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readSafetensors, writeSafetensors } from '../src/checkpoint/file.js';
-import { openDevice } from '../src/autodiff/eager.js';
+import { readSafetensors, writeSafetensors } from '../node/files.js';
+import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { mergeAdapter } from '../src/flow/adapter.js';
 import { parseDescription } from '../src/flow/description.js';
@@ -124,7 +124,7 @@ describe('distilling by an adapter', () => {
     const { tensors, metadata } = await run.file();
     const path = join(folder, 'adapter.safetensors');
     await writeSafetensors(path, tensors, metadata);
-    const merged = await mergeAdapter(teacher, path);
+    const merged = await mergeAdapter(teacher, await readSafetensors(path));
     const now = await run.now();
     expect(merged.description).toEqual(now.description);
     expect(merged.arena).toEqual(now.arena);
@@ -132,7 +132,7 @@ describe('distilling by an adapter', () => {
     await expect(loadNetwork(await readSafetensors(path))).rejects.toThrow(/is an adapter.*semiflow merge/s);
     const other = join(folder, 'teacher.safetensors');
     await writeSafetensors(other, { x: { dtype: 'F32', shape: [1], data: Float32Array.of(1) } }, {});
-    await expect(mergeAdapter(teacher, other)).rejects.toThrow(/is no adapter/);
+    await expect(mergeAdapter(teacher, await readSafetensors(other))).rejects.toThrow(/is no adapter/);
   });
 });
 

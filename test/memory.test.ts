@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { plan, type Block } from '../src/autodiff/plan.js';
 import { compile } from '../src/autodiff/compile.js';
-import { evaluate, openDevice } from '../src/autodiff/eager.js';
+import { evaluate } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { Device } from '../src/gpu/device.js';
 import { Storage } from '../src/gpu/storage.js';

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { compile } from '../src/autodiff/compile.js';
-import { evaluate, openDevice } from '../src/autodiff/eager.js';
+import { evaluate } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
-import { readSafetensors } from '../src/checkpoint/file.js';
+import { readSafetensors } from '../node/files.js';
 import type { Device } from '../src/gpu/device.js';
 import { Storage } from '../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../src/models/index.js';

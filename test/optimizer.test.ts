@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compile } from '../src/autodiff/compile.js';
-import { openDevice } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import type { Device } from '../src/gpu/device.js';
 import { Storage } from '../src/gpu/storage.js';
 import { sum } from '../src/ops/broadcast.js';

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { evaluate, openDevice } from '../src/autodiff/eager.js';
+import { evaluate } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import { alphaBars, straightTime } from '../src/flow/noise-schedule.js';
 import { parametrization } from '../src/flow/parametrization.js';

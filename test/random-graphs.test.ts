@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { evaluate, openDevice } from '../src/autodiff/eager.js';
+import { evaluate } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import type { Device } from '../src/gpu/device.js';
 import { sum } from '../src/ops/broadcast.js';
 import { matmul } from '../src/ops/matmul.js';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openDevice } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { parseDescription } from '../src/flow/description.js';
 import type { Network } from '../src/flow/network.js';
 import { equalSteps, Runner } from '../src/flow/runner.js';

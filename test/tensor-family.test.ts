@@ -1,7 +1,7 @@
 import { create, globals } from 'webgpu';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compile } from '../src/autodiff/compile.js';
-import { openDevice } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { Device } from '../src/gpu/device.js';
 import { subgroupMatrix } from '../src/gpu/profile.js';

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { evaluate, openDevice } from '../src/autodiff/eager.js';
+import { evaluate } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import type { Device } from '../src/gpu/device.js';
 import { attention } from '../src/ops/attention.js';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openDevice } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import { loadDataset } from '../src/data/load.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { DivergenceError } from '../src/errors.js';

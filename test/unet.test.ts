@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { describe, it } from 'vitest';
-import { openDevice } from '../src/autodiff/eager.js';
+import { openDevice } from '../node/device.js';
 import type { DeviceOptions } from '../src/gpu/device.js';
 import type { Architecture } from '../src/models/index.js';
 import { halfParity, parity } from './support/parity.js';

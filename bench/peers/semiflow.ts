@@ -1,7 +1,7 @@
 import { compile } from '../../src/autodiff/compile.js';
 import { evaluate } from '../../src/autodiff/eager.js';
 import { gradients } from '../../src/autodiff/gradients.js';
-import { openSession } from '../../src/cli/session.js';
+import { openSession } from '../../cli/session.js';
 import { Storage } from '../../src/gpu/storage.js';
 import { ParameterLayout } from '../../src/nn/parameters.js';
 import { attention } from '../../src/ops/attention.js';

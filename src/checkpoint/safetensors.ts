@@ -1,19 +1,10 @@
 import { UserError } from '../errors.js';
+import type { Source } from '../files/source.js';
 import { type Dtype, dtypes, isDtype, type RawArray, toFloat32 } from './dtypes.js';
 import { damaged, maxHeaderBytes, parseHeader, quote, type TensorEntry } from './header.js';
 
 export type { Dtype, RawArray } from './dtypes.js';
 export type { TensorEntry } from './header.js';
-
-/** Bytes that can be read by range: a file, a Blob, a web address that answers range requests, an array. */
-export interface Source {
-  /** How messages call it, usually the path. */
-  name: string;
-  /** Bytes in all. */
-  size: number;
-  /** Exactly `length` bytes from `offset`, which the caller may keep and change. */
-  read(offset: number, length: number): Promise<Uint8Array>;
-}
 
 /** A tensor to be written; `data` are elements of `dtype` in row-major order (F16 and BF16 as bits). */
 export interface TensorData {

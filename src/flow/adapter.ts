@@ -1,4 +1,3 @@
-import { readSafetensors } from '../checkpoint/file.js';
 import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { UserError } from '../errors.js';
 import { adaptedParameters, loraParameters, mergeLora, type LoraOptions } from '../nn/lora.js';
@@ -59,11 +58,10 @@ export function adapterOptions({
  * The student that a teacher and its adapter make.
  * @throws UserError where the file is no adapter, or not of this teacher
  */
-export async function mergeAdapter(teacher: Network, path: string): Promise<Network> {
-  const file = await readSafetensors(path);
+export async function mergeAdapter(teacher: Network, file: SafetensorsFile): Promise<Network> {
   const options = adapterOptions(file);
-  if (!options) throw new UserError(`${path} is no adapter: those are made by \`semiflow train --lora-rank\``);
+  if (!options) throw new UserError(`${file.name} is no adapter: those are made by \`semiflow train --lora-rank\``);
   const student = studentOf(teacher, options.description, 0);
   const adapter = adapterOf(student, options, 0);
-  return { ...student, arena: adapter.merge(adapter.layout.load(await readState(file), path)) };
+  return { ...student, arena: adapter.merge(adapter.layout.load(await readState(file), file.name)) };
 }

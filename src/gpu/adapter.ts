@@ -3,65 +3,34 @@ import { UserError } from '../errors.js';
 /** `checked` keeps every validation and bounds check; `fast` drops them for work with kernels that tests have checked. */
 export type Toggles = 'fast' | 'checked';
 
-const enabled: Record<Toggles, string[]> = {
-  checked: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'],
-  fast: [
-    'allow_unsafe_apis',
-    'vulkan_enable_f16_on_nvidia',
-    'disable_robustness',
-    'disable_workgroup_init',
-    'disable_polyfills_on_integer_div_and_mod',
-    'skip_validation',
-  ],
-};
-const disabled: Record<Toggles, string[]> = {
-  checked: ['timestamp_quantization'],
-  fast: ['lazy_clear_resource_on_first_use', 'timestamp_quantization'],
-};
-
-/**
- * The platform's WebGPU: the browser's own, or Dawn through the `webgpu` package.
- * @param name part of an adapter's name that Dawn should choose, e.g. `llvmpipe`
- */
-async function webgpu(toggles: Toggles, name?: string): Promise<GPU> {
-  if (typeof navigator !== 'undefined' && navigator.gpu) return navigator.gpu;
-  const dawn = await import('webgpu');
-  Object.assign(globalThis, dawn.globals);
-  const flags = [
-    `enable-dawn-features=${enabled[toggles].join(',')}`,
-    `disable-dawn-features=${disabled[toggles].join(',')}`,
-    ...(name ? [`adapter=${name}`] : []),
-  ];
-  const gpu = dawn.create(flags);
-  // Dawn's binding frees the whole implementation with this object, so it must stay reachable while the process lives.
-  const kept = globalThis as { semiflowGpus?: GPU[] };
-  (kept.semiflowGpus ??= []).push(gpu);
-  return gpu;
+/** Where adapters come from: Dawn in Node (`node/dawn.ts`), the browser itself in a page. */
+export interface AdapterSource {
+  /**
+   * A hardware adapter where there is one, else a software one; null where there is none.
+   * @param name part of the wanted adapter's name
+   */
+  request(toggles: Toggles, name?: string): Promise<GPUAdapter | null>;
+  /** The names that `request` can be given; empty where they are not known. */
+  names(): Promise<string[]>;
 }
 
-/**
- * The names of the adapters that Dawn can open, for `requestAdapter`; none in a browser. Dawn says them only when it is
- * asked for one that there is not.
- */
-export async function adapterNames(): Promise<string[]> {
-  if (typeof navigator !== 'undefined' && navigator.gpu) return [];
-  const refusal = await (await webgpu('checked', 'no adapter is named so')).requestAdapter().then(
-    () => '',
-    (error: Error) => error.message,
-  );
-  return [...refusal.matchAll(/name: '(.*)'/g)].map(([, name]) => name);
-}
+/** The page's own WebGPU, whose validation cannot be switched off and whose adapters have no names to choose by. */
+export const browserAdapters: AdapterSource = {
+  request: async () =>
+    typeof navigator !== 'undefined' && navigator.gpu
+      ? navigator.gpu.requestAdapter({ powerPreference: 'high-performance' })
+      : null,
+  names: async () => [],
+};
 
 /**
- * A hardware adapter where there is one, else a software one.
+ * An adapter of a source.
  * @throws UserError when no adapter answers or none has the given name
  */
-export async function requestAdapter(toggles: Toggles, name?: string): Promise<GPUAdapter> {
-  const gpu = await webgpu(toggles, name);
-  // Dawn rejects where it finds none of that name, where the standard has null.
-  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
+export async function requestAdapter(source: AdapterSource, toggles: Toggles, name?: string): Promise<GPUAdapter> {
+  const adapter = await source.request(toggles, name);
   if (adapter) return adapter;
-  const names = name ? await adapterNames() : [];
+  const names = name ? await source.names() : [];
   throw new UserError(
     names.length
       ? `no WebGPU adapter is named like "${name}": there is ${names.map((other) => `"${other}"`).join(', ')}`

@@ -1,10 +1,12 @@
 import { UserError } from '../errors.js';
-import { requestAdapter, type Toggles } from './adapter.js';
+import { browserAdapters, requestAdapter, type AdapterSource, type Toggles } from './adapter.js';
 import { profileOf, subgroupMatrix, type KernelFamily, type Profile } from './profile.js';
 import { Float16Array } from '@petamoriken/float16';
 import { bytesPerElement, type HostArray, type Storage } from './storage.js';
 
 export interface DeviceOptions {
+  /** Where adapters come from; by default the browser itself. */
+  source?: AdapterSource;
   /** Part of the wanted adapter's name; without it the fastest one. */
   adapter?: string;
   toggles?: Toggles;
@@ -167,7 +169,7 @@ const wantedLimits = [
 /** Opens a WebGPU device with the adapter's own limits. Errors nobody catches go to `onFailure`. */
 export async function requestDevice(options: DeviceOptions = {}): Promise<Device> {
   const toggles = options.toggles ?? 'fast';
-  const adapter = await requestAdapter(toggles, options.adapter);
+  const adapter = await requestAdapter(options.source ?? browserAdapters, toggles, options.adapter);
   const gpu = await adapter.requestDevice({
     requiredFeatures: wantedFeatures.filter(
       (feature) => adapter.features.has(feature) && !options.without?.includes(feature),

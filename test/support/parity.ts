@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { compile } from '../../src/autodiff/compile.js';
 import { evaluate } from '../../src/autodiff/eager.js';
 import { gradients } from '../../src/autodiff/gradients.js';
-import { readSafetensors } from '../../src/checkpoint/file.js';
+import { readSafetensors } from '../../node/files.js';
 import type { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
 import type { Device } from '../../src/gpu/device.js';
 import { Storage } from '../../src/gpu/storage.js';

@@ -1,0 +1,54 @@
+import cliProgress from 'cli-progress';
+import { biasEpsilons, solverBias, type BiasReport } from '../src/flow/bias.js';
+import type { Table } from '../src/report/table.js';
+import { wholeNumber } from './arguments.js';
+import { evaluationDefaults } from './evaluation-data.js';
+import { readTeacher } from './networks.js';
+import { printTables } from './print.js';
+import { openSession, type DeviceFlags } from './session.js';
+
+export interface BiasFlags extends DeviceFlags {
+  teacher: string;
+  arch?: string;
+  samples?: string;
+  seed: string;
+}
+
+/** `semiflow bias`: from the teacher alone, the error that each constant ε, objective and solver converges to. */
+export async function bias(flags: BiasFlags): Promise<void> {
+  const seed = wholeNumber('--seed', flags.seed, 0);
+  const given = flags.samples === undefined ? undefined : wholeNumber('--samples', flags.samples, 1);
+  const teacher = await readTeacher(flags.teacher, flags.arch);
+  const images = teacher.model.sampleShape.length === 3;
+  const device = await openSession(flags);
+  const bar = process.stderr.isTTY
+    ? new cliProgress.SingleBar({ format: '{bar} {value}/{total} grids  {eta_formatted} left', clearOnComplete: true })
+    : null;
+  const report = await solverBias(device, teacher, {
+    samples: given ?? (images ? 64 : 2000),
+    seed,
+    end: evaluationDefaults(teacher).end,
+    onProgress: (done, total) => (done === 1 ? bar?.start(total, done) : bar?.update(done)),
+  });
+  bar?.stop();
+  printTables([{ heading: heading(report), table: biasTable(report) }]);
+  console.log(
+    '\nA perfect network trained at a constant ε ends at these errors; annealing ε ends at those of its last value.',
+  );
+  device.close();
+}
+
+const heading = ({ samples, seed, distance }: BiasReport) =>
+  `RMSE over ${samples} random (t, s), seed ${seed}; the true flow moves these points by ${distance.toPrecision(3)}`;
+
+function biasTable({ rows }: BiasReport): Table {
+  const cell = (epsilon: number, objective: string, solver: string) =>
+    rows.find((row) => row.epsilon === epsilon && row.objective === objective && row.solver === solver)!.rmse;
+  return {
+    columns: ['ε', 'EMD, Euler', 'LMD, Euler', 'EMD, Heun', 'LMD, Heun'],
+    rows: biasEpsilons.map((epsilon) => [
+      epsilon,
+      ...['euler', 'heun'].flatMap((solver) => ['emd', 'lmd'].map((objective) => cell(epsilon, objective, solver))),
+    ]),
+  };
+}

@@ -1,0 +1,46 @@
+import { writeFileAtomic } from '../node/files.js';
+import { UserError } from '../src/errors.js';
+import { sameShape } from '../src/tensor/shape.js';
+import { wholeNumber } from './arguments.js';
+import { readClassifier } from './classifier.js';
+import { readNetwork, readTeacher } from './networks.js';
+import { printTables } from './print.js';
+import { evaluate } from './run-report.js';
+import { openSession, type DeviceFlags } from './session.js';
+
+export interface EvaluateFlags extends DeviceFlags {
+  model: string;
+  teacher: string;
+  arch?: string;
+  data?: string;
+  features?: string;
+  featuresArch?: string;
+  samples?: string;
+  seed: string;
+  out?: string;
+}
+
+/** `semiflow eval`: a flow map against its teacher's true flow. */
+export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
+  const teacher = await readTeacher(flags.teacher, flags.arch);
+  const student = await readNetwork(flags.model);
+  if (student.description.role !== 'flow-map')
+    throw new UserError(`${flags.model} is a teacher, not a flow map: give the student's file to --model`);
+  if (!sameShape(student.model.sampleShape, teacher.model.sampleShape)) {
+    throw new UserError(
+      `${flags.model} makes samples of shape [${student.model.sampleShape}], ${flags.teacher} of [${teacher.model.sampleShape}]`,
+    );
+  }
+  if (flags.features && !flags.data)
+    throw new UserError('--features judges samples beside held-out images: give these with --data');
+  const classifier = flags.features ? await readClassifier(flags.features, flags.featuresArch) : undefined;
+  const device = await openSession(flags);
+  const { report, quality, tables } = await evaluate(device, teacher, student, flags.data, {
+    classifier,
+    ...(flags.samples !== undefined && { samples: wholeNumber('--samples', flags.samples, 2) }),
+    seed: wholeNumber('--seed', flags.seed, 0),
+  });
+  printTables(tables);
+  if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ report, quality, tables }, null, 2)}\n`);
+  device.close();
+}

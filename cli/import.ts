@@ -1,0 +1,21 @@
+import { readSafetensors, writeSafetensors } from '../node/files.js';
+import type { TensorData } from '../src/checkpoint/safetensors.js';
+import { metadataKey } from '../src/flow/description.js';
+import { loadNetwork } from '../src/flow/network.js';
+import { readDescription } from './networks.js';
+import { checkOutput } from './output.js';
+
+/**
+ * `semiflow import`: writes a state dict again with its description in the metadata, tensors and other metadata as they
+ * are, once the whole file has proved to fit.
+ */
+export async function importCommand(input: string, output: string, { arch }: { arch: string }): Promise<void> {
+  await checkOutput(output, ['.safetensors'], input);
+  const description = await readDescription(arch);
+  const file = await readSafetensors(input);
+  const { layout } = await loadNetwork(file, description);
+  const tensors = new Map<string, TensorData>();
+  for (const [name, { dtype, shape }] of file.tensors) tensors.set(name, { dtype, shape, data: await file.read(name) });
+  await writeSafetensors(output, tensors, { ...file.metadata, [metadataKey]: JSON.stringify(description) });
+  console.log(`${output}: a ${description.role} of ${layout.count} parameters that says what it is`);
+}

@@ -1,0 +1,151 @@
+import { objectives } from '../trainers/objectives/index.js';
+import type { Knob, KnobGroup } from './config.js';
+
+const training: Knob[] = [
+  { flag: 'steps', path: 'steps', help: 'optimizer steps' },
+  { flag: 'batch', path: 'batch', help: 'samples a step' },
+  { flag: 'seed', path: 'seed', help: 'seed of all random numbers' },
+  {
+    flag: 'precision',
+    path: 'precision',
+    help: 'f32, or f16: weights and activations stored in half, all sums in f32',
+  },
+  {
+    flag: 'checkpoint-blocks',
+    path: 'checkpointBlocks',
+    help: 'less memory: compute blocks anew in the backward pass',
+    boolean: true,
+  },
+];
+
+const optimizer: Knob[] = [
+  { flag: 'learning-rate', path: 'optimizer.rate', help: 'peak learning rate' },
+  { flag: 'warmup', path: 'optimizer.warmup', help: 'steps of linear warm-up' },
+  { flag: 'weight-decay', path: 'optimizer.weightDecay', help: 'decoupled weight decay' },
+  { flag: 'clip-norm', path: 'optimizer.clipNorm', help: 'largest gradient norm' },
+];
+
+const average = (flag: string, path: string, what: string): Knob[] => [
+  { flag, path: `${path}.decay`, help: `decay of ${what}` },
+  { flag: `${flag}-law`, path: `${path}.law`, help: 'decay, warm-up, power (EDM2)' },
+  { flag: `${flag}-width`, path: `${path}.width`, help: 'relative width of the power law' },
+];
+
+const times: Knob[] = [
+  { flag: 'times', path: 'times.kind', help: 'law of t (and s): uniform, logit-normal (EDM: mean -1.2, std 1.2)' },
+  { flag: 'times-mean', path: 'times.mean', help: 'mean of the logit' },
+  { flag: 'times-std', path: 'times.std', help: 'standard deviation of the logit' },
+];
+
+/** What λ weighs, by the name of the objective. */
+const lambdaHelp: Record<keyof typeof objectives, string> = {
+  lmd: 'Lagrangian map distillation',
+  emd: 'Eulerian map distillation',
+  semigroup: 'composition of two jumps',
+  consistency: 'endpoint consistency',
+  trajectory: 'trajectory consistency',
+  meanVelocity: 'the mean-velocity identity',
+  diagonal: 'the velocity at s = t: its share of the batch is the share on the diagonal',
+};
+const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** Every knob of a distillation recipe. */
+export const distillationKnobs: KnobGroup[] = [
+  { heading: 'Training:', knobs: training },
+  {
+    heading: 'Objectives, shares of the batch by weight:',
+    knobs: (Object.keys(lambdaHelp) as (keyof typeof lambdaHelp)[]).map((name) => ({
+      flag: `lambda-${kebab(name)}`,
+      path: `lambda.${name}`,
+      help: lambdaHelp[name],
+    })),
+  },
+  {
+    heading: 'How targets are formed:',
+    knobs: [
+      { flag: 'velocity', path: 'velocity', help: "whose velocity leads: teacher, or data (each pair's z - x0)" },
+      { flag: 'epsilon', path: 'epsilon.kind', help: 'law of ε: constant, anneal, uniform' },
+      { flag: 'epsilon-from', path: 'epsilon.from', help: 'ε at the start of an annealing' },
+      { flag: 'epsilon-to', path: 'epsilon.to', help: 'constant ε, or ε at the end' },
+      { flag: 'epsilon-until', path: 'epsilon.until', help: 'share of the run that annealing takes' },
+      { flag: 'solver-lmd', path: 'solver.lmd', help: "teacher's step in LMD: euler, heun, rk4" },
+      { flag: 'solver-emd', path: 'solver.emd', help: 'the same in EMD' },
+      { flag: 'solver-consistency', path: 'solver.consistency', help: 'the same in endpoint consistency' },
+      { flag: 'solver-trajectory', path: 'solver.trajectory', help: 'the same in trajectory consistency' },
+      { flag: 'trajectory-steps', path: 'solver.trajectorySteps', help: 'steps of its first leg' },
+      { flag: 'split', path: 'split', help: 'where composition splits a jump: uniform, midpoint' },
+      { flag: 'difference', path: 'difference', help: "half width of the mean velocity's difference quotient" },
+      { flag: 'tangent', path: 'tangent.form', help: 'finite steps of ε, or their limit (needs a small ε)' },
+      { flag: 'tangent-normalization', path: 'tangent.normalization', help: 'c of g / (‖g‖ + c), 0 for none' },
+      { flag: 'tangent-warmup', path: 'tangent.warmup', help: 'steps in which the derivative is let in' },
+      {
+        flag: 'guidance',
+        path: 'guidance',
+        help: 'classifier-free guidance: a scale, or a range as 1..4',
+        range: true,
+      },
+    ],
+  },
+  {
+    heading: 'Times and weights:',
+    knobs: [
+      ...times,
+      { flag: 'pairs', path: 'times.pairs', help: 'free: two draws; gap: the length t - s is drawn' },
+      { flag: 'end-share', path: 'times.endShare', help: 'share of samples with s at the end of the path' },
+      { flag: 'forward-share', path: 'times.forwardShare', help: 'share of jumps from data towards noise' },
+      { flag: 'reach-from', path: 'reach.from', help: 'curriculum: the longest |t - s| at the start' },
+      { flag: 'reach-until', path: 'reach.until', help: 'share of the run after which it is 1' },
+      {
+        flag: 'weighting',
+        path: 'weighting.kind',
+        help: 'none, output, inverse-step, adaptive, pseudo-huber, uncertainty',
+      },
+      { flag: 'weighting-power', path: 'weighting.power', help: 'exponent of the adaptive weight' },
+      { flag: 'weighting-offset', path: 'weighting.offset', help: 'c of the weights that have one' },
+    ],
+  },
+  {
+    heading: 'Student, averages, optimizer:',
+    knobs: [
+      { flag: 'init', path: 'student.init', help: 'where the student starts: teacher, scratch' },
+      { flag: 'lora-rank', path: 'student.loraRank', help: 'train a low-rank adapter alone; 0 trains all weights' },
+      { flag: 'lora-alpha', path: 'student.loraAlpha', help: 'its scale, over the rank' },
+      ...average('ema', 'ema.export', 'the exported weights'),
+      ...average('target-ema', 'ema.target', 'the target network'),
+      ...optimizer,
+    ],
+  },
+  {
+    heading: 'Without --data:',
+    knobs: [
+      { flag: 'pool', path: 'pool.samples', help: "teacher's samples to mix x_t from" },
+      { flag: 'pool-steps', path: 'pool.steps', help: "teacher's steps for each of them" },
+    ],
+  },
+];
+
+/** Every knob of training a classifier. */
+export const classificationKnobs: KnobGroup[] = [
+  {
+    heading: 'Recipe:',
+    knobs: [
+      ...training.filter(({ flag }) => flag !== 'checkpoint-blocks'),
+      ...optimizer,
+      ...average('ema', 'ema.export', 'the exported weights'),
+    ],
+  },
+];
+
+/** Every knob of training a teacher. */
+export const teacherKnobs: KnobGroup[] = [
+  {
+    heading: 'Recipe:',
+    knobs: [
+      ...training,
+      ...optimizer,
+      ...average('ema', 'ema.export', 'the exported weights'),
+      ...times,
+      { flag: 'label-dropout', path: 'labelDropout', help: 'share of labels hidden in training' },
+    ],
+  },
+];

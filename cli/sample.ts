@@ -1,0 +1,133 @@
+import { writeFileAtomic, writeSafetensors } from '../node/files.js';
+import { encodeNpy } from '../src/checkpoint/npy.js';
+import { UserError } from '../src/errors.js';
+import type { Network } from '../src/flow/network.js';
+import { checkGuidance, guidanceOf } from '../src/flow/runner.js';
+import { evaluationsOf, jumping, type Sampler, type SamplerName } from '../src/flow/samplers.js';
+import { drawSamples, samplerOf, type Samples } from '../src/flow/sampling.js';
+import { numberBetween, wholeNumber } from './arguments.js';
+import { readNetwork } from './networks.js';
+import { checkOutput } from './output.js';
+import { picture } from './pictures.js';
+import { openSession, type DeviceFlags } from './session.js';
+
+export interface SampleFlags extends DeviceFlags {
+  model: string;
+  arch?: string;
+  nfe?: string;
+  sampler?: SamplerName;
+  times?: string;
+  gamma?: string;
+  eta?: string;
+  tolerance?: string;
+  guidance?: string;
+  n: string;
+  label?: string;
+  seed: string;
+  out: string;
+}
+
+/** `semiflow sample`: draws samples and writes them as a picture or as numbers. */
+export async function sample(flags: SampleFlags): Promise<void> {
+  const { model, out } = flags;
+  const count = wholeNumber('--n', flags.n, 1);
+  const seed = wholeNumber('--seed', flags.seed, 0);
+  const extension = await checkOutput(out, ['.png', '.npy', '.safetensors'], model);
+  const network = await readNetwork(model, flags.arch);
+  const sampler = samplerFor(flags, network);
+  const steps = stepsFor(flags, sampler);
+  const guidance =
+    flags.guidance === undefined ? guidanceOf(network) : numberBetween('--guidance', flags.guidance, 0, 100);
+  checkGuidance(network, guidance);
+  const label = flags.label === undefined ? undefined : classOf(flags.label, network, model);
+  const { sampleShape, classes } = network.model;
+  if (extension === '.png' && !isDrawable(sampleShape)) {
+    throw new UserError(`samples of shape [${sampleShape}] have no picture: write them to .npy or .safetensors`);
+  }
+
+  const device = await openSession(flags);
+  const samples = await drawSamples(device, network, { count, seed, label, steps, sampler, guidance });
+  const broken = samples.x.findIndex((value) => !Number.isFinite(value));
+  if (broken >= 0)
+    throw new UserError(
+      `${model}: sample ${Math.floor((broken * count) / samples.x.length)} is not finite: the weights have diverged`,
+    );
+  if (extension === '.png') {
+    const columns = classes && label === undefined ? Math.min(classes, count) : undefined;
+    await writeFileAtomic(out, picture(network, samples.x, undefined, columns).toPng());
+  } else if (extension === '.npy') {
+    await writeFileAtomic(out, encodeNpy(samples.x, [count, ...sampleShape]));
+  } else {
+    await writeSafetensors(out, tensorsOf(samples, [count, ...sampleShape]));
+  }
+  console.log(
+    `${plural(count, 'sample')} by ${sampler.name} in ${plural(samples.evaluations, 'evaluation')}${guidance === 1 ? '' : `, guidance ${guidance}`} on ${device.profile.description}: ${out}`,
+  );
+  device.close();
+}
+
+const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;
+const isDrawable = (shape: readonly number[]) =>
+  (shape.length === 3 && [1, 3].includes(shape[0])) || (shape.length === 1 && shape[0] === 2);
+
+/** The sampler that flags ask for; the options of others are refused. */
+export function samplerFor(
+  flags: Pick<SampleFlags, 'sampler' | 'gamma' | 'eta' | 'tolerance' | 'model'>,
+  network: Network,
+): Sampler {
+  const name = flags.sampler ?? samplerOf(network).name;
+  if (jumping.includes(name) && network.description.role === 'teacher')
+    throw new UserError(
+      `--sampler ${name} is for flow maps, and ${flags.model} is a teacher: use euler, heun or another`,
+    );
+  const options = { gamma: 'gamma', eta: 'ddim', tolerance: 'dopri5' } as const;
+  for (const [option, owner] of Object.entries(options) as [keyof typeof options, SamplerName][]) {
+    if (flags[option] !== undefined && name !== owner)
+      throw new UserError(`--${option} belongs to --sampler ${owner}, not to ${name}`);
+  }
+  const number = (option: keyof typeof options, low: number) =>
+    flags[option] === undefined ? {} : { [option]: numberBetween(`--${option}`, flags[option], low, 1) };
+  return { name, ...number('gamma', 0), ...number('eta', 0), ...number('tolerance', 1e-6) };
+}
+
+/** Equal steps that cost the evaluations asked for, or the times themselves. */
+function stepsFor({ nfe, times }: SampleFlags, sampler: Sampler): number | number[] {
+  if (sampler.name === 'dopri5') {
+    if (nfe !== undefined || times !== undefined)
+      throw new UserError('dopri5 chooses its own steps: leave --nfe and --times out, and say --tolerance');
+    return 1;
+  }
+  if (times !== undefined) {
+    if (nfe !== undefined) throw new UserError('--times says every step: leave --nfe out');
+    const list = times.split(',').map((text) => numberBetween('--times', text, 0, 1));
+    if (list.length < 2 || list[0] !== 1 || list.some((time, i) => i > 0 && time >= list[i - 1]))
+      throw new UserError(`--times takes falling times from 1 on, such as 1,0.7,0.3,0, not "${times}"`);
+    return list;
+  }
+  const count = wholeNumber('--nfe', nfe ?? String(evaluationsOf(sampler)), 1);
+  const each = evaluationsOf(sampler);
+  if (count % each)
+    throw new UserError(
+      `--nfe ${count}: a step of ${sampler.name} costs ${each} evaluations, so a multiple of ${each} is wanted`,
+    );
+  return count / each;
+}
+
+function classOf(text: string, { model }: Network, file: string): number {
+  if (!model.classes) throw new UserError(`--label: ${file} knows no classes: leave it out`);
+  const label = wholeNumber('--label', text, 0);
+  if (label >= model.classes) throw new UserError(`--label takes a class from 0 to ${model.classes - 1}, not ${label}`);
+  return label;
+}
+
+function tensorsOf({ x, noise, labels }: Samples, shape: readonly number[]) {
+  const f32 = (data: Float32Array) => ({ dtype: 'F32' as const, shape, data });
+  return {
+    x: f32(x),
+    noise: f32(noise),
+    // PyTorch indexes by i64.
+    ...(labels && {
+      labels: { dtype: 'I64' as const, shape: [labels.length], data: BigInt64Array.from(labels, BigInt) },
+    }),
+  };
+}

@@ -1,0 +1,31 @@
+import { setPriority } from 'node:os';
+import { openDevice } from '../node/device.js';
+import type { Device } from '../src/gpu/device.js';
+import type { KernelFamily } from '../src/gpu/profile.js';
+import type { Toggles } from '../src/gpu/adapter.js';
+
+/** Choices of a device that every command takes; the environment gives what the command line does not. */
+export interface DeviceFlags {
+  adapter?: string;
+  family?: KernelFamily;
+  toggles?: Toggles;
+}
+
+/** Opens the device for a command. An error on it that nobody caught ends the process with one line. */
+export async function openSession(flags: DeviceFlags): Promise<Device> {
+  // Drivers complain on every start where it is missing.
+  process.env.XDG_RUNTIME_DIR ??= '/tmp';
+  const device = await openDevice({
+    adapter: flags.adapter ?? process.env.SEMIFLOW_ADAPTER,
+    family: flags.family ?? (process.env.SEMIFLOW_FAMILY as KernelFamily | undefined),
+    toggles: flags.toggles ?? (process.env.SEMIFLOW_TOGGLES as Toggles | undefined),
+    onFailure: (message) => {
+      console.error(`semiflow: ${message}`);
+      process.exit(1);
+    },
+  });
+  // Dawn's binding polls while a promise is pending. On a software adapter that takes a processor from the kernels, so
+  // this thread steps back; the driver's threads exist by now and keep their priority.
+  if (device.profile.software && process.platform === 'linux') setPriority(0, 19);
+  return device;
+}

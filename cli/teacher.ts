@@ -1,0 +1,105 @@
+import { basename, dirname, join, resolve } from 'node:path';
+import { parse } from 'yaml';
+import { checkFit } from '../trainers/batches.js';
+import { teacherDefaults, teacherSchema, type TeacherConfig } from '../trainers/config.js';
+import { trainTeacher } from '../trainers/runs.js';
+import { writeSafetensors } from '../node/files.js';
+import type { Dataset } from '../src/data/dataset.js';
+import { loadDataset } from '../src/data/load.js';
+import { parseDescription } from '../src/flow/description.js';
+import { createNetwork } from '../src/flow/network.js';
+import { drawSamples } from '../src/flow/sampling.js';
+import { renderReport } from '../src/report/html.js';
+import { panels } from '../src/report/png.js';
+import { resolveConfig } from './config.js';
+import { teacherKnobs } from './knobs.js';
+import { readText } from './networks.js';
+import { describeNetwork, type NewNetworkFlags } from './new-network.js';
+import { picture } from './pictures.js';
+import { planPrinter, printTree } from './print.js';
+import { RunFolder } from './run-folder.js';
+import { lossPlot } from './run-report.js';
+import { openSession } from './session.js';
+import { trainLoop, type TrainingFlags } from './train-loop.js';
+
+export interface TeacherFlags extends TrainingFlags, NewNetworkFlags {
+  out: string;
+  run?: string;
+}
+
+const weightsFile = 'teacher.safetensors';
+
+/** What a run's config.yaml holds besides the recipe. */
+interface SavedRun {
+  data: string;
+  out: string;
+  description: unknown;
+  recipe: TeacherConfig;
+}
+
+/** `semiflow teacher`: trains a rectified flow by flow matching, or goes on with a run. */
+export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
+  const folderBefore = flags.resume ? RunFolder.open(flags.resume, weightsFile) : null;
+  const saved = folderBefore ? (parse(folderBefore.configText) as SavedRun) : null;
+  const data = await loadDataset(saved?.data ?? flags.data!);
+  const description = saved
+    ? parseDescription(saved.description, folderBefore!.file('config.yaml'))
+    : await describeNetwork(flags, data);
+  const recipe = saved ? teacherSchema.parse(saved.recipe) : await recipeFor(flags, data);
+  const out = saved?.out ?? flags.out;
+  if (flags.printConfig) return printTree({ description, recipe });
+
+  const network = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
+  checkFit(data, network.model.sampleShape, network.model.classes, data.name);
+  const device = await openSession(flags);
+  const path = flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, ''));
+  const folder =
+    folderBefore ??
+    (await RunFolder.create(path, weightsFile, {
+      data: flags.data!.includes('/') ? resolve(flags.data!) : flags.data!,
+      out: resolve(out),
+      description,
+      recipe,
+    }));
+  const training = await trainTeacher(device, network, data, recipe, planPrinter());
+  const draw = async () => {
+    const trained = await training.now();
+    const points = data.kind === 'points';
+    const count = points ? 4000 : Math.max(30, data.classes * 3);
+    const items = [];
+    for (const steps of [4, 50]) {
+      const { x } = await drawSamples(device, trained, { count, seed: 1, steps });
+      items.push({ title: `${steps} Euler steps`, picture: picture(trained, x, data.range, data.classes || 10) });
+    }
+    const png = panels(items).toPng();
+    await folder.write('samples.png', png);
+    return png;
+  };
+  const finished = await trainLoop(training, folder, flags, {
+    command: 'teacher',
+    steps: recipe.steps,
+    onSave: async () => void (await draw()),
+  });
+  if (finished) {
+    const png = await draw();
+    const { tensors, metadata } = await training.file();
+    await writeSafetensors(out, tensors, metadata);
+    const losses = await lossPlot(folder.metrics());
+    const sections = [
+      { heading: 'Samples', images: [{ png }] },
+      ...(losses ? [{ heading: 'Training', svgs: [losses] }] : []),
+      { heading: 'Configuration', text: folder.configText },
+    ];
+    await folder.write(
+      'report.html',
+      renderReport({ title: `A teacher of ${data.name}`, subtitle: dirname(folder.path), sections }),
+    );
+    console.log(`teacher  ${out}\nreport   ${folder.file('report.html')}`);
+  }
+  device.close();
+}
+
+async function recipeFor(flags: TeacherFlags, data: Dataset): Promise<TeacherConfig> {
+  const file = flags.config ? { name: flags.config, text: await readText(flags.config) } : undefined;
+  return resolveConfig(teacherSchema, teacherDefaults(data.shape), teacherKnobs, flags, file);
+}

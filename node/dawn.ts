@@ -1,0 +1,52 @@
+import type { AdapterSource, Toggles } from '../src/gpu/adapter.js';
+
+const enabled: Record<Toggles, string[]> = {
+  checked: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'],
+  fast: [
+    'allow_unsafe_apis',
+    'vulkan_enable_f16_on_nvidia',
+    'disable_robustness',
+    'disable_workgroup_init',
+    'disable_polyfills_on_integer_div_and_mod',
+    'skip_validation',
+  ],
+};
+const disabled: Record<Toggles, string[]> = {
+  checked: ['timestamp_quantization'],
+  fast: ['lazy_clear_resource_on_first_use', 'timestamp_quantization'],
+};
+
+/** Dawn frees the whole implementation with the object that `create` returns, so it must stay reachable. */
+const kept: GPU[] = [];
+
+/** Dawn. @param name part of an adapter's name that it should choose, e.g. `llvmpipe` */
+async function dawn(toggles: Toggles, name?: string): Promise<GPU> {
+  // Loaded when a device is wanted: what only reads files needs no driver.
+  const { create, globals } = await import('webgpu');
+  Object.assign(globalThis, globals);
+  const gpu = create([
+    `enable-dawn-features=${enabled[toggles].join(',')}`,
+    `disable-dawn-features=${disabled[toggles].join(',')}`,
+    ...(name ? [`adapter=${name}`] : []),
+  ]);
+  kept.push(gpu);
+  return gpu;
+}
+
+/** The adapters that Dawn finds through the drivers of this machine. */
+export const dawnAdapters: AdapterSource = {
+  // Dawn rejects where it finds none of that name, where the standard has null.
+  request: async (toggles, name) => {
+    const gpu = await dawn(toggles, name);
+    return gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
+  },
+  // Dawn says the names only when it is asked for one that there is not.
+  names: async () => {
+    const gpu = await dawn('checked', 'no adapter is named so');
+    const refusal = await gpu.requestAdapter().then(
+      () => '',
+      (error: Error) => error.message,
+    );
+    return [...refusal.matchAll(/name: '(.*)'/g)].map(([, name]) => name);
+  },
+};

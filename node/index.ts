@@ -1,0 +1,6 @@
+/** The library with what Node has: files, and devices through Dawn. */
+export * from '../index.js';
+export { openDevice } from './device.js';
+export { fileSource, readSafetensors, writeFileAtomic, writeSafetensors } from './files.js';
+export { folderStore } from './folder.js';
+export { loadDataset } from '../src/data/load.js';

@@ -1,0 +1,52 @@
+import { bytesSource, readAll, type Source } from './source.js';
+
+/** Files to be read, by paths with forward slashes below one place: a folder, the files that a user dropped on a page. */
+export interface Files {
+  /** How messages call the place, usually a folder's path. */
+  readonly name: string;
+  /** A file to be read in parts; null where there is none. */
+  open(path: string): Promise<Source | null>;
+  /** The paths of all files. */
+  list(): Promise<string[]>;
+}
+
+/** Where a run or an experiment keeps its files: a folder, a browser's own storage, memory. */
+export interface Store extends Files {
+  /** Replaces a file whole: at every moment it holds the old content or the new one. */
+  write(path: string, content: Uint8Array | string): Promise<void>;
+  /** Adds to the end of a file, which is made where it is missing. */
+  append(path: string, content: Uint8Array | string): Promise<void>;
+  /** Removes a file, if it is there. */
+  remove(path: string): Promise<void>;
+}
+
+const encode = (content: Uint8Array | string): Uint8Array =>
+  typeof content === 'string' ? new TextEncoder().encode(content) : content;
+
+/** The whole text of a file; null where there is none. */
+export async function readText(files: Files, path: string): Promise<string | null> {
+  const source = await files.open(path);
+  return source && new TextDecoder().decode(await readAll(source));
+}
+
+/** A store that lasts as long as the process. */
+export function memoryStore(name = 'memory'): Store {
+  const files = new Map<string, Uint8Array>();
+  return {
+    name,
+    open: async (path) => {
+      const bytes = files.get(path);
+      return bytes ? bytesSource(bytes, `${name}/${path}`) : null;
+    },
+    list: async () => [...files.keys()],
+    write: async (path, content) => void files.set(path, encode(content).slice()),
+    append: async (path, content) => {
+      const [before, after] = [files.get(path) ?? new Uint8Array(0), encode(content)];
+      const joined = new Uint8Array(before.length + after.length);
+      joined.set(before);
+      joined.set(after, before.length);
+      files.set(path, joined);
+    },
+    remove: async (path) => void files.delete(path),
+  };
+}
