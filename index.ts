@@ -17,7 +17,7 @@ export { Runner } from './src/flow/runner.js';
 export { drawSamples } from './src/flow/sampling.js';
 export { slope, type Solver } from './src/flow/solvers.js';
 export { Device } from './src/gpu/device.js';
-export { Storage } from './src/gpu/storage.js';
+export { TensorStorage } from './src/gpu/storage.js';
 export { buildModel, type Architecture } from './src/models/index.js';
 export { attention, materializedAttention } from './src/ops/attention.js';
 export { expand, max, sum } from './src/ops/broadcast.js';

@@ -14,7 +14,7 @@ import { adam, pack } from '../src/ops/optimizer.js';
 import { geluTanh, mul, silu } from '../src/ops/pointwise.js';
 import { markdownTable, textTable, type Table } from '../src/report/table.js';
 import { fromStorage, tensor, type Tensor } from '../src/tensor/tensor.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 
 const repeats = 7;
 const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
@@ -54,7 +54,7 @@ async function raw(
 const random = (shape: number[]): Tensor => {
   const size = shape.reduce((a, b) => a * b, 1);
   return fromStorage(
-    new Storage(
+    new TensorStorage(
       'input',
       'f32',
       size,
@@ -115,7 +115,7 @@ for (const [m, k, n] of [
 if (device.profile.f16) {
   // Where there are tensor cores, this is what they do.
   for (const size of device.profile.software ? [1024] : [1024, 4096, 8192]) {
-    const operand = () => fromStorage(new Storage('input', 'f16', size * size), [size, size]);
+    const operand = () => fromStorage(new TensorStorage('input', 'f16', size * size), [size, size]);
     const product = matmul(operand(), operand());
     await measure(`matmul ${size}³, stored in f16`, [product], { flops: 2 * size ** 3 }, [], true);
   }
@@ -178,7 +178,7 @@ await measure('sum of squares 4 M', [sum(mul(large, large))], { bytes: 16 * 2 **
 
 {
   const count = 4 * 2 ** 20;
-  const storage = (name: string) => new Storage(name, 'f32', count);
+  const storage = (name: string) => new TensorStorage(name, 'f32', count);
   const state = {
     parameters: storage('parameters'),
     firstMoment: storage('first moment'),

@@ -6,7 +6,7 @@ import { gradients } from '../src/autodiff/gradients.js';
 import { readTeacher } from '../cli/networks.js';
 import { loadDataset } from '../src/data/load.js';
 import type { Device } from '../src/gpu/device.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../src/models/index.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { sum } from '../src/ops/broadcast.js';
@@ -24,9 +24,12 @@ const mebibytes = (bytes: number) => bytes / 2 ** 20;
 function passes(architecture: Architecture, batch: number, checkpointBlocks = false) {
   const model = buildModel(architecture, { checkpointBlocks });
   const layout = new ParameterLayout(model.parameters);
-  const parameters = layout.bind(new Storage('weights', 'f32', layout.length));
-  const x = fromStorage(new Storage('x', 'f32', batch * sizeOf(model.sampleShape)), [batch, ...model.sampleShape]);
-  const y = model.apply(parameters, { x, time: fromStorage(new Storage('t', 'f32', batch)) });
+  const parameters = layout.bind(new TensorStorage('weights', 'f32', layout.length));
+  const x = fromStorage(new TensorStorage('x', 'f32', batch * sizeOf(model.sampleShape)), [
+    batch,
+    ...model.sampleShape,
+  ]);
+  const y = model.apply(parameters, { x, time: fromStorage(new TensorStorage('t', 'f32', batch)) });
   const trained = layout.parameters.filter(({ frozen }) => !frozen).map(({ name }) => parameters(name));
   return Object.fromEntries(gradients(sum(mul(y, y)), trained).map((slope, i) => [`${i}`, slope]));
 }

@@ -3,7 +3,7 @@
 import { compile } from '../src/autodiff/compile.js';
 import { openDevice } from '../node/device.js';
 import type { DeviceOptions } from '../src/gpu/device.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import { matmul, tiles, type Tile } from '../src/ops/matmul.js';
 import { textTable } from '../src/report/table.js';
 import { fromStorage } from '../src/tensor/tensor.js';
@@ -29,7 +29,7 @@ for (const options of ways) {
   if (!device) continue;
   const half = device.profile.family === 'tensor';
   for (const [m, k, n] of sizes) {
-    const [a, b] = [m * k, k * n].map((size) => new Storage('input', 'f32', size));
+    const [a, b] = [m * k, k * n].map((size) => new TensorStorage('input', 'f32', size));
     const build = () =>
       compile(device, { outputs: { y: matmul(fromStorage(a, [m, k]), fromStorage(b, [k, n])) }, half });
     const source = (await build()).dispatches.at(-1)!.label as keyof typeof tiles;

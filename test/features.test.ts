@@ -163,8 +163,8 @@ describe('classifier', () => {
         images.map((value) => Math.min(1, Math.max(0, (value + 1) / 4))),
         [count, ...config.imageShape],
       );
-      const { Storage } = await import('../src/gpu/storage.js');
-      const weights = new Storage('weights', 'f32', network.layout.length, network.arena);
+      const { TensorStorage } = await import('../src/gpu/storage.js');
+      const weights = new TensorStorage('weights', 'f32', network.layout.length, network.arena);
       const { features, logits } = network.model.apply(network.layout.bind(weights), pixels);
       const [expected, scores] = interpret([features, logits]);
       expect(relativeError(seen.values, expected)).toBeLessThan(1e-5);

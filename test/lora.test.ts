@@ -9,7 +9,7 @@ import { mergeAdapter } from '../src/flow/adapter.js';
 import { parseDescription } from '../src/flow/description.js';
 import { bindNetwork, createNetwork, loadNetwork, studentOf, type Network } from '../src/flow/network.js';
 import { Runner } from '../src/flow/runner.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import type { Device } from '../src/gpu/device.js';
 import { seededNormal } from '../src/metrics/random.js';
 import { adaptedParameters, isAdapted, loraParameters, mergeLora } from '../src/nn/lora.js';
@@ -72,7 +72,7 @@ describe.each(Object.keys(architectures) as (keyof typeof architectures)[])('an 
     const normal = seededNormal(8);
     const arena = layout.initialize(2).map(() => 0.3 * normal());
     const base = bindNetwork(student, 'base').parameters;
-    const trained = layout.bind(new Storage('adapter', 'f32', layout.length, arena));
+    const trained = layout.bind(new TensorStorage('adapter', 'f32', layout.length, arena));
     const bound = adaptedParameters(base, trained, parameters, adapted, studentParameters, lora);
     const merged = student.layout.load(
       mergeLora(student.layout.unpack(student.arena), layout.unpack(arena), lora),

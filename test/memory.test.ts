@@ -5,7 +5,7 @@ import { evaluate } from '../src/autodiff/eager.js';
 import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { Device } from '../src/gpu/device.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import { sum } from '../src/ops/broadcast.js';
 import { matmul } from '../src/ops/matmul.js';
 import { gather, reshape } from '../src/ops/movement.js';
@@ -103,7 +103,7 @@ describe('programs in memory', () => {
 
   it('names a tensor that the adapter cannot bind', async () => {
     const limit = device.limits.maxStorageBufferBindingSize / 4;
-    const x = new Storage('wide', 'f32', 4);
+    const x = new TensorStorage('wide', 'f32', 4);
     const large = mul(toFloat(gather(fromStorage(x, [1, 4]), tensor(new Uint32Array(1)))), 2);
     const repeated = reshape(add(large, tensor(new Float32Array(limit / 4 + 1), [limit / 4 + 1, 1])), [-1]);
     await expect(evaluate(device, { repeated: sum(softmax(repeated)) })).rejects.toThrow(
@@ -112,7 +112,7 @@ describe('programs in memory', () => {
   });
 
   it('keeps what is assigned between runs, and reads it before it is overwritten', async () => {
-    const state = new Storage('state', 'f32', 7, Float32Array.from([1, 2, 3, 4, 5, 6, 7]));
+    const state = new TensorStorage('state', 'f32', 7, Float32Array.from([1, 2, 3, 4, 5, 6, 7]));
     const value = fromStorage(state);
     const program = await compile(device, {
       outputs: { before: sum(value) },
@@ -127,7 +127,7 @@ describe('programs in memory', () => {
 
   it('reads bytes of a resident data set as they are', async () => {
     const bytes = Uint8Array.from({ length: 77 }, (_, i) => (i * 37) % 256);
-    const images = fromStorage(new Storage('images', 'u8', 77, bytes), [11, 7]);
+    const images = fromStorage(new TensorStorage('images', 'u8', 77, bytes), [11, 7]);
     const rows = [10, 0, 3, 3];
     const { pixels } = await evaluate(device, { pixels: toFloat(gather(images, tensor(Uint32Array.from(rows)))) });
     expect(Array.from(pixels)).toEqual(rows.flatMap((row) => Array.from(bytes.subarray(row * 7, row * 7 + 7))));

@@ -6,7 +6,7 @@ import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { readSafetensors } from '../node/files.js';
 import type { Device } from '../src/gpu/device.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../src/models/index.js';
 import { embedJump, jumpParameters, quickHarmonics, slowHarmonics } from '../src/nn/layers.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
@@ -68,9 +68,9 @@ describe('blocks computed anew in the backward pass', () => {
 async function memoryOf(architecture: Architecture, checkpointBlocks: boolean): Promise<number> {
   const model = buildModel(architecture, { checkpointBlocks });
   const layout = new ParameterLayout(model.parameters);
-  const parameters = layout.bind(new Storage('weights', 'f32', layout.length));
-  const x = fromStorage(new Storage('x', 'f32', 16 * sizeOf(model.sampleShape)), [16, ...model.sampleShape]);
-  const y = model.apply(parameters, { x, time: fromStorage(new Storage('t', 'f32', 16)) });
+  const parameters = layout.bind(new TensorStorage('weights', 'f32', layout.length));
+  const x = fromStorage(new TensorStorage('x', 'f32', 16 * sizeOf(model.sampleShape)), [16, ...model.sampleShape]);
+  const y = model.apply(parameters, { x, time: fromStorage(new TensorStorage('t', 'f32', 16)) });
   const trained = layout.parameters.filter(({ frozen }) => !frozen);
   const slopes = gradients(
     sum(mul(y, y)),
@@ -217,10 +217,10 @@ describe.each(sizes)('$name with a second time input', ({ architecture }) => {
         for (let k = 0; k < size; k++) arena[layout.offsets[i] + k] += 0.2 * Math.sin(i + 7 * k);
     });
     const state = layout.unpack(arena);
-    const p2 = layout.bind(new Storage('two', 'f32', layout.length, arena));
+    const p2 = layout.bind(new TensorStorage('two', 'f32', layout.length, arena));
     const layout1 = new ParameterLayout(single.parameters);
     const kept = new Map([...state].filter(([name]) => !double.studentParameters.has(name)));
-    const p1 = layout1.bind(new Storage('one', 'f32', layout1.length, layout1.load(kept, 'the student')));
+    const p1 = layout1.bind(new TensorStorage('one', 'f32', layout1.length, layout1.load(kept, 'the student')));
     const size = single.sampleShape.reduce((a, b) => a * b, 1);
     const x = tensor(
       Float32Array.from({ length: 3 * size }, (_, i) => Math.sin(i * 1.7)),
@@ -251,7 +251,7 @@ describe('the embedding of a jump', () => {
     // The last layer is zero at the start: an identity shows what it is given.
     const last = layout.offsets[parameters.findIndex(({ name }) => name === 'jump_embedder.2.weight')];
     for (let i = 0; i < 64; i++) arena[last + 65 * i] = 1;
-    const p = layout.bind(new Storage('jumps', 'f32', layout.length, arena));
+    const p = layout.bind(new TensorStorage('jumps', 'f32', layout.length, arena));
     const embedded = embedJump(p, { t: tensor([1, 1, 1]), s: tensor([0.9, 0.5, 0]) }, multiples);
     const { values } = await evaluate(await device('checked'), { values: embedded });
     const rows = [0, 1, 2].map((i) => values.subarray(64 * i, 64 * (i + 1)));

@@ -5,7 +5,7 @@ import { gradients } from '../src/autodiff/gradients.js';
 import type { AverageVelocity, Velocity } from '../src/flow/field.js';
 import type { Device } from '../src/gpu/device.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import { sum } from '../src/ops/broadcast.js';
 import { abs, add, div, greater, mul, sqrt, square, stopGradient, sub, where } from '../src/ops/pointwise.js';
 import { reshape } from '../src/ops/movement.js';
@@ -225,7 +225,7 @@ describe('regression and schedules', () => {
   });
   it('learns a log-variance that starts at 0 and has a gradient', async () => {
     const layout = new ParameterLayout(uncertaintyParameters);
-    const parameters = layout.bind(new Storage('weights', 'f32', layout.length, layout.initialize(3)));
+    const parameters = layout.bind(new TensorStorage('weights', 'f32', layout.length, layout.initialize(3)));
     const [t, s] = [tensor([0.9, 0.5]), tensor([0.1, 0.2])];
     const w = logVariance(parameters, t, s);
     const errors = add(div(tensor([3, 3]), sqrt(square(add(w, 1)))), w);

@@ -3,7 +3,7 @@ import { evaluate } from '../src/autodiff/eager.js';
 import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import type { Device, DeviceOptions } from '../src/gpu/device.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import { averagePool, conv2d, upsampleNearest } from '../src/ops/convolution.js';
 import { expand, max, sum } from '../src/ops/broadcast.js';
 import { matmul } from '../src/ops/matmul.js';
@@ -223,7 +223,7 @@ const derived: Record<string, Case> = {
 };
 
 interface Built {
-  storages: Storage[];
+  storages: TensorStorage[];
   outputs: Record<string, Tensor>;
   loss: Tensor;
 }
@@ -234,7 +234,7 @@ function build({ inputs, range: [low, high] = [-2, 2], apply, flat: noGradient }
   const numbers = (count: number, from: number, to: number) =>
     Float32Array.from({ length: count }, () => from + (to - from) * draw.uniform());
   const storages = inputs.map(
-    (shape, i) => new Storage(`input ${i}`, 'f32', sizeOf(shape), numbers(sizeOf(shape), low, high)),
+    (shape, i) => new TensorStorage(`input ${i}`, 'f32', sizeOf(shape), numbers(sizeOf(shape), low, high)),
   );
   const xs = storages.map((storage, i) => fromStorage(storage, inputs[i]));
   const middle = apply(...xs.map((x) => (low > 0 ? mul(x, 1.25) : add(mul(x, 0.75), 0.1))));

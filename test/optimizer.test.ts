@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compile } from '../src/autodiff/compile.js';
 import { openDevice } from '../node/device.js';
 import type { Device } from '../src/gpu/device.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import { sum } from '../src/ops/broadcast.js';
 import { adam, adamScalars, pack } from '../src/ops/optimizer.js';
 import { mul, square } from '../src/ops/pointwise.js';
@@ -28,13 +28,13 @@ describe('Adam over flat arenas', () => {
   async function optimizer(scale: number) {
     const initial = numbers(length);
     const storages = {
-      parameters: new Storage('parameters', 'f32', length, Float32Array.from(initial)),
-      firstMoment: new Storage('first moment', 'f32', length),
-      secondMoment: new Storage('second moment', 'f32', length),
-      averages: new Storage('averages', 'f32', 2 * length, Float32Array.from([...initial, ...initial])),
+      parameters: new TensorStorage('parameters', 'f32', length, Float32Array.from(initial)),
+      firstMoment: new TensorStorage('first moment', 'f32', length),
+      secondMoment: new TensorStorage('second moment', 'f32', length),
+      averages: new TensorStorage('averages', 'f32', 2 * length, Float32Array.from([...initial, ...initial])),
     };
-    const scalars = new Storage('scalars', 'f32', 12);
-    const incoming = new Storage('gradient', 'f32', 129);
+    const scalars = new TensorStorage('scalars', 'f32', 12);
+    const incoming = new TensorStorage('gradient', 'f32', 129);
     const scaled = mul(fromStorage(incoming), scale);
     const gradient = pack(
       [mul(fromStorage(incoming, [100]), scale), mul(fromStorage(incoming, [29], 100), scale)],

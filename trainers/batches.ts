@@ -1,6 +1,6 @@
 import { UserError } from '../src/errors.js';
 import type { Description } from '../src/flow/description.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import { gather } from '../src/ops/movement.js';
 import { add, greater, mul, toFloat } from '../src/ops/pointwise.js';
 import { integers, normal, uniform } from '../src/ops/random.js';
@@ -25,7 +25,7 @@ export class SampleSource {
 
   constructor(private readonly set: SampleSet) {
     const dtype = set.values instanceof Uint8Array ? 'u8' : 'f32';
-    this.values = fromStorage(new Storage('data', dtype, set.values.length, set.values), [
+    this.values = fromStorage(new TensorStorage('data', dtype, set.values.length, set.values), [
       set.count,
       sizeOf(set.shape),
     ]);

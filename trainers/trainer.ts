@@ -3,7 +3,7 @@ import { gradients } from '../src/autodiff/gradients.js';
 import { DivergenceError, UserError } from '../src/errors.js';
 import type { Device } from '../src/gpu/device.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
-import { Storage } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import type { ParameterLayout, Parameters } from '../src/nn/parameters.js';
 import { expand, sum } from '../src/ops/broadcast.js';
 import { concat, iota, reshape, slice } from '../src/ops/movement.js';
@@ -110,7 +110,7 @@ export class Trainer {
     private readonly options: TrainerOptions,
     private readonly storages: ReturnType<typeof storagesOf>,
     private readonly metricNames: readonly string[],
-    private readonly ring: Storage,
+    private readonly ring: TensorStorage,
     private readonly program: Program,
   ) {}
 
@@ -169,7 +169,7 @@ export class Trainer {
     const gradientNorm = scale ? div(sqrt(squaredNorm), scale) : sqrt(squaredNorm);
     const names = ['loss', 'gradientNorm', ...Object.keys(parts)];
     const values = [total, gradientNorm, ...Object.values(parts)].map((value) => reshape(value, [1, 1]));
-    const ring = new Storage('recent metrics', 'f32', ringLength * names.length);
+    const ring = new TensorStorage('recent metrics', 'f32', ringLength * names.length);
     const shape = [ringLength, names.length];
     const rows = expand(reshape(toFloat(iota([ringLength])), [ringLength, 1]), shape);
     const record = where(
@@ -241,7 +241,7 @@ export class Trainer {
   }
 
   async state(): Promise<TrainerState> {
-    const read = (storage: Storage) => this.device.read(storage) as Promise<Float32Array>;
+    const read = (storage: TensorStorage) => this.device.read(storage) as Promise<Float32Array>;
     const { parameters, firstMoment, secondMoment, averages, lossScale } = this.storages;
     return {
       step: this.step,
@@ -318,17 +318,17 @@ function storagesOf(layout: ParameterLayout, initial: Float32Array, half: boolea
   averages.set(initial);
   averages.set(initial, length);
   return {
-    parameters: new Storage('parameters', 'f32', length, initial),
-    firstMoment: new Storage('first moments', 'f32', length),
-    secondMoment: new Storage('second moments', 'f32', length),
-    averages: new Storage('averages', 'f32', 2 * length, averages),
+    parameters: new TensorStorage('parameters', 'f32', length, initial),
+    firstMoment: new TensorStorage('first moments', 'f32', length),
+    secondMoment: new TensorStorage('second moments', 'f32', length),
+    averages: new TensorStorage('averages', 'f32', 2 * length, averages),
     rounded: half
-      ? new Storage('weights in half', 'f16', 3 * length, Float32Array.from([...initial, ...averages]))
+      ? new TensorStorage('weights in half', 'f16', 3 * length, Float32Array.from([...initial, ...averages]))
       : undefined,
-    lossScale: new Storage('loss scale', 'f32', 2, Float32Array.of(firstScale, 0)),
-    scalars: new Storage('scalars', 'f32', 10),
-    schedule: new Storage('schedule', 'f32', 3),
-    key: new Storage('random key', 'u32', 3),
-    slot: new Storage('slot', 'f32', 1),
+    lossScale: new TensorStorage('loss scale', 'f32', 2, Float32Array.of(firstScale, 0)),
+    scalars: new TensorStorage('scalars', 'f32', 10),
+    schedule: new TensorStorage('schedule', 'f32', 3),
+    key: new TensorStorage('random key', 'u32', 3),
+    slot: new TensorStorage('slot', 'f32', 1),
   };
 }

@@ -2,7 +2,7 @@ import { compile } from '../../src/autodiff/compile.js';
 import { evaluate } from '../../src/autodiff/eager.js';
 import { gradients } from '../../src/autodiff/gradients.js';
 import { openSession } from '../../cli/session.js';
-import { Storage } from '../../src/gpu/storage.js';
+import { TensorStorage } from '../../src/gpu/storage.js';
 import { ParameterLayout } from '../../src/nn/parameters.js';
 import { attention } from '../../src/ops/attention.js';
 import { sum } from '../../src/ops/broadcast.js';
@@ -47,7 +47,7 @@ const ops: Ops<Tensor> = {
   meanSquare: (x, y) => mul(sum(square(sub(x, y))), 1 / x.size),
 };
 
-const storageOf = ({ data }: Input) => new Storage('input', 'f32', data.length, data);
+const storageOf = ({ data }: Input) => new TensorStorage('input', 'f32', data.length, data);
 
 async function step(c: Extract<Case, { kind: 'step' }>): Promise<Prepared> {
   const names = Object.keys(networks[c.network].parameters);
@@ -85,7 +85,7 @@ async function step(c: Extract<Case, { kind: 'step' }>): Promise<Prepared> {
       while (asked > 0) asked -= (await trainer.advance(Math.min(asked, 64))).length;
     },
     read: async () => {
-      const parameters = layout.bind(new Storage('weights', 'f32', layout.length, initial));
+      const parameters = layout.bind(new TensorStorage('weights', 'f32', layout.length, initial));
       const { y } = await evaluate(device, { y: result(ops, c, [...given, ...names.map(parameters)]) });
       return y as Float32Array;
     },
@@ -95,7 +95,7 @@ async function step(c: Extract<Case, { kind: 'step' }>): Promise<Prepared> {
 
 async function adamOf(c: Extract<Case, { kind: 'adam' | 'gelu' | 'silu' }>): Promise<Prepared> {
   const [parameters, gradient] = inputsOf(c).map(storageOf);
-  const zeros = (name: string) => new Storage(name, 'f32', c.count);
+  const zeros = (name: string) => new TensorStorage(name, 'f32', c.count);
   const { rate, beta1, beta2, epsilon } = adam;
   // As a first step: without weight decay or clipping, corrections for step 1, one average that forgets all.
   const scalars = tensor([rate, beta1, beta2, epsilon, 0, 1e9, 1 - beta1, 1 - beta2, 0]);

@@ -1,12 +1,12 @@
 import { sources } from '../../kernels/sources.js';
-import type { Storage } from '../gpu/storage.js';
+import type { TensorStorage } from '../gpu/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Emitter, IndexRule, Operand, Width } from '../ops/rule.js';
 import { ruleOf } from '../ops/table.js';
 import type { Task } from './schedule.js';
 
 /** What one binding of a kernel is: a node with memory, a task's outputs, or a storage used in place. */
-export type Binding = { leaf: Tensor } | { output: Tensor } | { second: Tensor } | { storage: Storage };
+export type Binding = { leaf: Tensor } | { output: Tensor } | { second: Tensor } | { storage: TensorStorage };
 
 export interface LinkedKernel {
   source: string;
@@ -212,7 +212,7 @@ class Prelude {
     this.declare(slot, `array<${scalar ? 'f16' : 'vec4<f16>'}>`);
   }
 
-  private rounded(storage: Storage | undefined): void {
+  private rounded(storage: TensorStorage | undefined): void {
     const slot = storage && this.bind({ storage });
     if (slot !== undefined) this.declareHalf(slot, false);
     const store = slot === undefined ? '' : ` buffer${slot}[i >> 2u] = vec4<f16>(value); `;
@@ -263,7 +263,7 @@ class Prelude {
     );
   }
 
-  private leafOf(storage: Storage): LeafUse | undefined {
+  private leafOf(storage: TensorStorage): LeafUse | undefined {
     return [...this.leaves].find(
       ([leaf]) => leaf.op === 'storage' && (leaf as Tensor<'storage'>).attributes.storage === storage,
     )?.[1];
@@ -278,7 +278,7 @@ class Prelude {
     );
   }
 
-  private state(name: string, storage: Storage): void {
+  private state(name: string, storage: TensorStorage): void {
     const slot = this.bind({ storage });
     this.declarations.push(`@group(0) @binding(${slot}) var<storage, read_write> ${name}: array<vec4f>;`);
   }

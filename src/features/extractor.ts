@@ -1,7 +1,7 @@
 import { compile, type Program } from '../autodiff/compile.js';
 import { UserError } from '../errors.js';
 import type { Device } from '../gpu/device.js';
-import { Storage } from '../gpu/storage.js';
+import { TensorStorage } from '../gpu/storage.js';
 import { assign } from '../ops/optimizer.js';
 import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
 import { add, maximum, minimum, mul } from '../ops/pointwise.js';
@@ -25,9 +25,9 @@ export class Extractor {
   private constructor(
     private readonly device: Device,
     private readonly network: ClassifierNetwork,
-    private readonly images: Storage,
-    private readonly features: Storage,
-    private readonly logits: Storage,
+    private readonly images: TensorStorage,
+    private readonly features: TensorStorage,
+    private readonly logits: TensorStorage,
     private readonly program: Program,
   ) {}
 
@@ -45,10 +45,10 @@ export class Extractor {
     const { model, config } = network;
     if (!sameShape(model.imageShape, shape))
       throw new UserError(`the classifier takes images of shape [${model.imageShape}], these are [${shape}]`);
-    const weights = new Storage('classifier', 'f32', network.layout.length, network.arena);
-    const images = new Storage('images', 'f32', batch * sizeOf(shape));
-    const features = new Storage('features', 'f32', batch * config.features);
-    const logits = new Storage('logits', 'f32', batch * model.classes);
+    const weights = new TensorStorage('classifier', 'f32', network.layout.length, network.arena);
+    const images = new TensorStorage('images', 'f32', batch * sizeOf(shape));
+    const features = new TensorStorage('features', 'f32', batch * config.features);
+    const logits = new TensorStorage('logits', 'f32', batch * model.classes);
     // Beyond black and white there is nothing to see, in files and on screens alike.
     const scaled = mul(add(fromStorage(images, [batch, ...shape]), -black), 1 / (white - black));
     const pixels = minimum(maximum(scaled, 0), 1);

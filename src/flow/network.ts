@@ -1,6 +1,6 @@
 import { UserError } from '../errors.js';
 import type { SafetensorsFile } from '../checkpoint/safetensors.js';
-import { Storage } from '../gpu/storage.js';
+import { TensorStorage } from '../gpu/storage.js';
 import { buildModel } from '../models/index.js';
 import type { Model } from '../models/model.js';
 import type { Shape } from '../tensor/shape.js';
@@ -105,7 +105,7 @@ export function bindNetwork(
   network: Network,
   name: string,
   precision: 'f32' | 'f16' = 'f32',
-): { storage: Storage; parameters: Parameters } {
-  const storage = new Storage(name, precision, network.layout.length, network.arena);
+): { storage: TensorStorage; parameters: Parameters } {
+  const storage = new TensorStorage(name, precision, network.layout.length, network.arena);
   return { storage, parameters: network.layout.bind(storage) };
 }

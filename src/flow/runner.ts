@@ -1,7 +1,7 @@
 import { UserError } from '../errors.js';
 import { compile, type Program } from '../autodiff/compile.js';
 import type { Device } from '../gpu/device.js';
-import { Storage } from '../gpu/storage.js';
+import { TensorStorage } from '../gpu/storage.js';
 import { meanSquares } from '../ops/normalization.js';
 import { assign } from '../ops/optimizer.js';
 import { abs, add, div, mul, sqrt, sub } from '../ops/pointwise.js';
@@ -51,16 +51,16 @@ export class Runner {
     this.sampleSize = sizeOf(network.model.sampleShape);
     this.weights = bindNetwork(network, 'weights');
     this.storages = {
-      x: new Storage('samples', 'f32', batch * this.sampleSize),
-      tried: new Storage('tried samples', 'f32', batch * this.sampleSize),
-      error: new Storage('errors', 'f32', batch),
-      t: new Storage('t', 'f32', batch),
-      s: new Storage('s', 'f32', batch),
-      labels: new Storage('labels', 'u32', batch),
-      guidance: new Storage('guidance', 'f32', batch, new Float32Array(batch).fill(guidance)),
+      x: new TensorStorage('samples', 'f32', batch * this.sampleSize),
+      tried: new TensorStorage('tried samples', 'f32', batch * this.sampleSize),
+      error: new TensorStorage('errors', 'f32', batch),
+      t: new TensorStorage('t', 'f32', batch),
+      s: new TensorStorage('s', 'f32', batch),
+      labels: new TensorStorage('labels', 'u32', batch),
+      guidance: new TensorStorage('guidance', 'f32', batch, new Float32Array(batch).fill(guidance)),
       /** From and to as fractions of the way, the strength of fresh noise, and a tolerance. */
-      part: new Storage('part of the way', 'f32', 4),
-      key: new Storage('random key', 'u32', 3),
+      part: new TensorStorage('part of the way', 'f32', 4),
+      key: new TensorStorage('random key', 'u32', 3),
     };
   }
 

@@ -2,7 +2,7 @@ import { UserError } from '../errors.js';
 import { browserAdapters, requestAdapter, type AdapterSource, type Toggles } from './adapter.js';
 import { profileOf, subgroupMatrix, type KernelFamily, type Profile } from './profile.js';
 import { Float16Array } from '@petamoriken/float16';
-import { bytesPerElement, type HostArray, type Storage } from './storage.js';
+import { bytesPerElement, type HostArray, type TensorStorage } from './storage.js';
 
 export interface DeviceOptions {
   /** Where adapters come from; by default the browser itself. */
@@ -21,7 +21,7 @@ export interface DeviceOptions {
 /** One WebGPU device with its kernel profile, compiled pipelines and the buffers of storages. */
 export class Device {
   private readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
-  private readonly buffers = new WeakMap<Storage, GPUBuffer>();
+  private readonly buffers = new WeakMap<TensorStorage, GPUBuffer>();
   private closing = false;
   /** The first error that nobody caught, if any. */
   failure: string | null = null;
@@ -77,7 +77,7 @@ export class Device {
   }
 
   /** The storage's buffer on this device, made and filled on first use. */
-  buffer(storage: Storage): GPUBuffer {
+  buffer(storage: TensorStorage): GPUBuffer {
     let buffer = this.buffers.get(storage);
     if (!buffer) {
       buffer = this.createBuffer(storage.name, storage.bytes);
@@ -89,7 +89,7 @@ export class Device {
   }
 
   /** Writes values into a storage, from element `offset` on. */
-  write(storage: Storage, values: HostArray, offset = 0): void {
+  write(storage: TensorStorage, values: HostArray, offset = 0): void {
     if (offset + values.length > storage.length) {
       throw new UserError(
         `${values.length} values at ${offset} do not fit storage ${storage.name} of ${storage.length}`,
@@ -98,7 +98,7 @@ export class Device {
     this.upload(this.buffer(storage), stored(storage, values), offset * bytesPerElement[storage.dtype]);
   }
 
-  async read(storage: Storage): Promise<HostArray> {
+  async read(storage: TensorStorage): Promise<HostArray> {
     const bytes = await this.readBuffer(this.buffer(storage), 0, Math.ceil(storage.bytes / 4) * 4);
     if (storage.dtype === 'f16') return Float32Array.from(new Float16Array(bytes).subarray(0, storage.length));
     if (storage.dtype === 'u8') return new Uint8Array(bytes, 0, storage.length);
@@ -150,7 +150,7 @@ export class Device {
 }
 
 /** Values as the storage keeps them. */
-const stored = (storage: Storage, values: HostArray): ArrayBufferView =>
+const stored = (storage: TensorStorage, values: HostArray): ArrayBufferView =>
   storage.dtype === 'f16' ? new Uint16Array(new Float16Array(values).buffer) : values;
 
 const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(0);

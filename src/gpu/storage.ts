@@ -11,7 +11,7 @@ export type HostArray = Float32Array | Uint32Array | Uint8Array;
  * Memory that outlives a program: parameters, optimizer state, data sets, the scalars of a step. A device gives it a
  * buffer on first use, filled from `initial` or with zeros.
  */
-export class Storage {
+export class TensorStorage {
   constructor(
     readonly name: string,
     readonly dtype: DType,

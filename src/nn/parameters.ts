@@ -1,5 +1,5 @@
 import { UserError } from '../errors.js';
-import type { Storage } from '../gpu/storage.js';
+import type { TensorStorage } from '../gpu/storage.js';
 import { sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { fromStorage, type Tensor } from '../tensor/tensor.js';
 import type { Initializer } from './initializers.js';
@@ -49,7 +49,7 @@ export class ParameterLayout {
   }
 
   /** Tensors over an arena; `base` is where this layout starts in it. One tensor per name, however often asked. */
-  bind(storage: Storage, base = 0): Parameters {
+  bind(storage: TensorStorage, base = 0): Parameters {
     const tensors = this.parameters.map((parameter, i) =>
       fromStorage(storage, memoryShape(parameter), base + this.offsets[i]),
     );

@@ -1,4 +1,4 @@
-import { Storage } from '../gpu/storage.js';
+import { TensorStorage } from '../gpu/storage.js';
 import { UserError } from '../errors.js';
 import { constant, Tensor, type OptimizerState } from '../tensor/tensor.js';
 import { u32, type KernelRule } from './rule.js';
@@ -16,7 +16,7 @@ export const adamScalars = [
 ] as const;
 
 /** Writes `value` over a whole storage when the program runs. */
-export function assign(storage: Storage, value: Tensor): Tensor<'assign'> {
+export function assign(storage: TensorStorage, value: Tensor): Tensor<'assign'> {
   if (value.size !== storage.length) throw new UserError(`[${value.shape}] does not fill storage ${storage.name}`);
   return new Tensor('assign', [value], { storage }, value.shape, value.dtype);
 }

@@ -1,4 +1,4 @@
-import type { Storage } from '../gpu/storage.js';
+import type { TensorStorage } from '../gpu/storage.js';
 import type { Profile } from '../gpu/profile.js';
 import type { OpName, Tensor } from '../tensor/tensor.js';
 import type { Shape } from '../tensor/shape.js';
@@ -69,9 +69,9 @@ export interface Kernel {
   /** Elements of the second output, written with `store_second1`. */
   secondary?: number;
   /** Storages that the kernel reads and writes in place, as `array<vec4f>`. */
-  state?: Record<string, Storage>;
+  state?: Record<string, TensorStorage>;
   /** Written with `store_rounded4`, which does nothing where there is none. */
-  rounded?: Storage;
+  rounded?: TensorStorage;
   flops?: number;
 }
 

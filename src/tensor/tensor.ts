@@ -1,5 +1,5 @@
 import { UserError } from '../errors.js';
-import { Storage, type DType } from '../gpu/storage.js';
+import { TensorStorage, type DType } from '../gpu/storage.js';
 import { sizeOf, type Shape } from './shape.js';
 
 export type ReduceKind = 'sum' | 'max';
@@ -8,7 +8,7 @@ export type Distribution = 'uniform' | 'normal' | 'integer';
 /** Every operation of the graph with what it carries besides its inputs. `ops/table.ts` has a row for each. */
 export interface OpAttributes {
   // leaves
-  storage: { storage: Storage; offset: number };
+  storage: { storage: TensorStorage; offset: number };
   constant: { value: number };
   // pointwise; one shape, one dtype
   add: object;
@@ -62,7 +62,7 @@ export interface OpAttributes {
   custom: { gradient: (g: Tensor) => (Tensor | null)[] };
   // effects: they write to storages
   pack: { offsets: readonly number[] };
-  assign: { storage: Storage };
+  assign: { storage: TensorStorage };
   adam: { state: OptimizerState };
 }
 export type OpName = keyof OpAttributes;
@@ -77,13 +77,13 @@ export interface Patches {
 
 /** The flat arenas that one optimizer step reads and writes. All are of one length, a multiple of 4. */
 export interface OptimizerState {
-  parameters: Storage;
-  firstMoment: Storage;
-  secondMoment: Storage;
+  parameters: TensorStorage;
+  firstMoment: TensorStorage;
+  secondMoment: TensorStorage;
   /** Moving averages of the parameters, one after another: a multiple of the others' length. */
-  averages: Storage;
+  averages: TensorStorage;
   /** Where f16 is used: parameters and averages, one after another, rounded. */
-  rounded?: Storage;
+  rounded?: TensorStorage;
 }
 
 let created = 0;
@@ -118,7 +118,7 @@ export class Tensor<K extends OpName = OpName> {
 }
 
 /** A tensor over (part of) a storage, `offset` in elements. */
-export function fromStorage(storage: Storage, shape: Shape = [storage.length], offset = 0): Tensor<'storage'> {
+export function fromStorage(storage: TensorStorage, shape: Shape = [storage.length], offset = 0): Tensor<'storage'> {
   if (offset < 0 || offset + sizeOf(shape) > storage.length) {
     throw new UserError(`[${shape}] at ${offset} does not fit storage ${storage.name} of ${storage.length} elements`);
   }
@@ -133,7 +133,7 @@ export function tensor(values: ArrayLike<number> | Uint32Array, shape: Shape = [
   if (data.length !== sizeOf(shape)) {
     throw new UserError(`${data.length} values do not fill a tensor of shape [${shape}]`);
   }
-  return fromStorage(new Storage('tensor', integer ? 'u32' : 'f32', data.length, data), shape);
+  return fromStorage(new TensorStorage('tensor', integer ? 'u32' : 'f32', data.length, data), shape);
 }
 
 /** A tensor filled with one number. */

@@ -1,11 +1,11 @@
-import type { Storage } from '../../src/gpu/storage.js';
+import type { TensorStorage } from '../../src/gpu/storage.js';
 import { reachable } from '../../src/autodiff/gradients.js';
 import { normals, toUniform, philox, keyOf } from '../../src/tensor/philox.js';
 import { sizeOf, stridesOf, type Shape } from '../../src/tensor/shape.js';
 import type { OpName, Tensor } from '../../src/tensor/tensor.js';
 
 /** Values of storages in place of what they were made with. */
-export type Values = ReadonlyMap<Storage, ArrayLike<number>>;
+export type Values = ReadonlyMap<TensorStorage, ArrayLike<number>>;
 type Inputs = Float64Array[];
 type Evaluated = Exclude<OpName, 'assign' | 'adam' | 'secondary' | 'attentionGradientQ' | 'attentionGradientKV'>;
 

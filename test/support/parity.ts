@@ -5,7 +5,7 @@ import { gradients } from '../../src/autodiff/gradients.js';
 import { readSafetensors } from '../../node/files.js';
 import type { SafetensorsFile } from '../../src/checkpoint/safetensors.js';
 import type { Device } from '../../src/gpu/device.js';
-import { Storage } from '../../src/gpu/storage.js';
+import { TensorStorage } from '../../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../../src/models/index.js';
 import type { Model } from '../../src/models/model.js';
 import { ParameterLayout, type State } from '../../src/nn/parameters.js';
@@ -24,7 +24,7 @@ async function stateOf(file: SafetensorsFile): Promise<State> {
 export async function bindFile(model: Model, path: string) {
   const layout = new ParameterLayout(model.parameters);
   const arena = layout.load(await stateOf(await readSafetensors(path)), path);
-  return { layout, parameters: layout.bind(new Storage('weights', 'f32', layout.length, arena)) };
+  return { layout, parameters: layout.bind(new TensorStorage('weights', 'f32', layout.length, arena)) };
 }
 
 /** max |a - b| over max |b|. */
@@ -93,7 +93,7 @@ export async function halfParity(folder: string, architecture: Architecture, dev
   const layout = new ParameterLayout(model.parameters);
   const path = `${folder}/weights.safetensors`;
   const arena = layout.load(await stateOf(await readSafetensors(path)), path);
-  const parameters = layout.bind(new Storage('weights', 'f16', layout.length, arena));
+  const parameters = layout.bind(new TensorStorage('weights', 'f16', layout.length, arena));
   const io = await readSafetensors(`${folder}/io.safetensors`);
   const [x, time] = [await load(io, 'x'), await load(io, 't')];
   const labels = model.classes ? labelsOf(await io.readF32('y'), model.classes) : undefined;
