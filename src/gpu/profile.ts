@@ -18,7 +18,7 @@ export interface Profile {
   f16: boolean;
   /** Whether what is compiled stores its activations in f16; set for each program. */
   half: boolean;
-  /** TensorStorage buffers that one kernel may bind. */
+  /** Storage buffers that one kernel may bind. */
   maxBindings: number;
 }
 
