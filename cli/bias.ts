@@ -1,7 +1,8 @@
 import cliProgress from 'cli-progress';
 import { biasEpsilons, solverBias, type BiasReport } from '../src/flow/bias.js';
 import type { Table } from '../src/report/table.js';
-import { wholeNumber } from './arguments.js';
+import { sizeOf } from '../src/tensor/shape.js';
+import { sampleCount, seedNumber } from './arguments.js';
 import { evaluationDefaults } from './evaluation-data.js';
 import { readTeacher } from './networks.js';
 import { printTables } from './print.js';
@@ -16,10 +17,11 @@ export interface BiasFlags extends DeviceFlags {
 
 /** `semiflow bias`: from the teacher alone, the error that each constant ε, objective and solver converges to. */
 export async function bias(flags: BiasFlags): Promise<void> {
-  const seed = wholeNumber('--seed', flags.seed, 0);
-  const given = flags.samples === undefined ? undefined : wholeNumber('--samples', flags.samples, 1);
+  const seed = seedNumber('--seed', flags.seed);
   const teacher = await readTeacher(flags.teacher, flags.arch);
-  const images = teacher.model.sampleShape.length === 3;
+  const { sampleShape } = teacher.model;
+  const given = flags.samples === undefined ? undefined : sampleCount('--samples', flags.samples, sizeOf(sampleShape));
+  const images = sampleShape.length === 3;
   const device = await openSession(flags);
   const bar = process.stderr.isTTY
     ? new cliProgress.SingleBar({ format: '{bar} {value}/{total} grids  {eta_formatted} left', clearOnComplete: true })

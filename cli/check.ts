@@ -9,7 +9,7 @@ import { Runner } from '../src/flow/runner.js';
 import { drawSamples, samplerOf } from '../src/flow/sampling.js';
 import { heatMap } from '../src/report/heat-map.js';
 import { sameShape, sizeOf } from '../src/tensor/shape.js';
-import { numberBetween, wholeNumber } from './arguments.js';
+import { numberBetween, sampleCount, seedNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { checkOutput } from './output.js';
 import { openSession, type DeviceFlags } from './session.js';
@@ -29,14 +29,14 @@ export interface CheckFlags extends DeviceFlags {
  */
 export async function checkCommand(flags: CheckFlags): Promise<void> {
   const budget = numberBetween('--budget', flags.budget, 0, 1e6);
-  const seed = wholeNumber('--seed', flags.seed, 0);
+  const seed = seedNumber('--seed', flags.seed);
   if (flags.out) await checkOutput(flags.out, ['.svg', '.json'], flags.model);
   const network = await readNetwork(flags.model);
   if (network.description.role !== 'flow-map')
     throw new UserError(`${flags.model} is a teacher: the semigroup law is checked of flow maps`);
   const { sampleShape } = network.model;
   const points = sizeOf(sampleShape) <= 16;
-  const count = wholeNumber('--samples', flags.samples ?? (points ? '4096' : '256'), 16);
+  const count = sampleCount('--samples', flags.samples ?? (points ? '4096' : '256'), sizeOf(sampleShape), 16);
   const { dataRange = [-1, 1] as [number, number] } = network.description;
   let data: Samples | null = null;
   if (flags.data) {

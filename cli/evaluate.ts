@@ -1,7 +1,7 @@
 import { writeFileAtomic } from '../node/files.js';
 import { UserError } from '../src/errors.js';
-import { sameShape } from '../src/tensor/shape.js';
-import { wholeNumber } from './arguments.js';
+import { sameShape, sizeOf } from '../src/tensor/shape.js';
+import { sampleCount, seedNumber } from './arguments.js';
 import { readClassifier } from './classifier.js';
 import { readNetwork, readTeacher } from './networks.js';
 import { printTables } from './print.js';
@@ -37,8 +37,10 @@ export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
   const device = await openSession(flags);
   const { report, quality, tables } = await evaluate(device, teacher, student, flags.data, {
     classifier,
-    ...(flags.samples !== undefined && { samples: wholeNumber('--samples', flags.samples, 2) }),
-    seed: wholeNumber('--seed', flags.seed, 0),
+    ...(flags.samples !== undefined && {
+      samples: sampleCount('--samples', flags.samples, sizeOf(teacher.model.sampleShape), 2),
+    }),
+    seed: seedNumber('--seed', flags.seed),
   });
   printTables(tables);
   if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ report, quality, tables }, null, 2)}\n`);

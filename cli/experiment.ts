@@ -25,7 +25,7 @@ import { drawSamples } from '../src/flow/sampling.js';
 import type { Device } from '../src/gpu/device.js';
 import { momentsOf, type Moments } from '../src/metrics/frechet.js';
 import { sameShape } from '../src/tensor/shape.js';
-import { wholeNumber } from './arguments.js';
+import { seedNumber, wholeNumber } from './arguments.js';
 import { readClassifier } from './classifier.js';
 import {
   driftSection,
@@ -85,8 +85,8 @@ interface Stage {
 /** `semiflow experiment`: how jumps and integration bear few steps, composition and chains of edits. */
 export async function experiment(which: (typeof experiments)[number], flags: ExperimentFlags): Promise<void> {
   const files = filesOf(flags);
-  const count = wholeNumber('--images', flags.images, 16);
-  const seed = wholeNumber('--seed', flags.seed, 0);
+  const count = wholeNumber('--images', flags.images, { least: 16, most: 100_000, because: 'which would take days' });
+  const seed = seedNumber('--seed', flags.seed);
   const teacher = await readTeacher(files.teacher, flags.arch);
   const { sampleShape } = teacher.model;
   if (sampleShape.length !== 3) throw new UserError(`${files.teacher} makes points: the experiments are on images`);

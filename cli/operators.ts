@@ -63,7 +63,7 @@ export async function invert(flags: InvertFlags): Promise<void> {
     throw new UserError(
       `${flags.model} ${role === 'teacher' ? 'is a teacher' : 'learned no forward jumps (train with --forward-share)'}: invert it by --sampler heun`,
     );
-  const steps = wholeNumber('--steps', flags.steps, 1);
+  const steps = wholeNumber('--steps', flags.steps, { least: 1, most: 10_000, because: 'finer than f32 can follow' });
   const x = await readPoints(await readSafetensors(flags.input), network);
   const [t, s] = [new Float32Array(x.count).fill(minimumTime), new Float32Array(x.count).fill(1)];
   await write({ ...flags }, network, x, 'z', (runner) =>

@@ -5,7 +5,8 @@ import type { Network } from '../src/flow/network.js';
 import { checkGuidance, guidanceOf } from '../src/flow/runner.js';
 import { evaluationsOf, jumping, type Sampler, type SamplerName } from '../src/flow/samplers.js';
 import { drawSamples, samplerOf, type Samples } from '../src/flow/sampling.js';
-import { numberBetween, wholeNumber } from './arguments.js';
+import { sizeOf } from '../src/tensor/shape.js';
+import { numberBetween, sampleCount, seedNumber, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { checkOutput } from './output.js';
 import { picture } from './pictures.js';
@@ -27,13 +28,16 @@ export interface SampleFlags extends DeviceFlags {
   out: string;
 }
 
+/** Steps finer than these change nothing that f32 can hold. */
+const mostSteps = { least: 1, most: 10_000, because: 'finer than f32 can follow' };
+
 /** `semiflow sample`: draws samples and writes them as a picture or as numbers. */
 export async function sample(flags: SampleFlags): Promise<void> {
   const { model, out } = flags;
-  const count = wholeNumber('--n', flags.n, 1);
-  const seed = wholeNumber('--seed', flags.seed, 0);
+  const seed = seedNumber('--seed', flags.seed);
   const extension = await checkOutput(out, ['.png', '.npy', '.safetensors'], model);
   const network = await readNetwork(model, flags.arch);
+  const count = sampleCount('--n', flags.n, sizeOf(network.model.sampleShape));
   const sampler = samplerFor(flags, network);
   const steps = stepsFor(flags, sampler);
   const guidance =
@@ -104,7 +108,7 @@ function stepsFor({ nfe, times }: SampleFlags, sampler: Sampler): number | numbe
       throw new UserError(`--times takes falling times from 1 on, such as 1,0.7,0.3,0, not "${times}"`);
     return list;
   }
-  const count = wholeNumber('--nfe', nfe ?? String(evaluationsOf(sampler)), 1);
+  const count = wholeNumber('--nfe', nfe ?? String(evaluationsOf(sampler)), mostSteps);
   const each = evaluationsOf(sampler);
   if (count % each)
     throw new UserError(
@@ -115,7 +119,7 @@ function stepsFor({ nfe, times }: SampleFlags, sampler: Sampler): number | numbe
 
 function classOf(text: string, { model }: Network, file: string): number {
   if (!model.classes) throw new UserError(`--label: ${file} knows no classes: leave it out`);
-  const label = wholeNumber('--label', text, 0);
+  const label = wholeNumber('--label', text, { least: 0 });
   if (label >= model.classes) throw new UserError(`--label takes a class from 0 to ${model.classes - 1}, not ${label}`);
   return label;
 }
