@@ -167,3 +167,18 @@ describe('a device that fails', () => {
     expect(messages.join()).toMatch(/device was lost/);
   });
 });
+
+describe('a device opened with less than its adapter has', () => {
+  it('has exactly those limits, and kernels count their bindings by them', async () => {
+    const limits = {
+      maxBufferSize: 256 * 2 ** 20,
+      maxStorageBufferBindingSize: 128 * 2 ** 20,
+      maxStorageBuffersPerShaderStage: 8,
+    };
+    const device = await openDevice({ toggles: 'checked', limits });
+    expect(device.limits).toMatchObject(limits);
+    expect(device.profile.maxBindings).toBe(8);
+    await expect(evaluate(device, { x: sum(tensor(new Float32Array(2 ** 25 + 4))) })).rejects.toThrow(/128 MiB/);
+    device.close();
+  });
+});

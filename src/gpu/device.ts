@@ -14,6 +14,11 @@ export interface DeviceOptions {
   family?: KernelFamily;
   /** Features to do without though the adapter has them, for tests of what other adapters will run. */
   without?: readonly GPUFeatureName[];
+  /**
+   * Limits to do with where the adapter allows more, for tests of what smaller adapters will run: 128 MiB bindings, 256
+   * MiB buffers and 8 storage buffers a kernel are what WebGPU promises everywhere; it goes no lower.
+   */
+  limits?: Partial<Record<(typeof wantedLimits)[number], number>>;
   /** Called once when the device is lost or reports an error nobody caught; the run cannot be trusted after it. */
   onFailure?: (message: string) => void;
 }
@@ -174,7 +179,9 @@ export async function requestDevice(options: DeviceOptions = {}): Promise<Device
     requiredFeatures: wantedFeatures.filter(
       (feature) => adapter.features.has(feature) && !options.without?.includes(feature),
     ),
-    requiredLimits: Object.fromEntries(wantedLimits.map((limit) => [limit, adapter.limits[limit]])),
+    requiredLimits: Object.fromEntries(
+      wantedLimits.map((limit) => [limit, options.limits?.[limit] ?? adapter.limits[limit]]),
+    ),
   });
-  return new Device(gpu, profileOf(adapter, gpu.features, options.family), toggles, options.onFailure);
+  return new Device(gpu, profileOf(adapter, gpu, options.family), toggles, options.onFailure);
 }

@@ -24,8 +24,15 @@ export interface Profile {
 
 const softwareRasterizers = /llvmpipe|lavapipe|swiftshader|basic render/i;
 
-/** @param features what the device was opened with */
-export function profileOf(adapter: GPUAdapter, features: GPUSupportedFeatures, forced?: KernelFamily): Profile {
+/**
+ * What a device will run on its adapter; features and limits are those that it was opened with.
+ * @throws UserError where the forced family needs what the adapter lacks
+ */
+export function profileOf(
+  adapter: GPUAdapter,
+  { features, limits }: Pick<GPUDevice, 'features' | 'limits'>,
+  forced?: KernelFamily,
+): Profile {
   const info = adapter.info as GPUAdapterInfo & { isFallbackAdapter?: boolean };
   const software = Boolean(info.isFallbackAdapter) || softwareRasterizers.test(`${info.device} ${info.description}`);
   const tensorCores = hasTensorCores(info, features);
@@ -41,7 +48,7 @@ export function profileOf(adapter: GPUAdapter, features: GPUSupportedFeatures, f
     subgroupSize: features.has('subgroups') && uniform ? info.subgroupMinSize! : 0,
     f16: features.has('shader-f16'),
     half: false,
-    maxBindings: adapter.limits.maxStorageBuffersPerShaderStage,
+    maxBindings: limits.maxStorageBuffersPerShaderStage,
   };
 }
 
