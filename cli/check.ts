@@ -9,6 +9,7 @@ import { Runner } from '../src/flow/runner.js';
 import { drawSamples, samplerOf } from '../src/flow/sampling.js';
 import { heatMap } from '../src/report/heat-map.js';
 import { sameShape, sizeOf } from '../src/tensor/shape.js';
+import { hostStreams, seedFor } from '../src/tensor/streams.js';
 import { numberBetween, sampleCount, seedNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { checkOutput } from './output.js';
@@ -53,7 +54,7 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
     // Without data the map's own samples stand for them.
     const { x, labels } = await drawSamples(device, network, {
       count,
-      seed: seed + 5000,
+      seed: seedFor(seed, hostStreams.sceneImages),
       randomLabels: true,
       steps: 1,
     });

@@ -1,7 +1,7 @@
 import { evaluate } from '../src/autodiff/eager.js';
 import type { Device } from '../src/gpu/device.js';
 import { dawnAdapters } from '../node/dawn.js';
-import { seededNormal } from '../src/metrics/random.js';
+import { random } from '../src/tensor/philox.js';
 import { matmul } from '../src/ops/matmul.js';
 import { softmax } from '../src/ops/normalization.js';
 import { tensor } from '../src/tensor/tensor.js';
@@ -59,7 +59,7 @@ const readable = (name: string, value: number) =>
 
 /** The largest difference between a known result on the device and the same in float64 on the host. */
 async function proof(device: Device): Promise<number> {
-  const normal = seededNormal(1);
+  const { normal } = random(1);
   const a = Float32Array.from({ length: rows * inner }, normal);
   const b = Float32Array.from({ length: inner * columns }, () => 0.3 * normal());
   const { result } = await evaluate(device, {

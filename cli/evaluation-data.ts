@@ -18,6 +18,7 @@ import { precisionRecall } from '../src/metrics/precision-recall.js';
 import { slicedWasserstein } from '../src/metrics/sliced-wasserstein.js';
 import type { Table } from '../src/report/table.js';
 import { sameShape, sizeOf } from '../src/tensor/shape.js';
+import { hostStreams, seedFor } from '../src/tensor/streams.js';
 
 const isPoints = (network: Network) => sizeOf(network.model.sampleShape) <= 16;
 
@@ -46,7 +47,7 @@ export function testPoints(device: Device, teacher: Network, data: Dataset | nul
     if (!data) {
       const { x, labels } = await drawSamples(device, teacher, {
         count,
-        seed: seed + 11,
+        seed: seedFor(seed, hostStreams.testData),
         randomLabels: true,
         steps: 64,
         sampler: { name: 'euler' },

@@ -25,6 +25,7 @@ import { drawSamples } from '../src/flow/sampling.js';
 import type { Device } from '../src/gpu/device.js';
 import { momentsOf, type Moments } from '../src/metrics/frechet.js';
 import { sameShape } from '../src/tensor/shape.js';
+import { hostStreams, seedFor } from '../src/tensor/streams.js';
 import { seedNumber, wholeNumber } from './arguments.js';
 import { readClassifier } from './classifier.js';
 import {
@@ -295,7 +296,7 @@ async function imagesFor(
   console.log(`no --data: drawing ${2 * count} samples of the teacher in ${fineSteps} steps each`);
   const { x, labels } = await drawSamples(device, teacher, {
     count: 2 * count,
-    seed: seed + 5000,
+    seed: seedFor(seed, hostStreams.sceneImages),
     randomLabels: true,
     steps: fineSteps,
   });

@@ -8,6 +8,7 @@ import { UserError } from '../src/errors.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import type { Network } from '../src/flow/network.js';
 import { drawSamples } from '../src/flow/sampling.js';
+import { hostStreams, seedFor } from '../src/tensor/streams.js';
 import type { Device } from '../src/gpu/device.js';
 import { buildModel } from '../src/models/index.js';
 import { parseYaml, resolveConfig } from './config.js';
@@ -162,7 +163,7 @@ async function samplesFor(device: Device, { from, data, recipe }: PreparedRun): 
   console.log(`no --data: drawing ${pool.samples} samples of the teacher in ${pool.steps} steps each`);
   const { x, labels } = await drawSamples(device, from, {
     count: pool.samples,
-    seed: seed + 1000,
+    seed: seedFor(seed, hostStreams.pool),
     randomLabels: true,
     steps: pool.steps,
     sampler: { name: from.description.prediction === 'data' ? 'euler' : 'heun' },

@@ -9,7 +9,6 @@ import type { Network } from '../src/flow/network.js';
 import type { Solver } from '../src/flow/solvers.js';
 import { testTimes } from '../src/flow/test-times.js';
 import { rmse } from '../src/metrics/flow-map.js';
-import { seededNormal } from '../src/metrics/random.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { reshape } from '../src/ops/movement.js';
 import { add, div, mul, sub } from '../src/ops/pointwise.js';
@@ -61,7 +60,7 @@ describe('the grid of a constant ε', () => {
 function checkerboardSet(count: number) {
   const { t, s } = testTimes(count, 1, 0, 0);
   const x = samplePoints(distributions.checkerboard, count, random(2));
-  const normal = seededNormal(3);
+  const { normal } = random(3);
   return {
     x: Float64Array.from(x, (value, i) => (1 - t[i >> 1]) * value + t[i >> 1] * normal()),
     t: Float64Array.from(t),

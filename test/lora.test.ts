@@ -2,6 +2,7 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { random } from '../src/tensor/philox.js';
 import { readSafetensors, writeSafetensors } from '../node/files.js';
 import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
@@ -11,7 +12,6 @@ import { bindNetwork, createNetwork, loadNetwork, studentOf, type Network } from
 import { Runner } from '../src/flow/runner.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import type { Device } from '../src/gpu/device.js';
-import { seededNormal } from '../src/metrics/random.js';
 import { adaptedParameters, isAdapted, loraParameters, mergeLora } from '../src/nn/lora.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { sum } from '../src/ops/broadcast.js';
@@ -59,7 +59,7 @@ function randomTeacher(kind: keyof typeof architectures): Network {
     parseDescription({ architecture: architectures[kind], time: 'noise-at-1', prediction: 'velocity' }, 'test'),
     1,
   );
-  const normal = seededNormal(5);
+  const { normal } = random(5);
   return { ...network, arena: network.arena.map(() => 0.2 * normal()) };
 }
 
@@ -69,7 +69,7 @@ describe.each(Object.keys(architectures) as (keyof typeof architectures)[])('an 
     const student = studentOf(randomTeacher(kind));
     const { parameters, adapted, studentParameters } = student.model;
     const layout = new ParameterLayout(loraParameters(parameters, adapted, studentParameters, lora.rank));
-    const normal = seededNormal(8);
+    const { normal } = random(8);
     const arena = layout.initialize(2).map(() => 0.3 * normal());
     const base = bindNetwork(student, 'base').parameters;
     const trained = layout.bind(new TensorStorage('adapter', 'f32', layout.length, arena));
@@ -115,7 +115,7 @@ describe('distilling by an adapter', () => {
       batch: 32,
       student: { ...defaults.student, loraRank: 2 },
     };
-    const normal = seededNormal(4);
+    const { normal } = random(4);
     const values = Float32Array.from({ length: 256 }, () => normal());
     const run = await distil(device, teacher, { shape: [2], count: 128, values, range: [0, 1] }, recipe);
     expect(run.trained).toBeLessThan(run.network.layout.count);

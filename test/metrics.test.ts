@@ -3,11 +3,13 @@ import { UserError } from '../src/errors.js';
 import { drift, equalEulerSteps, relativeRmse, rmse, rmseByJump } from '../src/metrics/flow-map.js';
 import { checkerboardLaw, gridLaw, histogramKl } from '../src/metrics/histogram-kl.js';
 import { mmd } from '../src/metrics/mmd.js';
-import { seededNormal, seededUniform } from '../src/metrics/random.js';
 import { slicedWasserstein } from '../src/metrics/sliced-wasserstein.js';
+import { random } from '../src/tensor/philox.js';
+import { hostStreams, seedFor } from '../src/tensor/streams.js';
+import { streams } from '../trainers/streams.js';
 
 const gaussian = (n: number, dim: number, seed: number, shift = 0, scale = 1): Float64Array => {
-  const normal = seededNormal(seed);
+  const { normal } = random(seed);
   return Float64Array.from({ length: n * dim }, (_, i) => scale * normal() + (i % dim === 0 ? shift : 0));
 };
 
@@ -15,7 +17,7 @@ const reversedRows = (points: Float64Array, dim: number): Float64Array =>
   points.map((_, i) => points[points.length - dim - (i - (i % dim)) + (i % dim)]);
 
 const checkerboard = (n: number, seed: number): Float32Array => {
-  const uniform = seededUniform(seed);
+  const { uniform } = random(seed);
   const out = new Float32Array(2 * n);
   for (let i = 0; i < n;) {
     const x = 4 * uniform() - 2;
@@ -26,19 +28,20 @@ const checkerboard = (n: number, seed: number): Float32Array => {
   return out;
 };
 
-describe('seeded random numbers', () => {
-  it('have the moments of their laws and differ by seed', () => {
-    const uniform = seededUniform(5);
-    const u = Float64Array.from({ length: 100_000 }, uniform);
-    const mean = u.reduce((a, b) => a + b) / u.length;
-    expect(mean).toBeCloseTo(0.5, 2);
-    expect(u.reduce((a, b) => a + (b - mean) ** 2, 0) / u.length).toBeCloseTo(1 / 12, 3);
-    expect(Math.min(...u.subarray(0, 1000))).toBeGreaterThanOrEqual(0);
-    const z = gaussian(100_000, 1, 6);
-    expect(z.reduce((a, b) => a + b) / z.length).toBeCloseTo(0, 1.5);
-    expect(z.reduce((a, b) => a + b ** 4, 0) / z.length).toBeCloseTo(3, 0);
-    expect(seededUniform(1)()).not.toBe(seededUniform(2)());
-    expect(seededUniform(2 ** 40)()).not.toBe(seededUniform(2 ** 41)());
+describe('streams of the host', () => {
+  it('are one a purpose, apart from those of a training step', () => {
+    const all = Object.values(hostStreams);
+    expect(new Set(all).size).toBe(all.length);
+    for (const stream of all) expect(stream).toBeGreaterThan(Math.max(...Object.values(streams)));
+  });
+
+  it('give neighbouring seeds, purposes and steps nothing in common', () => {
+    const made = [0, 1, 2, 3, 2 ** 32, 2 ** 53 - 1].flatMap((seed) =>
+      Object.values(hostStreams).flatMap((stream) => [0, 1, 2].map((step) => seedFor(seed, stream, step))),
+    );
+    expect(new Set(made).size).toBe(made.length);
+    for (const seed of made) expect(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32).toBe(true);
+    expect(seedFor(7, hostStreams.pool)).toBe(seedFor(7, hostStreams.pool));
   });
 });
 

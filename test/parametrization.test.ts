@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { random } from '../src/tensor/philox.js';
 import { evaluate } from '../src/autodiff/eager.js';
 import { openDevice } from '../node/device.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import { alphaBars, straightTime } from '../src/flow/noise-schedule.js';
 import { parametrization } from '../src/flow/parametrization.js';
 import type { Device } from '../src/gpu/device.js';
-import { seededNormal, seededUniform } from '../src/metrics/random.js';
 import { tensor } from '../src/tensor/tensor.js';
 
 let device: Device;
@@ -83,8 +83,8 @@ function exactVelocity(x: number, t: number): number {
 
 describe('a perfect network of a Gaussian, asked through its parametrization', () => {
   const count = 257;
-  const uniform = seededUniform(Math.floor(Math.random() * 1e6));
-  const normal = seededNormal(Math.floor(Math.random() * 1e6));
+  const { uniform } = random(Math.floor(Math.random() * 1e6));
+  const { normal } = random(Math.floor(Math.random() * 1e6));
 
   it.each(cases)('%s: is its velocity on the straight path', async (_, description) => {
     const view = parametrization(description);

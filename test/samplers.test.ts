@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { random } from '../src/tensor/philox.js';
 import { openDevice } from '../node/device.js';
 import { parseDescription } from '../src/flow/description.js';
 import type { Network } from '../src/flow/network.js';
 import { equalSteps, Runner } from '../src/flow/runner.js';
 import type { Sampler } from '../src/flow/samplers.js';
 import type { Device } from '../src/gpu/device.js';
-import { seededNormal } from '../src/metrics/random.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { abs, add, div, greater, mul, sqrt, square, sub, where } from '../src/ops/pointwise.js';
 import { reshape } from '../src/ops/movement.js';
@@ -122,7 +122,7 @@ describe('samplers of a flow map', () => {
 
 describe('fresh noise keeps the distribution of every time', () => {
   const count = 40_000;
-  const normal = seededNormal(3);
+  const { normal } = random(3);
   const start = Float32Array.from({ length: count }, () => normal());
   const spread = (x: Float32Array) => x.reduce((sum, value) => sum + value * value, 0) / x.length;
   // A variance estimated from n samples errs by √(2/n) of itself.

@@ -1,5 +1,6 @@
 import { bootstrap, slopeOf, type Bootstrapped } from '../metrics/bootstrap.js';
 import { random } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 import type { Operator } from './operators.js';
 import { hiddenErrors, lockKnown, mixed, type Scene } from './scene.js';
 import { rounded } from './steps.js';
@@ -19,11 +20,10 @@ export interface DriftResult {
 
 /** Starting times of all images, by the seed: the same for every method. */
 export function startTimes({ count }: Scene, seed: number): Float32Array {
-  const draw = random(seed, 0, timeStream);
+  const draw = random(seed, 0, hostStreams.startTimes);
   const [low, high] = startRange;
   return Float32Array.from({ length: count }, () => low + (high - low) * draw.uniform());
 }
-const timeStream = 0xd21f;
 
 /**
  * Direct jump t → 0 against k equal hops (Exp-II). The known region is locked to one reference trajectory at every time of

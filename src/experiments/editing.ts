@@ -2,6 +2,7 @@ import { share, type Extractor } from '../features/extractor.js';
 import { sourceNoise } from '../flow/noise.js';
 import type { Network } from '../flow/network.js';
 import type { Operator } from './operators.js';
+import { hostStreams, seedFor } from '../tensor/streams.js';
 import { everywhere, hiddenErrors, type Scene } from './scene.js';
 import { rounded } from './steps.js';
 
@@ -31,7 +32,12 @@ export function renoisingChain(
   shown: number,
 ): Promise<ChainResult> {
   return chain(scene, operator.name, extractor, shown, (x, round) => {
-    const z = sourceNoise(teacher.description.source, scene.count, scene.size, seed + 1000 + round);
+    const z = sourceNoise(
+      teacher.description.source,
+      scene.count,
+      scene.size,
+      seedFor(seed, hostStreams.editingNoise, round),
+    );
     const noisy = x.map((value, i) => (1 - editingTime) * value + editingTime * z[i]);
     return operator.go(noisy, everywhere(scene, editingTime), everywhere(scene, 0), round);
   });

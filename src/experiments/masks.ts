@@ -1,4 +1,5 @@
 import { random } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 
 export const maskNames = ['centre', 'half', 'strokes'] as const;
 export type MaskName = (typeof maskNames)[number];
@@ -30,7 +31,7 @@ export function namedMask(name: MaskName, height: number, width: number, seed: n
 
 /** Thick segments between random points. */
 function strokes(height: number, width: number, seed: number): ((y: number, x: number) => boolean)[] {
-  const draw = random(seed, 0, maskStream);
+  const draw = random(seed, 0, hostStreams.maskStrokes);
   const radius = Math.max(0.7, Math.min(height, width) / 16);
   const end = () => [draw.uniform() * height, draw.uniform() * width];
   return Array.from({ length: 4 }, () => {
@@ -43,7 +44,6 @@ function strokes(height: number, width: number, seed: number): ((y: number, x: n
     };
   });
 }
-const maskStream = 0x3a5c;
 
 /** Pairs of neighbours of which one is hidden and the other known, as flat indices of one channel. */
 export function boundaryOf({ height, width, hidden }: Mask): [number, number][] {

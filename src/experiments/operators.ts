@@ -1,4 +1,5 @@
 import type { Runner } from '../flow/runner.js';
+import { hostStreams, seedFor } from '../tensor/streams.js';
 
 /** A way from time t to time s, for a batch of images with a time each. */
 export interface Operator {
@@ -53,7 +54,13 @@ export const coupledJump = (name: string, map: Runner, labels: Labels): Operator
 /** A step of the reverse SDE with fresh noise (Euler-ancestral, DDIM with η = 1). */
 export const ancestral = (name: string, teacher: Runner, labels: Labels, seed: number): Operator => ({
   name,
-  go: (x, t, s, hop) => teacher.follow({ x, t, s, labels }, [0, 1], { name: 'euler-ancestral' }, seed + hop),
+  go: (x, t, s, hop) =>
+    teacher.follow(
+      { x, t, s, labels },
+      [0, 1],
+      { name: 'euler-ancestral' },
+      seedFor(seed, hostStreams.ancestralNoise, hop),
+    ),
 });
 
 /** Several equal hops of another operator in place of one. */

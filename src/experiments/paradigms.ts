@@ -1,5 +1,6 @@
 import { sourceNoise } from '../flow/noise.js';
 import type { Runner } from '../flow/runner.js';
+import { hostStreams, seedFor } from '../tensor/streams.js';
 import { ancestral, coupledJump, ddim, endpointJump, inHops, jump, type Operator } from './operators.js';
 import type { Scene } from './scene.js';
 
@@ -70,5 +71,6 @@ export function roundTripParadigms({ teacher, flowMap, others }: Cast, scene: Sc
 
 /** A new noise for each hop, of the seed alone. */
 function freshNoise(teacher: Runner, { count, size }: Scene, seed: number) {
-  return (hop: number) => sourceNoise(teacher.network.description.source, count, size, seed + 2000 + hop);
+  return (hop: number) =>
+    sourceNoise(teacher.network.description.source, count, size, seedFor(seed, hostStreams.endpointNoise, hop));
 }

@@ -3,6 +3,7 @@ import { decode } from '../data/dataset.js';
 import { sourceNoise } from '../flow/noise.js';
 import type { Network } from '../flow/network.js';
 import { sizeOf } from '../tensor/shape.js';
+import { hostStreams, seedFor } from '../tensor/streams.js';
 import type { Mask } from './masks.js';
 
 /** The images that an experiment is made on, with the noise that every method shares. */
@@ -33,7 +34,7 @@ export function sceneOf(
   return {
     images: decode(samples.values.subarray(0, count * size), range),
     labels: teacher.model.classes ? samples.labels?.subarray(0, count) : undefined,
-    noise: sourceNoise(teacher.description.source, count, size, seed),
+    noise: sourceNoise(teacher.description.source, count, size, seedFor(seed, hostStreams.sceneNoise)),
     count,
     size,
     hidden: Uint8Array.from({ length: size }, (_, i) => (mask ? mask.hidden[i % plane] : 1)),

@@ -1,8 +1,9 @@
 import type { Device } from '../gpu/device.js';
 import { rmse } from '../metrics/flow-map.js';
-import { seededUniform } from '../metrics/random.js';
 import { fineSteps } from './evaluate.js';
+import { random } from '../tensor/philox.js';
 import { sizeOf } from '../tensor/shape.js';
+import { hostStreams, seedFor } from '../tensor/streams.js';
 import type { Network } from './network.js';
 import { sourceNoise } from './noise.js';
 import { Runner } from './runner.js';
@@ -65,9 +66,9 @@ export async function solverBias(device: Device, teacher: Network, options: Bias
   const size = sizeOf(model.sampleShape);
   const runner = new Runner(device, teacher, Math.min(samples, size > 64 ? 256 : 4096));
   const { t, s } = testTimes(samples, seed, description.minimumTime, end);
-  const label = seededUniform(seed + 7);
-  const labels = model.classes ? Uint32Array.from(t, () => Math.floor(label() * model.classes)) : undefined;
-  const noise = sourceNoise(description.source, samples, size, seed + 2);
+  const { below } = random(seed, 0, hostStreams.testLabels);
+  const labels = model.classes ? Uint32Array.from(t, () => below(model.classes)) : undefined;
+  const noise = sourceNoise(description.source, samples, size, seedFor(seed, hostStreams.testNoise));
 
   const x = await runner.integrate({ x: noise, t: new Float32Array(samples).fill(1), s: t, labels }, fineSteps, 'heun');
   const batch = { x, t, s, labels };

@@ -1,6 +1,7 @@
 import type { Device } from '../gpu/device.js';
 import { drift, equalEulerSteps, rmse, rmseByJump, type Bucket, type EqualSteps } from '../metrics/flow-map.js';
 import { sizeOf } from '../tensor/shape.js';
+import { hostStreams, seedFor } from '../tensor/streams.js';
 import type { Network } from './network.js';
 import { sourceNoise } from './noise.js';
 import { equalSteps, guidanceOf, Runner } from './runner.js';
@@ -79,7 +80,8 @@ export async function evaluateFlowMap(
   const field = new Runner(device, teacher, batch, guidance);
   const map = new Runner(device, student, batch, guidance);
   const sampler = samplerOf(student);
-  const follow = (points: TestSet, hops: number) => map.follow(points, equalSteps(hops), sampler, seed + hops);
+  const follow = (points: TestSet, hops: number) =>
+    map.follow(points, equalSteps(hops), sampler, seedFor(seed, hostStreams.hops, hops));
   const progress = options.onProgress ?? (() => {});
   const set = await randomSet(teacher, options, size);
   const truth: TrueFlow = options.truth?.flow ?? ((points) => field.integrate(points, fineSteps, 'heun'));
@@ -91,7 +93,7 @@ export async function evaluateFlowMap(
   progress('noise to data');
   const path: TestSet = {
     ...set,
-    x: sourceNoise(teacher.description.source, samples, size, seed + 3),
+    x: sourceNoise(teacher.description.source, samples, size, seedFor(seed, hostStreams.pathNoise)),
     t: filled(samples, 1),
     s: filled(samples, end),
   };
@@ -140,7 +142,7 @@ async function randomSet(
   size: number,
 ): Promise<TestSet> {
   const { x: x0, labels } = await data(samples, seed);
-  const z = sourceNoise(teacher.description.source, samples, size, seed + 2);
+  const z = sourceNoise(teacher.description.source, samples, size, seedFor(seed, hostStreams.testNoise));
   const { t, s } = testTimes(samples, seed, teacher.description.minimumTime, end);
   const x = Float32Array.from(x0, (value, i) => {
     const time = t[Math.floor(i / size)];

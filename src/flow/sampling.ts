@@ -1,6 +1,7 @@
 import type { Device } from '../gpu/device.js';
-import { seededUniform } from '../metrics/random.js';
+import { random } from '../tensor/philox.js';
 import { sizeOf } from '../tensor/shape.js';
+import { hostStreams, seedFor } from '../tensor/streams.js';
 import { sourceNoise } from './noise.js';
 import type { Network } from './network.js';
 import { equalSteps, Runner } from './runner.js';
@@ -48,7 +49,7 @@ export async function drawSamples(device: Device, network: Network, options: Sam
   const [first, last] = [times[0], times[times.length - 1]];
   const batch = { x: noise, t: new Float32Array(count).fill(first), s: new Float32Array(count).fill(last), labels };
   const grid = times.map((time) => (first - time) / (first - last));
-  const { x, evaluations } = await runner.count(batch, grid, sampler, seed + 13);
+  const { x, evaluations } = await runner.count(batch, grid, sampler, seedFor(seed, hostStreams.samplerNoise));
   await runner.close();
   return { noise, x, labels, evaluations };
 }
@@ -56,6 +57,6 @@ export async function drawSamples(device: Device, network: Network, options: Sam
 function labelsFor({ count, seed, label, randomLabels }: SampleOptions, classes: number): Uint32Array {
   if (label !== undefined) return new Uint32Array(count).fill(label);
   if (!randomLabels) return Uint32Array.from({ length: count }, (_, i) => i % classes);
-  const uniform = seededUniform(seed + 7);
-  return Uint32Array.from({ length: count }, () => Math.floor(uniform() * classes));
+  const draw = random(seed, 0, hostStreams.sampleLabels);
+  return Uint32Array.from({ length: count }, () => draw.below(classes));
 }

@@ -1,4 +1,5 @@
-import { seededUniform } from '../metrics/random.js';
+import { random } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 
 /** Share of the pairs whose s is the end of the path, as sampling in one jump asks for. */
 const endShare = 0.15;
@@ -15,7 +16,7 @@ export function testTimes(
   lowest: number,
   end: number,
 ): { t: Float32Array; s: Float32Array } {
-  const uniform = seededUniform(seed);
+  const { uniform } = random(seed, 0, hostStreams.testTimes);
   const time = () => lowest + (1 - lowest) * uniform();
   const [t, s] = [new Float32Array(count), new Float32Array(count)];
   for (let i = 0; i < count; i++) {

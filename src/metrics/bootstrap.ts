@@ -1,4 +1,5 @@
 import { random } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 
 /** A figure with the interval that resampling gives it. */
 export interface Bootstrapped {
@@ -19,7 +20,7 @@ export function bootstrap(
   seed: number,
   repeats = resamples,
 ): Bootstrapped {
-  const draw = random(seed);
+  const draw = random(seed, 0, hostStreams.resampling);
   const values = Float64Array.from({ length: repeats }, () =>
     statistic(Uint32Array.from({ length: count }, () => draw.below(count))),
   ).sort();

@@ -1,6 +1,7 @@
 import { UserError } from '../errors.js';
 import { countRows, type Points } from './points.js';
-import { seededUniform } from './random.js';
+import { random } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 
 /** A 2-D law seen through a square grid: `mass[row·bins + column]` is the probability of the bin, rows along y. */
 export interface GridLaw {
@@ -71,7 +72,7 @@ export function histogramKl(
   const { seed = 0, floorDraws = 3 } = options;
   const n = countRows(points, 2, 'histogram KL');
   const counts = histogram(points, law);
-  const uniform = seededUniform(seed);
+  const { uniform } = random(seed, 0, hostStreams.histograms);
   const cumulative = cumulate(law.mass);
   let floor = 0;
   for (let draw = 0; draw < floorDraws; draw++) floor += klFromCounts(law.mass, multinomial(cumulative, n, uniform), n);

@@ -1,6 +1,7 @@
 import { UserError } from '../errors.js';
 import { countRows, type Points } from './points.js';
-import { seededUniform } from './random.js';
+import { random, type Random } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 
 export interface MmdOptions {
   /** At most this many points of either set are used (a seeded subset): the cost is O(maxPoints²·dim). Default 2000. */
@@ -28,13 +29,13 @@ const MEDIAN_PAIRS = 20_000;
  */
 export function mmd(a: Points, b: Points, dim: number, options: MmdOptions = {}): MmdResult {
   const { maxPoints = 2000, seed = 0 } = options;
-  const uniform = seededUniform(seed);
-  const x = subset(a, dim, countRows(a, dim, 'MMD, first set'), maxPoints, uniform);
-  const y = subset(b, dim, countRows(b, dim, 'MMD, second set'), maxPoints, uniform);
+  const draw = random(seed, 0, hostStreams.kernelSubsets);
+  const x = subset(a, dim, countRows(a, dim, 'MMD, first set'), maxPoints, draw);
+  const y = subset(b, dim, countRows(b, dim, 'MMD, second set'), maxPoints, draw);
   const n = x.length / dim;
   const m = y.length / dim;
   if (n < 2 || m < 2) throw new UserError(`MMD needs at least two points in either set, there are ${n} and ${m}`);
-  const bandwidth = options.bandwidth ?? medianDistance(x, y, dim, uniform);
+  const bandwidth = options.bandwidth ?? medianDistance(x, y, dim, draw);
   if (!(bandwidth > 0)) throw new UserError(`MMD: the bandwidth is ${bandwidth}, it must be positive`);
   const kernel = multiScaleKernel(bandwidth);
   let xx = 0;
@@ -72,12 +73,12 @@ function squaredDistance(a: Float64Array, i: number, b: Float64Array, j: number,
 }
 
 /** `count` rows drawn without replacement (a partial Fisher-Yates shuffle), or all of them where there are no more. */
-function subset(points: Points, dim: number, rows: number, count: number, uniform: () => number): Float64Array {
+function subset(points: Points, dim: number, rows: number, count: number, { below }: Random): Float64Array {
   if (rows <= count) return Float64Array.from(points);
   const order = Uint32Array.from({ length: rows }, (_, i) => i);
   const out = new Float64Array(count * dim);
   for (let i = 0; i < count; i++) {
-    const pick = i + Math.floor(uniform() * (rows - i));
+    const pick = i + below(rows - i);
     const row = order[pick];
     order[pick] = order[i];
     for (let k = 0; k < dim; k++) out[i * dim + k] = points[row * dim + k];
@@ -85,17 +86,17 @@ function subset(points: Points, dim: number, rows: number, count: number, unifor
   return out;
 }
 
-function medianDistance(x: Float64Array, y: Float64Array, dim: number, uniform: () => number): number {
+function medianDistance(x: Float64Array, y: Float64Array, dim: number, { below }: Random): number {
   const n = x.length / dim;
   const total = n + y.length / dim;
-  const draw = (): [Float64Array, number] => {
-    const row = Math.floor(uniform() * total);
+  const pick = (): [Float64Array, number] => {
+    const row = below(total);
     return row < n ? [x, row] : [y, row - n];
   };
   const squared: number[] = [];
   for (let i = 0; i < MEDIAN_PAIRS; i++) {
-    const [a, p] = draw();
-    const [b, q] = draw();
+    const [a, p] = pick();
+    const [b, q] = pick();
     // A point's distance to itself says nothing about the scale.
     if (a !== b || p !== q) squared.push(squaredDistance(a, p, b, q, dim));
   }

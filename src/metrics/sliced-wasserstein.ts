@@ -1,5 +1,6 @@
 import { countRows, type Points } from './points.js';
-import { seededNormal, seededUniform } from './random.js';
+import { random } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 
 export interface SlicedWassersteinOptions {
   /** 1 or 2; default 2. */
@@ -19,8 +20,8 @@ export function slicedWasserstein(a: Points, b: Points, dim: number, options: Sl
   const { order = 2, directions = 128, seed = 0 } = options;
   const n = countRows(a, dim, 'sliced Wasserstein, first set');
   const m = countRows(b, dim, 'sliced Wasserstein, second set');
-  const normal = seededNormal(seed);
-  const offset = seededUniform(seed)();
+  const { normal, uniform } = random(seed, 0, hostStreams.projections);
+  const offset = uniform();
   const projectedA = new Float64Array(n);
   const projectedB = new Float64Array(m);
   // In one dimension the sphere is {−1, 1} and both give the same distance.
