@@ -19,6 +19,23 @@ export { slope, type Solver } from './src/flow/solvers.js';
 export { Device } from './src/gpu/device.js';
 export { TensorStorage } from './src/gpu/storage.js';
 export { buildModel, type Architecture } from './src/models/index.js';
+export {
+  elu,
+  gelu,
+  geluTanh,
+  glu,
+  hardSigmoid,
+  hardSwish,
+  leakyRelu,
+  logSigmoid,
+  mish,
+  relu,
+  relu6,
+  selu,
+  sigmoid,
+  silu,
+  softplus,
+} from './src/ops/activations.js';
 export { attention, materializedAttention } from './src/ops/attention.js';
 export { expand, max, sum } from './src/ops/broadcast.js';
 export { linear, matmul } from './src/ops/matmul.js';

@@ -9,6 +9,7 @@ import { expand, max, sum } from '../src/ops/broadcast.js';
 import { matmul } from '../src/ops/matmul.js';
 import * as move from '../src/ops/movement.js';
 import { groupNorm, layerNorm, modulate, softmax } from '../src/ops/normalization.js';
+import * as activation from '../src/ops/activations.js';
 import * as point from '../src/ops/pointwise.js';
 import { integers, normal, uniform } from '../src/ops/random.js';
 import { random } from '../src/tensor/philox.js';
@@ -164,7 +165,7 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
     ...[false, true].flatMap((transposeA) =>
       [false, true].map((transposeB): Case => ({
         inputs: [transposeA ? [17, 33] : [33, 17], transposeB ? [37, 17] : [17, 37]],
-        apply: (a, b) => point.silu(add(matmul(a, b, { transposeA, transposeB }), 0.25)),
+        apply: (a, b) => activation.silu(add(matmul(a, b, { transposeA, transposeB }), 0.25)),
       })),
     ),
     one((a, b) => matmul(a, b), undefined, [
@@ -187,7 +188,7 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
       [3, 4, 5],
       [3, 4, 7],
     ]),
-    one((a, b, bias, gate) => add(mul(point.geluTanh(add(matmul(a, b), bias)), gate), gate), undefined, [
+    one((a, b, bias, gate) => add(mul(activation.geluTanh(add(matmul(a, b), bias)), gate), gate), undefined, [
       [9, 8],
       [8, 12],
       [12],
@@ -204,22 +205,22 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
       [2, 1, 8],
     ]),
     one((x) => groupNorm(x, 3), [-3, 5], [[2, 2, 3, 9]]),
-    one((x, a) => point.silu(mul(groupNorm(x, 2), a)), [-3, 5], [[2, 5, 8], [8]]),
+    one((x, a) => activation.silu(mul(groupNorm(x, 2), a)), [-3, 5], [[2, 5, 8], [8]]),
   ],
   normalizeGradient: 'normalize',
   scatterAdd: [one((x) => move.scatterAdd(x, indices(1, 3, 1, 0), 5), undefined, [[4, 3]])],
 };
 
 const derived: Record<string, Case> = {
-  silu: one(point.silu, [-9, 9]),
-  geluTanh: one(point.geluTanh, [-9, 9]),
-  gelu: one(point.gelu, [-9, 9]),
-  selu: one(point.selu, [-9, 9]),
+  silu: one(activation.silu, [-9, 9]),
+  geluTanh: one(activation.geluTanh, [-9, 9]),
+  gelu: one(activation.gelu, [-9, 9]),
+  selu: one(activation.selu, [-9, 9]),
   upsampleNearest: one(upsampleNearest, undefined, [[2, 3, 1, 5]]),
   averagePool: one(averagePool, undefined, [[2, 4, 6, 3]]),
-  sigmoid: one(point.sigmoid, [-9, 9]),
+  sigmoid: one(activation.sigmoid, [-9, 9]),
   // Far out the slope is 0 to f32 precision: only that nothing overflows is to be seen.
-  farSigmoid: { ...one(point.sigmoid, [-90, 90]), flat: true },
+  farSigmoid: { ...one(activation.sigmoid, [-90, 90]), flat: true },
 };
 
 interface Built {

@@ -9,7 +9,8 @@ import { attention } from '../src/ops/attention.js';
 import { conv2d } from '../src/ops/convolution.js';
 import { matmul } from '../src/ops/matmul.js';
 import { sum } from '../src/ops/broadcast.js';
-import { add, mul, silu } from '../src/ops/pointwise.js';
+import { silu } from '../src/ops/activations.js';
+import { add, mul } from '../src/ops/pointwise.js';
 import { tensor, type Tensor } from '../src/tensor/tensor.js';
 
 const filled = (...shape: number[]) => tensor(new Float32Array(shape.reduce((a, b) => a * b)), shape);

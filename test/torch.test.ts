@@ -10,6 +10,7 @@ import { averagePool, conv2d, upsampleNearest } from '../src/ops/convolution.js'
 import { linear, matmul } from '../src/ops/matmul.js';
 import * as move from '../src/ops/movement.js';
 import { groupNorm, layerNorm, modulate, softmax } from '../src/ops/normalization.js';
+import * as activation from '../src/ops/activations.js';
 import * as point from '../src/ops/pointwise.js';
 import { sizeOf, type Shape } from '../src/tensor/shape.js';
 import { random } from '../src/tensor/philox.js';
@@ -102,7 +103,7 @@ function groupNormCase(): Case {
   return {
     shapes: [[upTo(3), upTo(5, 2), upTo(5, 2), channels], [channels], [channels]],
     torch: nhwc(`F.silu(F.group_norm(${nchw('x[0]')}, ${groups}, x[1], x[2]))`),
-    semiflow: (x, scale, shift) => point.silu(point.add(point.mul(groupNorm(x, groups), scale), shift)),
+    semiflow: (x, scale, shift) => activation.silu(point.add(point.mul(groupNorm(x, groups), scale), shift)),
   };
 }
 
@@ -111,7 +112,7 @@ function linearCase(): Case {
   return {
     shapes: [[n, inner], [outer, inner], [outer]],
     torch: 'F.gelu(F.linear(x[0], x[1], x[2]))',
-    semiflow: (x, w, b) => point.gelu(linear(x, w, b)),
+    semiflow: (x, w, b) => activation.gelu(linear(x, w, b)),
   };
 }
 
@@ -172,12 +173,16 @@ const cases: Record<string, () => Case> = {
   tanh: () => unary('torch.tanh(x[0])', point.tanh, [-5, 5]),
   erf: () => unary('torch.erf(x[0])', point.erf, [-3, 3]),
   abs: () => unary('torch.abs(x[0])', point.abs),
-  sigmoid: () => unary('torch.sigmoid(x[0])', point.sigmoid, [-9, 9]),
-  silu: () => unary('F.silu(x[0])', point.silu, [-9, 9]),
-  selu: () => unary('F.selu(x[0])', point.selu, [-9, 9]),
-  gelu: () => unary('F.gelu(x[0])', point.gelu, [-6, 6]),
+  sigmoid: () => unary('torch.sigmoid(x[0])', activation.sigmoid, [-9, 9]),
+  silu: () => unary('F.silu(x[0])', activation.silu, [-9, 9]),
+  selu: () => unary('F.selu(x[0])', activation.selu, [-9, 9]),
+  gelu: () => unary('F.gelu(x[0])', activation.gelu, [-6, 6]),
   geluTanh: () =>
-    unary('0.5 * x[0] * (1 + torch.tanh(0.7978845608028654 * (x[0] + 0.044715 * x[0] ** 3)))', point.geluTanh, [-6, 6]),
+    unary(
+      '0.5 * x[0] * (1 + torch.tanh(0.7978845608028654 * (x[0] + 0.044715 * x[0] ** 3)))',
+      activation.geluTanh,
+      [-6, 6],
+    ),
   softmax: () => unary('torch.softmax(x[0], -1)', softmax, [-9, 9]),
   'sum of rows': () => unary('x[0].sum(-1)', (x) => sum(x, [-1])),
   'sum of columns': () => unary('x[0].sum((0, 1))', (x) => sum(x, [0, 1])),

@@ -2,7 +2,8 @@ import { harmonics, harmonicsWidth, applyLinear, linearParameters } from '../src
 import { zeros } from '../src/nn/initializers.js';
 import type { Parameter, Parameters } from '../src/nn/parameters.js';
 import { concat, reshape } from '../src/ops/movement.js';
-import { silu, sub } from '../src/ops/pointwise.js';
+import { silu } from '../src/ops/activations.js';
+import { sub } from '../src/ops/pointwise.js';
 import type { Tensor } from '../src/tensor/tensor.js';
 
 const width = 64;

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { attention } from '../ops/attention.js';
 import { concat, patchify, permute, reshape, slice, split } from '../ops/movement.js';
 import { layerNorm, modulate } from '../ops/normalization.js';
-import { add, geluTanh, mul, silu } from '../ops/pointwise.js';
+import { geluTanh, silu } from '../ops/activations.js';
+import { add, mul } from '../ops/pointwise.js';
 import { gridPositions, normal, xavier, zeros } from '../nn/initializers.js';
 import {
   applyLinear,

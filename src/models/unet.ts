@@ -3,7 +3,8 @@ import { attention } from '../ops/attention.js';
 import { averagePool, upsampleNearest } from '../ops/convolution.js';
 import { concat, gather, permute, reshape, slice, split } from '../ops/movement.js';
 import { modulate } from '../ops/normalization.js';
-import { add, silu } from '../ops/pointwise.js';
+import { silu } from '../ops/activations.js';
+import { add } from '../ops/pointwise.js';
 import { fanIn, normal, zeros } from '../nn/initializers.js';
 import {
   affineGroupNorm,

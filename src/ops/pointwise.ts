@@ -62,26 +62,6 @@ export const toIndex = (x: Tensor): Tensor => new Tensor('toIndex', [x], {}, x.s
 /** The values, through which no gradient flows. */
 export const stopGradient = (x: Tensor): Tensor => new Tensor('stopGradient', [x], {}, x.shape, x.dtype);
 
-/** exp(x) / (1 + exp(x)), written with tanh so that no side overflows. */
-export const sigmoid = (x: Tensor): Tensor => add(mul(tanh(mul(x, 0.5)), 0.5), 0.5);
-/** x · sigmoid(x). */
-export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
-/** Gaussian error linear unit in its tanh form, as DiT uses it (Hendrycks and Gimpel, 2016). */
-export function geluTanh(x: Tensor): Tensor {
-  const inner = mul(add(x, mul(mul(square(x), x), 0.044715)), Math.sqrt(2 / Math.PI));
-  return mul(mul(x, 0.5), add(tanh(inner), 1));
-}
-/** Gaussian error linear unit, exact: x · Φ(x). */
-export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
-const seluScale = 1.0507009873554805;
-const seluAlpha = 1.6732632423543772;
-/** Scaled exponential linear unit (Klambauer et al., 2017). */
-export function selu(x: Tensor): Tensor {
-  // exp of the negative part only, so that neither the value nor its gradient overflows.
-  const negative = mul(sub(exp(minimum(x, 0)), 1), seluAlpha);
-  return mul(where(greater(x, 0), x, negative), seluScale);
-}
-
 function rule<K extends OpName>(
   cost: number,
   wgsl: (...operands: string[]) => string,
