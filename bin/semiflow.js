@@ -6,16 +6,10 @@ import { existsSync } from 'node:fs';
 const sources = new URL('../cli/main.ts', import.meta.url);
 const compiled = new URL('../dist/cli/main.js', import.meta.url);
 
-/** Whether the command computes; the others work without a driver. */
-function needsAdapter(/** @type {string[]} */ [command = 'help', ...rest]) {
-  const reads = ['help', '--help', '-h', '--version', '-V', 'info', 'import', 'merge'].includes(command);
-  return !reads && !rest.includes('--help') && !rest.includes('-h');
-}
-
 if (existsSync(sources)) {
-  const { ensureReady, exitWith } = await import('../scripts/setup.js');
+  const { ensurePackages, exitWith } = await import('../scripts/setup.js');
   try {
-    ensureReady({ quiet: true, adapter: needsAdapter(process.argv.slice(2)) });
+    ensurePackages();
   } catch (error) {
     exitWith(error);
   }

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { UserError } from '../src/errors.js';
+import { parseNumber } from './arguments.js';
 
 /** A knob of a recipe as a command-line flag: the flag's name, the path in the configuration, what it is for. */
 export interface Knob {
@@ -72,7 +73,8 @@ export function resolveConfig<S extends z.ZodType>(
     else set(config, path.split('.'), boolean ? truth(String(value)) : parseValue(String(value)));
   }
   return check(schema, config, (path) => {
-    const knob = knobs.find((candidate) => path.join('.').startsWith(candidate.path));
+    const place = `${path.join('.')}.`;
+    const knob = knobs.find((candidate) => place.startsWith(`${candidate.path}.`));
     return knob ? `--${knob.flag}` : 'the configuration';
   });
 }
@@ -136,8 +138,7 @@ function set(tree: Tree, [key, ...rest]: string[], value: unknown): void {
   else set((tree[key] ??= {}) as Tree, rest, value);
 }
 
-const parseValue = (text: string): unknown =>
-  text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : text;
+const parseValue = (text: string): unknown => parseNumber(text) ?? text;
 /** "2" → from 2 to 2, "1..4" → from 1 to 4. */
 function bounds(text: string): { from: unknown; to: unknown } {
   const [from, to = from] = text.split('..');

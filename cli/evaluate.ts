@@ -33,14 +33,16 @@ export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
   }
   if (flags.features && !flags.data)
     throw new UserError('--features judges samples beside held-out images: give these with --data');
+  const seed = seedNumber('--seed', flags.seed);
+  const { sampleShape } = teacher.model;
+  const samples =
+    flags.samples === undefined ? undefined : sampleCount('--samples', flags.samples, sizeOf(sampleShape), 2);
   const classifier = flags.features ? await readClassifier(flags.features, flags.featuresArch) : undefined;
   const device = await openSession(flags);
   const { report, quality, tables } = await evaluate(device, teacher, student, flags.data, {
     classifier,
-    ...(flags.samples !== undefined && {
-      samples: sampleCount('--samples', flags.samples, sizeOf(teacher.model.sampleShape), 2),
-    }),
-    seed: seedNumber('--seed', flags.seed),
+    ...(samples !== undefined && { samples }),
+    seed,
   });
   printTables(tables);
   if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ report, quality, tables }, null, 2)}\n`);

@@ -1,10 +1,10 @@
 import { readSafetensors, writeSafetensors } from '../node/files.js';
-import type { SafetensorsFile } from '../src/checkpoint/safetensors.js';
+import type { SafetensorsFile, TensorData } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
 import type { Network } from '../src/flow/network.js';
 import { equalSteps, Runner } from '../src/flow/runner.js';
 import type { Solver } from '../src/flow/solvers.js';
-import { sameShape, sizeOf } from '../src/tensor/shape.js';
+import { sameShape } from '../src/tensor/shape.js';
 import { numberBetween, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { checkOutput } from './output.js';
@@ -14,12 +14,16 @@ export interface OperatorFlags extends DeviceFlags {
   model: string;
   arch?: string;
   input: string;
+  from: string;
   t?: string;
   s?: string;
   out: string;
 }
 
-/** `semiflow jump`: f(x, t, s) of given tensors. */
+/** Tensors that commands write for each other; what else a file holds is refused, since it would be passed over. */
+const known = ['x', 'noise', 'labels', 't', 's'];
+
+/** `semiflow jump`: f(x, t, s) of given tensors; what it writes can be jumped on. */
 export async function jump(flags: OperatorFlags): Promise<void> {
   await checkOutput(flags.out, ['.safetensors'], flags.input);
   const network = await readNetwork(flags.model, flags.arch);
@@ -28,27 +32,34 @@ export async function jump(flags: OperatorFlags): Promise<void> {
       `${flags.model} is a teacher, and only a flow map jumps: ask it with \`semiflow velocity\`, or distil it with \`semiflow train\``,
     );
   }
+  const [start, end] = [timeOf('--t', flags.t), timeOf('--s', flags.s)];
   const input = await readSafetensors(flags.input);
-  const x = await readPoints(input, network);
-  const t = await readTimes(input, 't', flags.t, x.count);
-  const s = await readTimes(input, 's', flags.s, x.count);
+  const points = await readPoints(input, flags.from, network);
+  const t = await readTimes(input, 't', start, points.count);
+  const s = await readTimes(input, 's', end, points.count);
   const late = s.findIndex((end, i) => end > t[i]);
   if (late >= 0 && !network.description.forward)
     throw new UserError(
       `${flags.input}: sample ${late} would jump from t = ${number(t[late])} to a later s = ${number(s[late])}: this flow map learned jumps towards data, s ≤ t (train with --forward-share for others)`,
     );
   checkAnswered(t, network, flags);
-  await write(flags, network, x, 'x', (runner) => runner.jump({ ...x, t, s }));
+  await withRunner(flags, network, points.count, async (runner) => ({
+    tensors: pointsAt(network, points, await runner.jump({ ...points, t, s }), s),
+    says: 'f(x, t, s)',
+  }));
 }
 
 export interface InvertFlags extends DeviceFlags {
   model: string;
   arch?: string;
   input: string;
-  steps: string;
+  steps?: string;
   sampler?: Solver | 'jump';
   out: string;
 }
+
+/** Steps of a solver that invert to the accuracy of pictures and plots. */
+const solverSteps = 50;
 
 /**
  * `semiflow invert`: from data to the noise that leads to it, by forward jumps of a flow map that learned them, or by
@@ -63,23 +74,43 @@ export async function invert(flags: InvertFlags): Promise<void> {
     throw new UserError(
       `${flags.model} ${role === 'teacher' ? 'is a teacher' : 'learned no forward jumps (train with --forward-share)'}: invert it by --sampler heun`,
     );
-  const steps = wholeNumber('--steps', flags.steps, { least: 1, most: 10_000, because: 'finer than f32 can follow' });
-  const x = await readPoints(await readSafetensors(flags.input), network);
-  const [t, s] = [new Float32Array(x.count).fill(minimumTime), new Float32Array(x.count).fill(1)];
-  await write({ ...flags }, network, x, 'z', (runner) =>
-    runner.follow({ ...x, t, s }, equalSteps(steps), { name: sampler }),
-  );
+  const steps =
+    flags.steps === undefined
+      ? sampler === 'jump'
+        ? 1
+        : solverSteps
+      : wholeNumber('--steps', flags.steps, { least: 1, most: 10_000, because: 'finer than f32 can follow' });
+  const input = await readSafetensors(flags.input);
+  const points = await readPoints(input, 'x', network);
+  const t = input.tensors.has('t')
+    ? await readTimes(input, 't', undefined, points.count)
+    : new Float32Array(points.count).fill(minimumTime);
+  checkAnswered(t, network, flags);
+  const s = new Float32Array(points.count).fill(1);
+  await withRunner(flags, network, points.count, async (runner) => ({
+    tensors: pointsAt(
+      network,
+      points,
+      await runner.follow({ ...points, t, s }, equalSteps(steps), { name: sampler }),
+      s,
+    ),
+    says: `the noise, by ${steps} step${steps > 1 ? 's' : ''} of ${sampler}`,
+  }));
 }
 
 /** `semiflow velocity`: v(x, t) of given tensors, dx/dt in semiflow's time, where t = 1 is noise. */
 export async function velocity(flags: OperatorFlags): Promise<void> {
   await checkOutput(flags.out, ['.safetensors'], flags.input);
   const network = await readNetwork(flags.model, flags.arch);
+  const time = timeOf('--t', flags.t);
   const input = await readSafetensors(flags.input);
-  const x = await readPoints(input, network);
-  const t = await readTimes(input, 't', flags.t, x.count);
+  const points = await readPoints(input, flags.from, network);
+  const t = await readTimes(input, 't', time, points.count);
   checkAnswered(t, network, flags);
-  await write(flags, network, x, 'v', (runner) => runner.velocity({ ...x, t }));
+  await withRunner(flags, network, points.count, async (runner) => ({
+    tensors: { v: samplesTensor(network, points.count, await runner.velocity({ ...points, t })) },
+    says: 'v(x, t)',
+  }));
 }
 
 interface Points {
@@ -88,63 +119,94 @@ interface Points {
   labels?: Uint32Array;
 }
 
-async function write(
-  flags: OperatorFlags,
+async function withRunner(
+  flags: DeviceFlags & { out: string },
   network: Network,
-  { count }: Points,
-  name: string,
-  apply: (runner: Runner) => Promise<Float32Array>,
+  count: number,
+  apply: (runner: Runner) => Promise<{ tensors: Record<string, TensorData>; says: string }>,
 ): Promise<void> {
-  const { sampleShape } = network.model;
   const device = await openSession(flags);
-  const runner = new Runner(device, network, Math.min(count, sizeOf(sampleShape) > 64 ? 128 : 4096));
-  const data = await apply(runner);
-  await writeSafetensors(flags.out, { [name]: { dtype: 'F32', shape: [count, ...sampleShape], data } });
-  console.log(`${name} [${[count, ...sampleShape]}] on ${device.profile.description}: ${flags.out}`);
+  const runner = new Runner(device, network, Math.min(count, network.model.sampleShape.length > 1 ? 128 : 4096));
+  const { tensors, says } = await apply(runner);
+  await writeSafetensors(flags.out, tensors);
+  console.log(`${says} of ${count} samples on ${device.profile.description}: ${flags.out}`);
   device.close();
 }
 
-/** x [n, ...sampleShape] and, where there is one, the class y [n] of each sample. */
-async function readPoints(input: SafetensorsFile, { model }: Network): Promise<Points> {
-  const x = await input.readF32('x');
-  const { shape } = input.tensors.get('x')!;
+const samplesTensor = ({ model }: Network, count: number, data: Float32Array): TensorData => ({
+  dtype: 'F32',
+  shape: [count, ...model.sampleShape],
+  data,
+});
+
+/** Where points arrived and when, with their classes: what the next command reads. */
+const pointsAt = (network: Network, { count, labels }: Points, x: Float32Array, t: Float32Array) => ({
+  x: samplesTensor(network, count, x),
+  t: { dtype: 'F32' as const, shape: [count], data: t },
+  ...(labels && { labels: labelsTensor(labels, network) }),
+});
+
+/** Classes as PyTorch indexes, by i64; none is -1. */
+export const labelsTensor = (labels: Uint32Array, { model }: Network): TensorData => ({
+  dtype: 'I64',
+  shape: [labels.length],
+  data: BigInt64Array.from(labels, (label) => BigInt(label === model.classes ? -1 : label)),
+});
+
+/** Points [n, ...sampleShape] from the tensor of that name and, where there are any, the classes `labels` [n]. */
+async function readPoints(input: SafetensorsFile, from: string, { model }: Network): Promise<Points> {
+  const others = [...input.tensors.keys()].filter((name) => !known.includes(name) && name !== from);
+  if (others.length)
+    throw new UserError(
+      `${input.name} holds ${others.slice(0, 3).join(', ')}, which would be passed over: only ${known.join(', ')} are read${others.includes('y') ? ' (classes are `labels`)' : ''}`,
+    );
+  const entry = input.tensors.get(from);
+  if (!entry)
+    throw new UserError(`${input.name} holds no ${from}: it has ${[...input.tensors.keys()].join(', ') || 'nothing'}`);
+  const x = await input.readF32(from);
+  const { shape } = entry;
   if (!sameShape(shape.slice(1), model.sampleShape) || !shape[0]) {
     throw new UserError(
-      `${input.name}: x has shape [${shape}], the network takes [n, ${model.sampleShape.join(', ')}]`,
+      `${input.name}: ${from} has shape [${shape}], the network takes [n, ${model.sampleShape.join(', ')}]`,
     );
   }
-  checkFinite(x, input.name, 'x');
+  checkFinite(x, input.name, from);
   const [count] = shape;
-  if (!input.tensors.has('y')) return { count, x };
-  if (!model.classes) throw new UserError(`${input.name} holds classes y, but the network knows none: leave y out`);
-  const y = await readVector(input, 'y', count);
+  if (!input.tensors.has('labels')) return { count, x };
+  if (!model.classes)
+    throw new UserError(`${input.name} holds labels, but the network knows no classes: leave them out`);
+  const labels = await readVector(input, 'labels', count);
   const lowest = model.nullClass ? -1 : 0;
-  const wrong = y.findIndex((value) => !Number.isInteger(value) || value < lowest || value >= model.classes);
+  const wrong = labels.findIndex((value) => !Number.isInteger(value) || value < lowest || value >= model.classes);
   if (wrong >= 0)
     throw new UserError(
-      `${input.name}: y[${wrong}] is ${y[wrong]}, classes go from 0 to ${model.classes - 1}${model.nullClass ? ', and -1 is none' : ''}`,
+      `${input.name}: labels[${wrong}] is ${labels[wrong]}, classes go from 0 to ${model.classes - 1}${model.nullClass ? ', and -1 is none' : ''}`,
     );
-  return { count, x, labels: Uint32Array.from(y, (value) => (value === -1 ? model.classes : value)) };
+  return { count, x, labels: Uint32Array.from(labels, (value) => (value === -1 ? model.classes : value)) };
 }
 
-/** Times in [0, 1], one a sample: from the input, else the flag's for all. */
+/** A time in [0, 1] from a flag, if it is given. */
+const timeOf = (flag: string, text: string | undefined): number | undefined =>
+  text === undefined ? undefined : numberBetween(flag, text, 0, 1);
+
+/** Times in [0, 1], one a sample: from the input, else the given one for all. */
 async function readTimes(
   input: SafetensorsFile,
   name: 't' | 's',
-  flag: string | undefined,
+  given: number | undefined,
   count: number,
 ): Promise<Float32Array> {
   if (input.tensors.has(name)) {
-    if (flag !== undefined) throw new UserError(`${input.name} holds ${name} for each sample: leave --${name} out`);
+    if (given !== undefined) throw new UserError(`${input.name} holds ${name} for each sample: leave --${name} out`);
     const times = await readVector(input, name, count);
     const wrong = times.findIndex((value) => !(value >= 0 && value <= 1));
     if (wrong >= 0)
       throw new UserError(`${input.name}: ${name}[${wrong}] is ${times[wrong]}, times go from 0 (data) to 1 (noise)`);
     return times;
   }
-  if (flag === undefined)
+  if (given === undefined)
     throw new UserError(`${input.name} holds no ${name}: give --${name}, or a tensor ${name} [${count}]`);
-  return new Float32Array(count).fill(numberBetween(`--${name}`, flag, 0, 1));
+  return new Float32Array(count).fill(given);
 }
 
 /** A number a sample, [n] or [n, 1], of any dtype that f32 can hold. */
@@ -167,7 +229,11 @@ function checkFinite(values: Float32Array, file: string, name: string): void {
 }
 
 /** A data prediction says nothing of the velocity near t = 0: asked there, the answer would be for another time. */
-function checkAnswered(t: Float32Array, { description }: Network, { model, input }: OperatorFlags): void {
+function checkAnswered(
+  t: Float32Array,
+  { description }: Network,
+  { model, input }: { model: string; input: string },
+): void {
   const least = Math.fround(description.minimumTime);
   const early = t.findIndex((time) => time < least);
   if (early >= 0)

@@ -8,6 +8,7 @@ import { drawSamples, samplerOf, type Samples } from '../src/flow/sampling.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { numberBetween, sampleCount, seedNumber, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
+import { labelsTensor } from './operators.js';
 import { checkOutput } from './output.js';
 import { picture } from './pictures.js';
 import { openSession, type DeviceFlags } from './session.js';
@@ -28,6 +29,8 @@ export interface SampleFlags extends DeviceFlags {
   out: string;
 }
 
+/** Steps along a velocity unless told otherwise: enough for pictures. */
+const solverSteps = 50;
 /** Steps finer than these change nothing that f32 can hold. */
 const mostSteps = { least: 1, most: 10_000, because: 'finer than f32 can follow' };
 
@@ -62,7 +65,7 @@ export async function sample(flags: SampleFlags): Promise<void> {
   } else if (extension === '.npy') {
     await writeFileAtomic(out, encodeNpy(samples.x, [count, ...sampleShape]));
   } else {
-    await writeSafetensors(out, tensorsOf(samples, [count, ...sampleShape]));
+    await writeSafetensors(out, tensorsOf(network, samples, [count, ...sampleShape]));
   }
   console.log(
     `${plural(count, 'sample')} by ${sampler.name} in ${plural(samples.evaluations, 'evaluation')}${guidance === 1 ? '' : `, guidance ${guidance}`} on ${device.profile.description}: ${out}`,
@@ -108,7 +111,8 @@ function stepsFor({ nfe, times }: SampleFlags, sampler: Sampler): number | numbe
       throw new UserError(`--times takes falling times from 1 on, such as 1,0.7,0.3,0, not "${times}"`);
     return list;
   }
-  const count = wholeNumber('--nfe', nfe ?? String(evaluationsOf(sampler)), mostSteps);
+  if (nfe === undefined) return jumping.includes(sampler.name) ? 1 : solverSteps;
+  const count = wholeNumber('--nfe', nfe, mostSteps);
   const each = evaluationsOf(sampler);
   if (count % each)
     throw new UserError(
@@ -117,21 +121,23 @@ function stepsFor({ nfe, times }: SampleFlags, sampler: Sampler): number | numbe
   return count / each;
 }
 
+/** A class, or the number that stands for none. */
 function classOf(text: string, { model }: Network, file: string): number {
   if (!model.classes) throw new UserError(`--label: ${file} knows no classes: leave it out`);
+  if (text === 'none') {
+    if (!model.nullClass) throw new UserError(`--label none: ${file} was trained with classes alone: name one`);
+    return model.classes;
+  }
   const label = wholeNumber('--label', text, { least: 0 });
   if (label >= model.classes) throw new UserError(`--label takes a class from 0 to ${model.classes - 1}, not ${label}`);
   return label;
 }
 
-function tensorsOf({ x, noise, labels }: Samples, shape: readonly number[]) {
+function tensorsOf(network: Network, { x, noise, labels }: Samples, shape: readonly number[]) {
   const f32 = (data: Float32Array) => ({ dtype: 'F32' as const, shape, data });
   return {
     x: f32(x),
     noise: f32(noise),
-    // PyTorch indexes by i64.
-    ...(labels && {
-      labels: { dtype: 'I64' as const, shape: [labels.length], data: BigInt64Array.from(labels, BigInt) },
-    }),
+    ...(labels && { labels: labelsTensor(labels, network) }),
   };
 }

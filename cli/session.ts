@@ -1,8 +1,11 @@
+import { existsSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { openDevice } from '../node/device.js';
+import { SemiflowError } from '../src/errors.js';
 import type { Device } from '../src/gpu/device.js';
 import type { KernelFamily } from '../src/gpu/profile.js';
 import type { Toggles } from '../src/gpu/adapter.js';
+import { noteAdapter } from './failures.js';
 
 /** Choices of a device that every command takes; the environment gives what the command line does not. */
 export interface DeviceFlags {
@@ -15,6 +18,7 @@ export interface DeviceFlags {
 export async function openSession(flags: DeviceFlags): Promise<Device> {
   // Drivers complain on every start where it is missing.
   process.env.XDG_RUNTIME_DIR ??= '/tmp';
+  await prepareDriver();
   const device = await openDevice({
     adapter: flags.adapter ?? process.env.SEMIFLOW_ADAPTER,
     family: flags.family ?? (process.env.SEMIFLOW_FAMILY as KernelFamily | undefined),
@@ -24,8 +28,21 @@ export async function openSession(flags: DeviceFlags): Promise<Device> {
       process.exit(1);
     },
   });
+  noteAdapter(device.profile.description);
   // Dawn's binding polls while a promise is pending. On a software adapter that takes a processor from the kernels, so
   // this thread steps back; the driver's threads exist by now and keep their priority.
   if (device.profile.software && process.platform === 'linux') setPriority(0, 19);
   return device;
+}
+
+/** In a clone a driver is installed where there is none; the published package leaves that to its user. */
+async function prepareDriver(): Promise<void> {
+  const setup = new URL('../scripts/setup.js', import.meta.url);
+  if (!existsSync(setup)) return;
+  const { ensureAdapter } = (await import(setup.href)) as typeof import('../scripts/setup.js');
+  try {
+    ensureAdapter(true);
+  } catch (error) {
+    throw error instanceof Error && error.name === 'SetupError' ? new SemiflowError('device', error.message) : error;
+  }
 }

@@ -11,8 +11,8 @@ export interface TrainingFlags extends DeviceFlags, Record<string, unknown> {
   data?: string;
   config?: string;
   resume?: string;
-  logEvery?: string;
-  saveEvery?: string;
+  logEvery?: number;
+  saveEvery?: number;
   profile?: boolean;
   printConfig?: boolean;
 }
@@ -45,8 +45,8 @@ export async function trainLoop(
     `${state ? `going on at step ${state.step}` : 'training'} in ${folder.path}: ${trained} parameters, ${trainer.dispatches} kernels a step on ${trainer.device.profile.description}`,
   );
   if (flags.profile) printTables([{ heading: 'One step by kernel', table: profileTable(await trainer.profileStep()) }]);
-  const logEvery = Number(flags.logEvery ?? 10);
-  const saveEverySeconds = Number(flags.saveEvery ?? 60);
+  const logEvery = flags.logEvery ?? 10;
+  const saveEverySeconds = flags.saveEvery ?? 60;
   let interrupted = false;
   const interrupt = () => {
     if (interrupted) process.exit(130);

@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs';
+import { delimiter } from 'node:path';
+import { SemiflowError } from '../src/errors.js';
 import type { AdapterSource, Toggles } from '../src/gpu/adapter.js';
 
 const enabled: Record<Toggles, string[]> = {
@@ -33,10 +36,20 @@ async function dawn(toggles: Toggles, name?: string): Promise<GPU> {
   return gpu;
 }
 
+/** The Vulkan loader silently finds nothing where these name no file. */
+function requireDrivers(): void {
+  for (const variable of ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES']) {
+    const files = process.env[variable]?.split(delimiter).filter(Boolean) ?? [];
+    if (files.length && !files.some(existsSync))
+      throw new SemiflowError('device', `${variable}=${process.env[variable]} names no Vulkan driver: unset it`);
+  }
+}
+
 /** The adapters that Dawn finds through the drivers of this machine. */
 export const dawnAdapters: AdapterSource = {
   // Dawn rejects where it finds none of that name, where the standard has null.
   request: async (toggles, name) => {
+    requireDrivers();
     const gpu = await dawn(toggles, name);
     return gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
   },

@@ -133,7 +133,12 @@ function findAdapter() {
   }
 }
 
-function ensureAdapter(/** @type {boolean} */ quiet) {
+/**
+ * Installs a driver where Dawn finds no adapter.
+ * @param {boolean} quiet say nothing unless something is missing
+ * @throws SetupError, whose message says what to do by hand
+ */
+export function ensureAdapter(quiet) {
   const stamp = join(root, 'node_modules/.cache/semiflow/ready.json');
   const lock = readFileSync(join(root, 'package-lock.json'));
   let adapter = readStamp(stamp, readyKey(lock, vulkanDrivers()));
@@ -153,19 +158,16 @@ function ensureAdapter(/** @type {boolean} */ quiet) {
 }
 
 /**
- * Installs what is missing and returns when semiflow can run.
- * @param {{quiet?: boolean, adapter?: boolean}} [options] quiet: say nothing unless something is missing;
- *   adapter: false for commands that need no GPU
+ * Installs what is missing for semiflow to start; a driver is looked for when a device is opened.
  * @throws SetupError, whose message says what to do by hand
  */
-export function ensureReady({ quiet = false, adapter = true } = {}) {
+export function ensurePackages() {
   if (!isNodeSupported(process.versions.node))
     throw new SetupError(`semiflow needs Node 20.19 or later, this is ${process.versions.node}: install a newer Node`);
   // Mesa complains on stderr when this is not set, even where there is no window system.
   process.env.XDG_RUNTIME_DIR ??= tmpdir();
   if (!packagesMatch(root)) installPackages();
   embedKernels();
-  if (adapter) ensureAdapter(quiet);
 }
 
 /** Prints why the set-up failed, without a stack, and ends the process; other errors are bugs and are thrown on. */
@@ -178,7 +180,8 @@ export function exitWith(/** @type {unknown} */ error) {
 if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   if (process.argv[2] === '--probe') await probe();
   try {
-    ensureReady();
+    ensurePackages();
+    ensureAdapter(false);
     if (process.argv[2] === '--oracle' && process.env.CI) installTorch();
   } catch (error) {
     exitWith(error);

@@ -1,0 +1,287 @@
+import { Argument, Command, Option } from 'commander';
+import { createRequire } from 'node:module';
+import { UserError } from '../src/errors.js';
+import { numberBetween, wholeNumber } from './arguments.js';
+import { addKnobs } from './config.js';
+import { classificationDefaults, distillationDefaults, methodNames, teacherDefaults } from '../trainers/config.js';
+import { methods } from '../trainers/methods.js';
+import { samplers } from '../src/flow/samplers.js';
+import { solvers } from '../src/flow/solvers.js';
+import { classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
+
+export const { version } = createRequire(import.meta.url)('semiflow/package.json') as { version: string };
+
+/** What every command that trains takes. */
+const addTraining = (command: Command): Command =>
+  command
+    .option('--config <yaml>', 'recipe; flags override it')
+    .option('--resume <folder>', 'go on with a run, to the bit')
+    .option(
+      '--log-every <steps>',
+      'steps between logged metrics',
+      (text) => wholeNumber('--log-every', text, { least: 1 }),
+      10,
+    )
+    .option(
+      '--save-every <seconds>',
+      'seconds between checkpoints',
+      (text) => numberBetween('--save-every', text, 0, 1e9),
+      60,
+    )
+    .option('--profile', 'print where the time of a step goes')
+    .option('--print-config', 'print the resolved recipe and leave');
+
+/** The command line: every command with its options. Errors are thrown, none is printed. */
+export function createProgram(): Command {
+  const program = new Command('semiflow')
+    .description(
+      'Distils a generative teacher, a velocity field v(x, t), into a flow map f(x, t, s) that jumps from any time to any time in one call.',
+    )
+    .version(version)
+    .exitOverride()
+    .configureOutput({ outputError: () => {} })
+    .configureHelp({ sortSubcommands: false });
+  const withDevice: Command[] = [];
+  /** A command that opens a device. */
+  const computing = (name: string): Command => {
+    const command = program.command(name);
+    withDevice.push(command);
+    return command;
+  };
+
+  computing('demo')
+    .description('distil the shipped checkerboard teacher and show what came of it, in minutes')
+    .option('--out <folder>', 'run folder', 'runs/demo')
+    .action(async (flags) => (await import('./demo.js')).demo(flags));
+
+  const train = computing('train')
+    .description('distil a teacher into a flow map, or train one from data')
+    .option('--teacher <file>', 'teacher as safetensors')
+    .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+    .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
+    .option('--method <name>', 'preset of the recipe, listed below (default fmap)')
+    .option('--model <kind>', 'without a teacher: mlp, sit or unet, with the default size for the data')
+    .option('--out <folder>', 'run folder (default runs/flow-map)')
+    .option('--no-evaluate', 'leave out the evaluation at the end')
+    .action(async (flags) => {
+      if (!flags.teacher && !flags.resume && !flags.data)
+        throw new UserError('train needs --teacher FILE (or --resume FOLDER): `semiflow demo` shows one');
+      await (await import('./train.js')).train(flags);
+    });
+  const [pointShape, imageShape] = [[2], [1, 28, 28]];
+  addKnobs(addTraining(train), distillationKnobs, {
+    points: distillationDefaults(pointShape, 'velocity'),
+    images: distillationDefaults(imageShape, 'velocity'),
+  });
+  train.addHelpText('after', () => methodsHelp());
+
+  const teacher = computing('teacher')
+    .description('train a teacher on data: a rectified flow, or a diffusion')
+    .option('--data <name or path>', 'data set: a name such as checkerboard, or IDX files')
+    .option('--model <kind>', 'mlp, sit or unet, with the default size for the data')
+    .option('--arch <yaml>', 'the architecture in full, instead of --model')
+    .option('--prediction <kind>', 'velocity, noise, data or v', 'velocity')
+    .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve', 'straight')
+    .option('--out <file>', 'where the teacher is written', 'rf.safetensors')
+    .option('--run <folder>', 'run folder (default: beside the file)')
+    .action(async (flags) => {
+      if (!flags.data && !flags.resume) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
+      await (await import('./teacher.js')).trainTeacherCommand(flags);
+    });
+  addKnobs(addTraining(teacher), teacherKnobs, {
+    points: teacherDefaults(pointShape),
+    images: teacherDefaults(imageShape),
+  });
+
+  const classifier = computing('classifier')
+    .description('train a classifier of images, whose features judge samples')
+    .option('--data <path>', 'labelled images')
+    .option('--arch <yaml>', 'the architecture, instead of the default for the data')
+    .option('--out <file>', 'where the classifier is written', 'classifier.safetensors')
+    .option('--run <folder>', 'run folder (default: runs/ and the name of the file)')
+    .action(async (flags) => {
+      if (!flags.data && !flags.resume) throw new UserError('classifier needs --data PATH (or --resume FOLDER)');
+      await (await import('./classifier.js')).trainClassifierCommand(flags);
+    });
+  addKnobs(addTraining(classifier), classificationKnobs, {
+    points: classificationDefaults,
+    images: classificationDefaults,
+  });
+
+  computing('sample')
+    .description('draw samples from a flow map or a teacher')
+    .requiredOption('--model <file>', 'safetensors')
+    .option('--arch <yaml>', 'what the file is, where it does not say so')
+    .addOption(
+      new Option(
+        '--sampler <name>',
+        'how (default: euler for a teacher, for a flow map what it was trained for)',
+      ).choices(samplers),
+    )
+    .option(
+      '--nfe <n>',
+      'network evaluations in equal steps: a step costs 1, of heun 2, of rk4 4 (default: one jump of a flow map, 50 steps of a teacher)',
+    )
+    .option('--times <list>', 'the times of all steps instead, such as 1,0.7,0.3,0')
+    .option('--gamma <share>', 'of gamma: fresh noise in each jump, 0 none, 1 as consistency (default 0.3)')
+    .option('--eta <share>', 'of ddim: fresh noise in each step, 0 as euler, 1 as euler-ancestral (default 0)')
+    .option('--tolerance <error>', 'of dopri5 (default 1e-4)')
+    .option('--guidance <scale>', 'classifier-free guidance (default 1, or the least that a flow map learned)')
+    .option('--n <count>', 'samples', '64')
+    .option('--label <class>', 'one class for all, or none; by default the classes take turns')
+    .option('--seed <n>', 'seed of the noise', '0')
+    .requiredOption('--out <file>', '.png, .npy or .safetensors')
+    .action(async (flags) => (await import('./sample.js')).sample(flags));
+
+  computing('jump')
+    .description('apply f(x, t, s) to given tensors')
+    .requiredOption('--model <file>', 'flow map')
+    .option('--arch <yaml>', 'what the file is, where it does not say so')
+    .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally labels, t and s [n]')
+    .option('--from <tensor>', 'the tensor to start from, such as the noise of `sample`', 'x')
+    .option('--t <time>', 'for all samples, unless the file has t')
+    .option('--s <time>', 'for all samples, unless the file has s')
+    .requiredOption('--out <file>', 'safetensors')
+    .action(async (flags) => (await import('./operators.js')).jump(flags));
+
+  computing('invert')
+    .description('from data to the noise that leads to it')
+    .requiredOption('--model <file>', 'a flow map that learned forward jumps, or a teacher')
+    .option('--arch <yaml>', 'what the file is, where it does not say so')
+    .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally labels [n]')
+    .option('--steps <n>', 'equal steps (default: one jump, or 50 steps of a solver)')
+    .addOption(
+      new Option('--sampler <name>', 'default: jump where it was learned, else heun').choices(['jump', ...solvers]),
+    )
+    .requiredOption('--out <file>', 'safetensors with x, the noise, at t = 1')
+    .action(async (flags) => (await import('./operators.js')).invert(flags));
+
+  program
+    .command('merge')
+    .description('fold a low-rank adapter into its teacher')
+    .requiredOption('--model <file>', 'the teacher')
+    .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+    .requiredOption('--lora <file>', 'the adapter')
+    .requiredOption('--out <file>', 'flow map as safetensors')
+    .action(async (flags) => (await import('./merge.js')).merge(flags));
+
+  computing('study')
+    .description('run a grid of recipes and seeds, and tabulate what came of it')
+    .argument('<yaml>', 'teacher, data, seeds and recipes')
+    .option('--out <folder>', 'where runs, tables and the report go (default runs/ and the name of the file)')
+    .action(async (file, flags) => (await import('./study.js')).study(file, flags));
+
+  computing('experiment')
+    .description('compare jumps with integration on images: few steps, composition, chains of edits')
+    .addArgument(new Argument('<which>', 'the experiment').choices(['steps', 'drift', 'editing', 'violation', 'all']))
+    .option('--teacher <file>', 'teacher of images (default: the shipped ones of Fashion-MNIST, all of them)')
+    .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+    .option('--flow-map <file>', 'its flow map')
+    .option('--consistency <file>', 'its consistency student')
+    .option('--ctm <file>', 'a CTM student to compare')
+    .option('--meanflow <file>', 'a MeanFlow student to compare')
+    .option('--data <path>', "held-out images to work on (default: the teacher's own samples)")
+    .option('--features <file>', 'classifier whose features judge the images')
+    .option('--features-arch <yaml>', 'what the classifier is, where its file does not say so')
+    .option('--mask <name or png>', 'centre, half, strokes, or a PNG that is white where to fill', 'centre')
+    .option('--images <n>', 'images', '256')
+    .option('--seed <n>', 'seed of noise, times and resampling', '0')
+    .option('--out <folder>', 'where results and the report go (default runs/experiment-<which>)')
+    .action(async (which, flags) => (await import('./experiment.js')).experiment(which, flags));
+
+  computing('check')
+    .description('test the semigroup law of a flow map: exit code 0 within the budget, 1 over it')
+    .requiredOption('--model <file>', 'flow map')
+    .option('--budget <share>', "largest mean violation allowed, of the data's variance", '1e-2')
+    .option('--data <name or path>', "held-out data to start from (default: the flow map's own samples)")
+    .option('--samples <n>', 'samples (default 4096 for points, 256 for images)')
+    .option('--seed <n>', 'seed of the noise', '0')
+    .option('--out <file>', 'heat map over (t, s) as .svg, or all figures as .json')
+    .action(async (flags) => (await import('./check.js')).checkCommand(flags));
+
+  computing('velocity')
+    .description('apply v(x, t) to given tensors')
+    .requiredOption('--model <file>', 'teacher, or flow map for u(x, t, t)')
+    .option('--arch <yaml>', 'what the file is, where it does not say so')
+    .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally labels and t [n]')
+    .option('--from <tensor>', 'the tensor to start from, such as the noise of `sample`', 'x')
+    .option('--t <time>', 'for all samples, unless the file has t')
+    .requiredOption('--out <file>', 'safetensors')
+    .action(async (flags) => (await import('./operators.js')).velocity(flags));
+
+  computing('eval')
+    .description("measure a flow map against its teacher's true flow")
+    .requiredOption('--model <file>', 'flow map')
+    .requiredOption('--teacher <file>', 'the teacher that it was distilled from')
+    .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+    .option(
+      '--data <name or path>',
+      'data for test points and sample quality (default: the data that the teacher names, or its samples)',
+    )
+    .option('--features <file>', 'classifier whose features also judge samples of images')
+    .option('--features-arch <yaml>', 'what the classifier is, where its file does not say so')
+    .option('--samples <n>', 'test points (default 6000 for points, 512 for images)')
+    .option('--seed <n>', 'seed of the test points', '0')
+    .option('--out <file>', 'also write everything as JSON')
+    .action(async (flags) => (await import('./evaluate.js')).evaluateCommand(flags));
+
+  computing('bias')
+    .description('print from a teacher alone the error that each ε and solver converges to')
+    .requiredOption('--teacher <file>', 'teacher')
+    .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+    .option('--samples <n>', 'test points (default 2000 for points, 64 for images)')
+    .option('--seed <n>', 'seed of the test points', '0')
+    .action(async (flags) => (await import('./bias.js')).bias(flags));
+
+  program
+    .command('info')
+    .description('say what a file is, and what is missing')
+    .argument('<files...>', 'safetensors')
+    .option('--arch <yaml>', 'check this description against the files')
+    .action(async (files: string[], flags) => {
+      const { info } = await import('./info.js');
+      for (const file of files) await info(file, flags);
+    });
+
+  program
+    .command('import')
+    .description('bake a description into a foreign state dict')
+    .argument('<input>', 'safetensors')
+    .argument('<output>', 'safetensors')
+    .requiredOption('--arch <yaml>', 'what the file is')
+    .action(async (input, output, flags) => (await import('./import.js')).importCommand(input, output, flags));
+
+  computing('doctor')
+    .description('print adapter, driver, features, limits and kernel profile, and prove that it computes')
+    .action(async (flags) => (await import('./doctor.js')).doctor(flags));
+
+  withDevice.forEach(addDevice);
+  return program;
+}
+
+/** What every command that computes takes. */
+const addDevice = (command: Command): Command =>
+  command
+    .optionsGroup('Device:')
+    .option('--adapter <name>', 'part of the name of the adapter to use (also SEMIFLOW_ADAPTER)')
+    .addOption(
+      new Option('--family <name>', 'kernel family (also SEMIFLOW_FAMILY)').choices(['plain', 'tiled', 'tensor']),
+    )
+    .addOption(new Option('--toggles <set>', 'validation (also SEMIFLOW_TOGGLES)').choices(['fast', 'checked']));
+
+const knobs = [...distillationKnobs, ...teacherKnobs, ...classificationKnobs].flatMap((group) => group.knobs);
+
+/** The flag of an option that the library names by its place in a recipe, or by its own name. */
+export function flagOf(field: string): string {
+  const knob = knobs.find(({ path }) => path === field);
+  return `--${knob?.flag ?? field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** The methods with an example each. */
+function methodsHelp(): string {
+  const rows = methodNames.map((name) => {
+    const { summary, fromData } = methods[name];
+    return `  ${name.padEnd(14)}${summary}\n${' '.repeat(16)}semiflow train --method ${name} ${fromData ? '--data checkerboard' : '--teacher rf.safetensors'}`;
+  });
+  return `\nMethods (defaults above are of fmap; --method NAME --print-config shows each in full; those with --data also take a --teacher):\n${rows.join('\n')}`;
+}
