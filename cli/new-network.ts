@@ -1,6 +1,7 @@
 import type { Dataset } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
+import { defaultArchitecture } from '../src/models/index.js';
 import { parseYaml } from './config.js';
 import { readText } from './networks.js';
 
@@ -34,9 +35,10 @@ export async function describeNetwork(
   { arch, model, prediction = 'velocity', path = 'straight' }: NewNetworkFlags,
   data: Dataset,
 ): Promise<Description> {
-  if (!(path in paths)) throw new UserError(`--path ${path}: choose one of ${Object.keys(paths).join(', ')}`);
+  if (!Object.hasOwn(paths, path))
+    throw new UserError(`--path ${path}: choose one of ${Object.keys(paths).join(', ')}`);
   const description = {
-    architecture: arch ? parseYaml(await readText(arch), arch).tree : architectureFor(model, data),
+    architecture: arch ? parseYaml(await readText(arch), arch).tree : defaultArchitecture(data, model),
     prediction,
     path: paths[path],
     ...(path.startsWith('vp') && !arch && { timeScale: levelScale }),
@@ -44,43 +46,4 @@ export async function describeNetwork(
     ...(data.kind === 'images' && { dataRange: data.range }),
   };
   return parseDescription(description, arch ?? '--prediction and --path');
-}
-
-function architectureFor(model: string | undefined, data: Dataset): object {
-  if (data.kind === 'points') {
-    if (model && model !== 'mlp')
-      throw new UserError(`${data.name} holds points: --model mlp is for them, not ${model}`);
-    return { kind: 'mlp', dim: data.shape[0], width: 128, depth: 4, activation: 'silu', time: 'features' };
-  }
-  const [channels, size] = data.shape;
-  const patchSize = size % 4 === 0 ? 4 : 1;
-  if (!model || model === 'sit') {
-    return {
-      kind: 'sit',
-      inputSize: size,
-      patchSize,
-      inChannels: channels,
-      hiddenSize: 96,
-      depth: 4,
-      numHeads: 3,
-      mlpRatio: 4,
-      numClasses: data.classes,
-      learnSigma: false,
-    };
-  }
-  if (model === 'unet') {
-    const halvings = [0, 1, 2].filter((level) => size % 2 ** level === 0);
-    return {
-      kind: 'unet',
-      imageSize: size,
-      inChannels: channels,
-      modelChannels: 32,
-      numResBlocks: 1,
-      channelMult: halvings.map((level) => Math.min(2, level + 1)),
-      attentionResolutions: [size / 2 ** (halvings.length - 1)],
-      numHeads: 2,
-      numClasses: data.classes,
-    };
-  }
-  throw new UserError(`--model ${model} has no default for images: describe it with --arch, or use sit or unet`);
 }

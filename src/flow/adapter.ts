@@ -1,8 +1,11 @@
+import { z } from 'zod';
 import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { UserError } from '../errors.js';
+import type { Model } from '../models/model.js';
+import { extent } from '../models/sides.js';
 import { adaptedParameters, loraParameters, mergeLora, type LoraOptions } from '../nn/lora.js';
 import { ParameterLayout, type Parameters } from '../nn/parameters.js';
-import { adapterKey, parseDescription, type Description } from './description.js';
+import { adapterKey, parseDescription, parseJson, type Description } from './description.js';
 import { readState, studentOf, tensorsOf, type Network, type WeightsFile } from './network.js';
 
 /** A low-rank adapter over a fixed network. */
@@ -19,7 +22,7 @@ export interface Adapter {
 /** A fresh adapter for a network; what a student has beyond its teacher is trained in full. */
 export function adapterOf({ model, layout: whole, arena: base }: Network, lora: LoraOptions, seed: number): Adapter {
   const { parameters, adapted, studentParameters } = model;
-  const layout = new ParameterLayout(loraParameters(parameters, adapted, studentParameters, lora.rank));
+  const layout = adapterLayout(model, lora);
   return {
     layout,
     arena: layout.initialize(seed),
@@ -27,6 +30,9 @@ export function adapterOf({ model, layout: whole, arena: base }: Network, lora: 
     merge: (arena) => whole.load(mergeLora(whole.unpack(base), layout.unpack(arena), lora), 'the adapter'),
   };
 }
+
+const adapterLayout = ({ parameters, adapted, studentParameters }: Model, { rank }: LoraOptions): ParameterLayout =>
+  new ParameterLayout(loraParameters(parameters, adapted, studentParameters, rank));
 
 /** Tensors and metadata of an adapter, to be written as safetensors. */
 export function adapterFile(
@@ -48,10 +54,19 @@ export function adapterOptions({
 }: SafetensorsFile): (LoraOptions & { description: Description }) | null {
   const text = metadata[adapterKey];
   if (text === undefined) return null;
-  const { rank, alpha, description } = JSON.parse(text) as LoraOptions & { description: unknown };
-  if (!(rank > 0 && alpha > 0))
-    throw new UserError(`${name}: its adapter has rank ${rank} and alpha ${alpha}: it is damaged`);
+  const { rank, alpha, description } = parseAdapter(text, name);
   return { rank, alpha, description: parseDescription(description, name) };
+}
+
+const adapterSchema = z.object({ rank: extent, alpha: z.number().positive(), description: z.unknown() });
+
+function parseAdapter(text: string, origin: string): z.infer<typeof adapterSchema> {
+  const result = adapterSchema.safeParse(parseJson(text, adapterKey, origin));
+  if (result.success) return result.data;
+  const [{ path, message }] = result.error.issues;
+  throw new UserError(
+    `${origin}: its "${adapterKey}" metadata is damaged: ${path.join('.') || 'all of it'}: ${message}`,
+  );
 }
 
 /**
@@ -62,6 +77,8 @@ export async function mergeAdapter(teacher: Network, file: SafetensorsFile): Pro
   const options = adapterOptions(file);
   if (!options) throw new UserError(`${file.name} is no adapter: those are made by \`semiflow train --lora-rank\``);
   const student = studentOf(teacher, options.description, 0);
+  // Compared with the header before anything of the rank that it claims is made.
+  adapterLayout(student.model, options).check(file.tensors, file.name);
   const adapter = adapterOf(student, options, 0);
   return { ...student, arena: adapter.merge(adapter.layout.load(await readState(file), file.name)) };
 }

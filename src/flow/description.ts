@@ -20,7 +20,7 @@ const pathSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('vp'),
     schedule: z.enum(['linear', 'scaled-linear', 'cosine']),
-    steps: z.number().int().min(2).default(1000),
+    steps: z.number().int().min(2).max(1_000_000).default(1000),
   }),
   /** α = 1: EDM. The network's time is ln(σ) / 4. */
   z.strictObject({
@@ -82,6 +82,20 @@ export type Description = z.infer<typeof descriptionSchema>;
 export const metadataKey = 'semiflow';
 /** Metadata key under which an adapter's file says what it adapts. */
 export const adapterKey = 'semiflow-adapter';
+
+/**
+ * Metadata of a file as JSON.
+ * @param key of the metadata
+ * @param origin the file's name, for the message
+ * @throws UserError where it is none
+ */
+export function parseJson(text: string, key: string, origin: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new UserError(`${origin}: its "${key}" metadata is not JSON: the file was not written by semiflow`);
+  }
+}
 
 /**
  * Checks a description from a file's metadata or from YAML.

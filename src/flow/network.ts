@@ -3,9 +3,9 @@ import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { TensorStorage } from '../gpu/storage.js';
 import { buildModel } from '../models/index.js';
 import type { Model } from '../models/model.js';
-import type { Shape } from '../tensor/shape.js';
+import { sizeOf, type Shape } from '../tensor/shape.js';
 import { ParameterLayout, type Parameters, type State } from '../nn/parameters.js';
-import { adapterKey, metadataKey, parseDescription, type Description } from './description.js';
+import { adapterKey, metadataKey, parseDescription, parseJson, type Description } from './description.js';
 
 /** A backbone with its weights and what they mean. */
 export interface Network {
@@ -17,15 +17,44 @@ export interface Network {
 }
 
 /**
+ * Any model as a network, with the weights that are given or those of its initialisers.
+ * @param description what its output means; its architecture is what files of it will say
+ * @throws UserError where source and samples do not fit, or there are more weights than can be held
+ */
+export function networkOf(model: Model, description: Description, weights: number | Float32Array): Network {
+  checkSource(description, model.sampleShape);
+  const layout = new ParameterLayout(model.parameters);
+  return {
+    description,
+    model,
+    layout,
+    arena: typeof weights === 'number' ? layout.initialize(weights) : weights,
+  };
+}
+
+/**
  * A network with weights by their initialisers.
  * @param checkpointBlocks whether its backward pass computes each block anew, to save memory
+ * @throws UserError naming what of the description cannot work
  */
-export function createNetwork(description: Description, seed: number, checkpointBlocks = false): Network {
-  const { role, guidance, architecture } = description;
+export const createNetwork = (description: Description, seed: number, checkpointBlocks = false): Network =>
+  networkOf(modelOf(description, checkpointBlocks), description, seed);
+
+/** The model that a description describes. */
+function modelOf({ role, guidance, architecture }: Description, checkpointBlocks: boolean): Model {
   const guided = guidance !== undefined && guidance.from < guidance.to;
-  const model = buildModel(architecture, { twoTime: role === 'flow-map', checkpointBlocks, guided });
-  const layout = new ParameterLayout(model.parameters);
-  return { description, model, layout, arena: layout.initialize(seed) };
+  return buildModel(architecture, { twoTime: role === 'flow-map', checkpointBlocks, guided });
+}
+
+/** @throws UserError where a mixture's centres are not places of samples */
+function checkSource({ source }: Description, shape: Shape): void {
+  if (source.kind === 'normal') return;
+  const wrong = source.centers.find((center) => center.length !== sizeOf(shape));
+  if (wrong)
+    throw new UserError(
+      `source.centers: a centre has ${wrong.length} coordinates, samples of shape [${shape}] have ${sizeOf(shape)}`,
+      'source',
+    );
 }
 
 /**
@@ -40,12 +69,27 @@ export async function loadNetwork(file: SafetensorsFile, description?: Descripti
       `${file.name} is an adapter, not a network: fold it into its teacher with \`semiflow merge --model TEACHER --lora ${file.name} --out FILE\``,
     );
   const chosen =
-    description ?? (own === undefined ? undefined : parseDescription(parseJson(own, file.name), file.name));
+    description ??
+    (own === undefined ? undefined : parseDescription(parseJson(own, metadataKey, file.name), file.name));
   if (!chosen) {
     throw new UserError(`${file.name} does not say what it is: describe it with --arch FILE.yaml (docs/teachers.md)`);
   }
-  const network = createNetwork(chosen, 0);
+  const model = named(file.name, () => modelOf(chosen, false));
+  // What the description claims is compared with the header before anything of its size is made.
+  new ParameterLayout(model.parameters).check(file.tensors, file.name);
+  const network = named(file.name, () => networkOf(model, chosen, noWeights));
   return { ...network, arena: network.layout.load(await readState(file), file.name) };
+}
+
+const noWeights = new Float32Array(0);
+
+/** What is wrong with a description, said of the file that carries it. */
+function named<T>(origin: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    throw error instanceof UserError ? new UserError(`${origin}: ${error.message}`, error.field) : error;
+  }
 }
 
 /** All tensors of an opened file. */
@@ -55,14 +99,6 @@ export async function readState(file: SafetensorsFile): Promise<State> {
       [...file.tensors].map(async ([name, { shape }]) => [name, { shape, data: await file.readF32(name) }] as const),
     ),
   );
-}
-
-function parseJson(text: string, origin: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new UserError(`${origin}: its "${metadataKey}" metadata is not JSON: the file was not written by semiflow`);
-  }
 }
 
 /** What is written to a file of weights. */
@@ -84,7 +120,7 @@ export function tensorsOf(layout: ParameterLayout, arena: Float32Array): Weights
 }
 
 /**
- * The two-time student of a teacher (DESIGN §1): the same backbone with a second time input whose last layer is zero,
+ * The two-time student of a teacher: the same backbone with a second time input whose last layer is zero,
  * all else copied, so that at the start u(x, t, s) = v(x, t) exactly.
  * @param description the student's, which may add to the teacher's how it is sampled and guided
  */
@@ -94,11 +130,15 @@ export function studentOf(
   seed = 0,
   checkpointBlocks = false,
 ): Network {
-  const student = createNetwork(description, seed, checkpointBlocks);
+  const student = networkOf(modelOf(description, checkpointBlocks), description, noWeights);
+  const { layout, model } = student;
+  layout.check(parametersByName(teacher.layout), 'the teacher', model.studentParameters);
   const state = teacher.layout.unpack(teacher.arena);
-  const optional = { names: student.model.studentParameters, arena: student.arena };
-  return { ...student, arena: student.layout.load(state, 'the teacher', optional) };
+  return { ...student, arena: layout.load(state, 'the teacher', { names: model.studentParameters, seed }) };
 }
+
+const parametersByName = ({ parameters }: ParameterLayout) =>
+  new Map(parameters.map((parameter) => [parameter.name, parameter]));
 
 /** A network's weights in a storage of their own. */
 export function bindNetwork(

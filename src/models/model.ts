@@ -1,6 +1,7 @@
-import type { Parameter, Parameters } from '../nn/parameters.js';
-import type { Shape } from '../tensor/shape.js';
+import { UserError } from '../errors.js';
 import type { Jump } from '../nn/layers.js';
+import type { Parameter, Parameters } from '../nn/parameters.js';
+import { sizeOf, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** What a network is called with. */
@@ -17,27 +18,61 @@ export interface NetworkInputs {
   guidance?: Tensor;
 }
 
-/** A backbone: its parameters and its graph. It knows nothing of flows, teachers or students. */
-export interface Model {
+/** What a backbone builds: parameters and a graph. It knows nothing of flows, teachers or students. */
+export interface ModelParts {
+  /** Of one sample, any rank; pictures are [channels, height, width]. */
   readonly sampleShape: Shape;
-  /** Number of classes, 0 where unconditional. */
-  readonly classes: number;
-  /** Whether the label `classes` stands for no class. */
-  readonly nullClass: boolean;
+  /** Number of classes; 0, unconditional, where it is left out. */
+  readonly classes?: number;
+  /** Whether the label `classes` stands for no class. Default false. */
+  readonly nullClass?: boolean;
   readonly parameters: readonly Parameter[];
-  /** Names of the parameters that a student has beyond its teacher; at the start they change nothing. */
-  readonly studentParameters: ReadonlySet<string>;
-  /** Names of the matrices and convolutions that a low-rank adapter goes with: attention, MLP and convolution layers. */
-  readonly adapted: RegExp;
+  /**
+   * Names of the matrices and convolutions that a low-rank adapter goes with, such as attention, MLP and convolution
+   * layers; all of them where it is left out.
+   */
+  readonly adapted?: RegExp;
   /** The network's output [B, ...sampleShape]. */
   apply(parameters: Parameters, inputs: NetworkInputs): Tensor;
 }
 
+/** A network without weights. */
+export interface Model extends Required<ModelParts> {
+  /** Names of the parameters that a student has beyond its teacher; at the start they change nothing. */
+  readonly studentParameters: ReadonlySet<string>;
+}
+
 export interface BuildOptions {
-  /** Whether it has the second time input of a flow map. */
+  /** Whether it has the second time input of a flow map: parameters of `jumpParameters`, and `jump` in `apply`. */
   twoTime: boolean;
-  /** Whether the backward pass computes each block anew: less memory, a third more time. Blocks of an MLP are too small. */
+  /** Whether the backward pass computes each block anew (`runBlock`): less memory, a third more time. */
   checkpointBlocks: boolean;
-  /** Whether a scale of classifier-free guidance is an input; only for networks that know no class as well as classes. */
+  /**
+   * Whether a scale of classifier-free guidance is an input: parameters of `guidanceParameters`, and `guidance` in `apply`;
+   * only asked of networks that know no class as well as classes.
+   */
   guided: boolean;
+}
+
+/**
+ * A network without weights from what a backbone built.
+ * @throws UserError where shapes or names cannot be
+ */
+export function modelOf(parts: ModelParts): Model {
+  const { sampleShape, parameters } = parts;
+  for (const shape of [sampleShape, ...parameters.map((parameter) => parameter.shape)])
+    if (shape.some((extent) => !(Number.isInteger(extent) && extent > 0)) || !Number.isSafeInteger(sizeOf(shape)))
+      throw new UserError(`the architecture has a tensor of shape [${shape}], which cannot be`, 'architecture');
+  const seen = new Set<string>();
+  for (const { name } of parameters) {
+    if (seen.has(name)) throw new UserError(`the architecture has two parameters named ${name}`, 'architecture');
+    seen.add(name);
+  }
+  return {
+    classes: 0,
+    nullClass: false,
+    adapted: /./,
+    ...parts,
+    studentParameters: new Set(parameters.flatMap(({ name, student }) => (student ? [name] : []))),
+  };
 }

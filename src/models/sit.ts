@@ -19,23 +19,24 @@ import {
 import { runBlock, type Block } from '../nn/rematerialize.js';
 import type { Parameters } from '../nn/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { BuildOptions, Model } from './model.js';
+import { defineBackbone, type SampleLaw } from './backbone.js';
+import type { BuildOptions, ModelParts } from './model.js';
+import { cropSides, defaultPatch, extent, padSides, raised, repetition, sides, sidesOf, statedSides } from './sides.js';
 
-export const sitSchema = z.strictObject({
-  kind: z.literal('sit'),
-  inputSize: z.number().int().positive(),
-  patchSize: z.number().int().positive(),
-  inChannels: z.number().int().positive(),
-  hiddenSize: z.number().int().positive(),
-  depth: z.number().int().positive(),
-  numHeads: z.number().int().positive(),
+const schema = z.strictObject({
+  inputSize: sides,
+  /** Where it does not divide a side, the picture is continued by zeros. */
+  patchSize: extent,
+  inChannels: extent,
+  hiddenSize: extent,
+  depth: repetition,
+  numHeads: extent,
   mlpRatio: z.number().positive().default(4),
   /** 0 for an unconditional network; else the table has one more row, which stands for none. */
-  numClasses: z.number().int().min(0),
+  numClasses: extent.or(z.literal(0)),
   /** The network has twice the channels; the second half is dropped, as in the public forward pass. */
   learnSigma: z.boolean().default(false),
 });
-export type SitConfig = z.infer<typeof sitSchema>;
 
 const epsilon = 1e-6;
 const frequencies = 256;
@@ -44,13 +45,32 @@ const frequencies = 256;
  * SiT / DiT with adaLN-zero (Peebles and Xie, 2023; Ma et al., 2024) under the public state dict's names.
  * The second time input is added to the condition.
  */
-export function sit(config: SitConfig, { twoTime, checkpointBlocks, guided }: BuildOptions): Model {
-  const { inputSize, patchSize, inChannels, hiddenSize: width, depth, numHeads, numClasses, learnSigma } = config;
-  requireThat(inputSize % patchSize === 0, 'patchSize', `${patchSize} does not divide an input of ${inputSize}`);
+export const sit = defineBackbone({ name: 'sit', schema, defaults, build });
+
+function defaults({ shape, classes }: SampleLaw): z.input<typeof schema> | null {
+  if (shape.length !== 3) return null;
+  const [inChannels, height, width] = shape;
+  return {
+    inputSize: statedSides(height, width),
+    patchSize: defaultPatch(height, width),
+    inChannels,
+    hiddenSize: 96,
+    depth: 4,
+    numHeads: 3,
+    mlpRatio: 4,
+    numClasses: classes,
+    learnSigma: false,
+  };
+}
+
+function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guided }: BuildOptions): ModelParts {
+  const { patchSize, inChannels, hiddenSize: width, depth, numHeads, numClasses, learnSigma } = config;
+  const size = sidesOf(config.inputSize);
+  const padded = raised(size, patchSize);
+  const [rows, columns] = [padded[0] / patchSize, padded[1] / patchSize];
   requireThat(width % numHeads === 0, 'numHeads', `${numHeads} does not divide a width of ${width}`);
   requireThat(width % 4 === 0, 'hiddenSize', `${width} is not a multiple of 4, which the position embedding needs`);
   const hidden = Math.round(width * config.mlpRatio);
-  const side = inputSize / patchSize;
   const outChannels = learnSigma ? 2 * inChannels : inChannels;
   const dense = (name: string, inputs: number, outputs: number) =>
     linearParameters(name, inputs, outputs, xavier, zeros);
@@ -58,10 +78,8 @@ export function sit(config: SitConfig, { twoTime, checkpointBlocks, guided }: Bu
     linearParameters(name, inputs, outputs, zeros, zeros);
   const small = (name: string, inputs: number, outputs: number) =>
     linearParameters(name, inputs, outputs, normal(0.02), zeros);
-  const second = twoTime ? jumpParameters(width) : [];
-  const guidance = guided ? guidanceParameters(width) : [];
   const parameters = [
-    { name: 'pos_embed', shape: [1, side * side, width], initializer: gridPositions, frozen: true },
+    { name: 'pos_embed', shape: [1, rows * columns, width], initializer: gridPositions(columns), frozen: true },
     { name: 'x_embedder.proj.weight', shape: [width, inChannels, patchSize, patchSize], initializer: xavier },
     { name: 'x_embedder.proj.bias', shape: [width], initializer: zeros },
     ...small('t_embedder.mlp.0', frequencies, width),
@@ -78,8 +96,8 @@ export function sit(config: SitConfig, { twoTime, checkpointBlocks, guided }: Bu
     ]).flat(),
     ...zeroed('final_layer.linear', width, patchSize * patchSize * outChannels),
     ...zeroed('final_layer.adaLN_modulation.1', width, 2 * width),
-    ...second,
-    ...guidance,
+    ...(twoTime ? jumpParameters(width) : []),
+    ...(guided ? guidanceParameters(width) : []),
   ];
 
   const embedTime = (p: Parameters, t: Tensor) => {
@@ -107,26 +125,25 @@ export function sit(config: SitConfig, { twoTime, checkpointBlocks, guided }: Bu
     };
 
   return {
-    sampleShape: [inChannels, inputSize, inputSize],
+    sampleShape: [inChannels, ...size],
     classes: numClasses,
     nullClass: numClasses > 0,
     parameters,
-    studentParameters: new Set([...second, ...guidance].map(({ name }) => name)),
     adapted: /^blocks\.\d+\.(attn|mlp)\./,
     apply: (p, { x, time, jump, labels, guidance: w }) => {
       const batch = x.shape[0];
       let c = embedTime(p, time);
-      if (twoTime && jump) c = add(c, embedJump(p, jump));
-      if (guided && w) c = add(c, embedGuidance(p, w));
+      if (jump) c = add(c, embedJump(p, jump));
+      if (w) c = add(c, embedGuidance(p, w));
       if (numClasses) c = add(c, embedLabels(p('y_embedder.embedding_table.weight'), labels, batch));
-      let h = add(applyLinear(p, 'x_embedder.proj', patchify(x, patchSize)), p('pos_embed'));
+      let h = add(applyLinear(p, 'x_embedder.proj', patchify(padSides(x, 2, padded), patchSize)), p('pos_embed'));
       for (let i = 0; i < depth; i++) h = runBlock(blockAt(i), p, [h, c], checkpointBlocks);
       const [shift, scale] = modulation(p, 'final_layer.adaLN_modulation.1', c, 2);
       const patches = applyLinear(p, 'final_layer.linear', modulate(layerNorm(h, epsilon), scale, shift));
       // Patches come as (row, column, channel): 'nhwpqc -> nchpwq'.
-      const grid = reshape(patches, [batch, side, side, patchSize, patchSize, outChannels]);
-      const image = reshape(permute(grid, [0, 5, 1, 3, 2, 4]), [batch, outChannels, inputSize, inputSize]);
-      return slice(image, 1, 0, inChannels);
+      const grid = reshape(patches, [batch, rows, columns, patchSize, patchSize, outChannels]);
+      const image = reshape(permute(grid, [0, 5, 1, 3, 2, 4]), [batch, outChannels, ...padded]);
+      return cropSides(slice(image, 1, 0, inChannels), 2, size);
     },
   };
 }

@@ -22,18 +22,20 @@ import { UserError } from '../errors.js';
 import { runBlock } from '../nn/rematerialize.js';
 import type { Parameter, Parameters } from '../nn/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Model } from './model.js';
+import { defineBackbone, type SampleLaw } from './backbone.js';
+import type { BuildOptions, ModelParts } from './model.js';
+import { cropSides, extent, padSides, raised, repetition, sides, sidesOf, statedSides } from './sides.js';
 
-export const unetSchema = z.strictObject({
-  kind: z.literal('unet'),
-  imageSize: z.number().int().positive(),
-  inChannels: z.number().int().positive(),
-  modelChannels: z.number().int().positive(),
-  numResBlocks: z.number().int().positive(),
+const schema = z.strictObject({
+  /** Where the levels do not halve it to the end, the picture is continued by zeros. */
+  imageSize: sides,
+  inChannels: extent,
+  modelChannels: extent,
+  numResBlocks: repetition,
   /** Width of each level over `modelChannels`; every level but the last halves the image. */
-  channelMult: z.array(z.number().positive()).min(1),
-  /** Image sizes at which attention follows a residual block: those of `imageSize / attention` that are levels. */
-  attentionResolutions: z.array(z.number().int().positive()).default([16]),
+  channelMult: z.array(z.number().positive().max(1000)).min(1).max(16),
+  /** Widths of images at which attention follows a residual block: those whose share of `imageSize` is a level. */
+  attentionResolutions: z.array(extent).max(16).default([16]),
   numHeads: z.number().int().default(1),
   /** Channels of a head, in place of `numHeads`; -1 for none. */
   numHeadChannels: z.number().int().default(-1),
@@ -46,9 +48,8 @@ export const unetSchema = z.strictObject({
   /** Queries of all heads come before all keys; else each head has its three together. */
   useNewAttentionOrder: z.boolean().default(false),
   /** 0 for an unconditional network. The table has no row for none: every sample needs a class. */
-  numClasses: z.number().int().min(0).default(0),
+  numClasses: extent.or(z.literal(0)).default(0),
 });
-export type UnetConfig = z.infer<typeof unetSchema>;
 
 const normGroups = 32;
 const normEpsilon = 1e-5;
@@ -63,18 +64,39 @@ interface Layer {
  * The ADM UNet (Dhariwal and Nichol, 2021) as TorchCFM wraps it, under the public state dict's names; t is used as it is.
  * The second time input is added to the embedding.
  */
-export function unet(config: UnetConfig, twoTime: boolean, checkpointBlocks: boolean): Model {
-  const { imageSize, inChannels, modelChannels, channelMult, numClasses, numResBlocks } = config;
+export const unet = defineBackbone({ name: 'unet', schema, defaults, build });
+
+function defaults({ shape, classes }: SampleLaw): z.input<typeof schema> | null {
+  if (shape.length !== 3) return null;
+  const [inChannels, height, width] = shape;
+  // Three levels where three can be; more where attention over the last would still be over many pixels.
+  let levels = 1;
+  const [rows, columns] = [height, width].map((side) => () => side / 2 ** (levels - 1));
+  while (Math.min(rows(), columns()) >= 4 && (levels < 3 || rows() * columns() > 256)) levels++;
+  return {
+    imageSize: statedSides(height, width),
+    inChannels,
+    modelChannels: 32,
+    numResBlocks: 1,
+    channelMult: Array.from({ length: levels }, (_, level) => Math.min(2, level + 1)),
+    attentionResolutions: [Math.max(1, Math.floor(columns()))],
+    numHeads: 2,
+    numClasses: classes,
+  };
+}
+
+function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks }: BuildOptions): ModelParts {
+  const { inChannels, modelChannels, channelMult, numClasses, numResBlocks } = config;
+  const size = sidesOf(config.imageSize);
+  const padded = raised(size, 2 ** (channelMult.length - 1));
   const width = 4 * modelChannels;
   requireThat(modelChannels % 2 === 0, 'modelChannels', `${modelChannels} is odd, half of them are sines`);
-  const smallest = imageSize / 2 ** (channelMult.length - 1);
-  requireThat(Number.isInteger(smallest), 'channelMult', `an image of ${imageSize} cannot be halved for each level`);
   const channelsOf = (mult: number) => Math.floor(mult * modelChannels);
   for (const mult of channelMult) {
     const channels = channelsOf(mult);
     requireThat(channels % normGroups === 0, 'channelMult', `${channels} channels do not form ${normGroups} groups`);
   }
-  const attended = config.attentionResolutions.map((size) => Math.floor(imageSize / size));
+  const attended = config.attentionResolutions.map((resolution) => Math.floor(size[1] / resolution));
 
   const layers: Parameter[] = [];
   const register = (layer: Layer): Layer['apply'] => {
@@ -141,7 +163,6 @@ export function unet(config: UnetConfig, twoTime: boolean, checkpointBlocks: boo
       outputBlocks.push(block);
     }
   }
-  const second = twoTime ? jumpParameters(width) : [];
   const parameters = [
     ...linearParameters('time_embed.0', modelChannels, width),
     ...linearParameters('time_embed.2', width, width),
@@ -149,7 +170,7 @@ export function unet(config: UnetConfig, twoTime: boolean, checkpointBlocks: boo
     ...layers,
     ...normParameters('out.0', channels),
     ...convolutionParameters('out.2', channels, inChannels, 3, zeros),
-    ...second,
+    ...(twoTime ? jumpParameters(width) : []),
   ];
 
   const embedTime = (p: Parameters, t: Tensor) => {
@@ -160,26 +181,25 @@ export function unet(config: UnetConfig, twoTime: boolean, checkpointBlocks: boo
     block.reduce((h, layer) => runBlock(layer, p, [h, embedding], checkpointBlocks), x);
 
   return {
-    sampleShape: [inChannels, imageSize, imageSize],
+    sampleShape: [inChannels, ...size],
     classes: numClasses,
     nullClass: false,
     parameters,
-    studentParameters: new Set(second.map(({ name }) => name)),
     adapted: /(_layers\.[23]|skip_connection|qkv|proj_out|op|conv|input_blocks\.0\.0|^out\.2)\.weight$/,
     apply: (p, { x, time, jump, labels }) => {
       let embedding = embedTime(p, time);
-      if (twoTime && jump) embedding = add(embedding, embedJump(p, jump));
+      if (jump) embedding = add(embedding, embedJump(p, jump));
       if (numClasses) {
         if (!labels) throw new UserError('this UNet knows no sample without a class: give every sample a label');
         embedding = add(embedding, gather(p('label_emb.weight'), labels));
       }
-      let h = permute(x, [0, 2, 3, 1]);
+      let h = permute(padSides(x, 2, padded), [0, 2, 3, 1]);
       const saved: Tensor[] = [];
       for (const block of inputBlocks) saved.push((h = run(p, block, h, embedding)));
       h = run(p, middle, h, embedding);
       for (const block of outputBlocks) h = run(p, block, concat([h, saved.pop()!], 3), embedding);
       h = silu(affineGroupNorm(p, 'out.0', h, normGroups, normEpsilon));
-      return permute(applyConvolution(p, 'out.2', h, { padding: 1 }), [0, 3, 1, 2]);
+      return cropSides(permute(applyConvolution(p, 'out.2', h, { padding: 1 }), [0, 3, 1, 2]), 2, size);
     },
   };
 }

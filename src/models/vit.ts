@@ -21,41 +21,59 @@ import {
 import { runBlock, type Block } from '../nn/rematerialize.js';
 import type { Parameters } from '../nn/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { BuildOptions, Model } from './model.js';
+import { defineBackbone, type SampleLaw } from './backbone.js';
+import type { BuildOptions, ModelParts } from './model.js';
+import { cropSides, defaultPatch, extent, padSides, raised, repetition, sides, sidesOf, statedSides } from './sides.js';
 
-export const vitSchema = z.strictObject({
-  kind: z.literal('vit'),
-  imageSize: z.number().int().positive(),
-  patchSize: z.number().int().positive(),
-  channels: z.number().int().positive(),
-  width: z.number().int().positive(),
-  depth: z.number().int().positive(),
-  heads: z.number().int().positive(),
-  mlpWidth: z.number().int().positive(),
+const schema = z.strictObject({
+  imageSize: sides,
+  /** Where it does not divide a side, the picture is continued by zeros. */
+  patchSize: extent,
+  channels: extent,
+  width: extent,
+  depth: repetition,
+  heads: extent,
+  mlpWidth: extent,
   /** Where layer norms stand: after each residual sum, or before each branch. */
   norm: z.enum(['post', 'pre']),
   activation: z.enum(['gelu', 'gelu-tanh', 'silu']).default('gelu'),
   normEpsilon: z.number().positive().default(1e-5),
   /** 0 for an unconditional network; else the table has one more row, which stands for none. */
-  classes: z.number().int().min(0),
+  classes: extent.or(z.literal(0)),
 });
-export type VitConfig = z.infer<typeof vitSchema>;
 
 /**
  * A plain transformer encoder over patches (Dosovitskiy et al., 2021) with time and class as two extra tokens each,
  * under the names of PyTorch's TransformerEncoderLayer. Patches go in by a convolution as wide as its stride and out by
  * its transpose. The second time input shifts and scales what every norm returns, since there is no modulation to join.
  */
-export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: BuildOptions): Model {
-  const { imageSize, patchSize, channels, width, depth, heads, mlpWidth, norm, normEpsilon, classes } = config;
-  requireThat(imageSize % patchSize === 0, 'patchSize', `${patchSize} does not divide images of ${imageSize}`);
+export const vit = defineBackbone({ name: 'vit', schema, defaults, build });
+
+function defaults({ shape, classes }: SampleLaw): z.input<typeof schema> | null {
+  if (shape.length !== 3) return null;
+  const [channels, height, width] = shape;
+  return {
+    imageSize: statedSides(height, width),
+    patchSize: defaultPatch(height, width),
+    channels,
+    width: 96,
+    depth: 4,
+    heads: 3,
+    mlpWidth: 384,
+    norm: 'pre',
+    activation: 'gelu',
+    classes,
+  };
+}
+
+function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guided }: BuildOptions): ModelParts {
+  const { patchSize, channels, width, depth, heads, mlpWidth, norm, normEpsilon, classes } = config;
+  const size = sidesOf(config.imageSize);
+  const padded = raised(size, patchSize);
   requireThat(width % heads === 0, 'heads', `${heads} does not divide a width of ${width}`);
   const act = activations[config.activation];
-  const tokens = (imageSize / patchSize) ** 2;
+  const tokens = (padded[0] / patchSize) * (padded[1] / patchSize);
   const patchValues = channels * patchSize ** 2;
-  // A shift and a scale after each of the two norms of each layer.
-  const second = twoTime ? jumpParameters(width, depth * 4 * width) : [];
-  const guidance = guided ? guidanceParameters(width) : [];
   const affine = (name: string) => [
     { name: `${name}.weight`, shape: [width], initializer: ones },
     { name: `${name}.bias`, shape: [width], initializer: zeros },
@@ -76,8 +94,9 @@ export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: Bu
     { name: 'unpatch.weight', shape: [width, channels, patchSize, patchSize], initializer: fanIn(width) },
     { name: 'unpatch.bias', shape: [channels], initializer: zeros },
     ...(classes ? [{ name: 'y_encoder.weight', shape: [classes + 1, 2 * width], initializer: normal(1) }] : []),
-    ...second,
-    ...guidance,
+    // A shift and a scale after each of the two norms of each layer.
+    ...(twoTime ? jumpParameters(width, depth * 4 * width) : []),
+    ...(guided ? guidanceParameters(width) : []),
   ];
 
   const timeTokens = (t: Tensor): Tensor => {
@@ -97,21 +116,19 @@ export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: Bu
   });
 
   return {
-    sampleShape: [channels, imageSize, imageSize],
+    sampleShape: [channels, ...size],
     classes,
     nullClass: classes > 0,
     parameters,
-    studentParameters: new Set([...second, ...guidance].map(({ name }) => name)),
     adapted: /^transformer\.\d+\./,
     apply: (p, { x, time, jump, labels, guidance: w }) => {
       const batch = x.shape[0];
-      const patches = add(applyLinear(p, 'patch_embed', patchify(x, patchSize)), p('pos_embed'));
+      const patches = add(applyLinear(p, 'patch_embed', patchify(padSides(x, 2, padded), patchSize)), p('pos_embed'));
       const parts = [patches, reshape(timeTokens(time), [batch, 2, width])];
       if (classes) parts.push(reshape(embedLabels(p('y_encoder.weight'), labels, batch), [batch, 2, width]));
       let h = concat(parts, 1);
-      if (guided && w) h = add(h, reshape(embedGuidance(p, w), [batch, 1, width]));
-      const modulations =
-        twoTime && jump ? split(reshape(embedJump(p, jump), [batch, 1, depth * 4 * width]), 2, depth * 4) : [];
+      if (w) h = add(h, reshape(embedGuidance(p, w), [batch, 1, width]));
+      const modulations = jump ? split(reshape(embedJump(p, jump), [batch, 1, depth * 4 * width]), 2, depth * 4) : [];
       const blockAt =
         (i: number): Block =>
         (q, x, ...modulation) => {
@@ -126,8 +143,8 @@ export function vit(config: VitConfig, { twoTime, checkpointBlocks, guided }: Bu
       for (let i = 0; i < depth; i++)
         h = runBlock(blockAt(i), p, [h, ...modulations.slice(4 * i, 4 * i + 4)], checkpointBlocks);
       const weight = reshape(p('unpatch.weight'), [width, patchValues]);
-      const image = unpatchify(matmul(slice(h, 1, 0, tokens), weight), patchSize, [channels, imageSize, imageSize]);
-      return add(image, reshape(p('unpatch.bias'), [channels, 1, 1]));
+      const image = unpatchify(matmul(slice(h, 1, 0, tokens), weight), patchSize, [channels, ...padded]);
+      return add(cropSides(image, 2, size), reshape(p('unpatch.bias'), [channels, 1, 1]));
     },
   };
 }

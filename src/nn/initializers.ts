@@ -30,22 +30,23 @@ export const fanIn = (inputs: number): Initializer => uniform(() => 1 / Math.sqr
 export const xavier: Initializer = uniform(([outputs, ...inputs]) => Math.sqrt(6 / (outputs + sizeOf(inputs))));
 
 /**
- * Fixed sine and cosine position embedding of a square grid, as DiT has it: half of the channels for the column, half
- * for the row, each sines then cosines. Shape [1, side², width].
+ * Fixed sine and cosine position embedding of a grid of so many columns, as DiT has it for squares: half of the channels
+ * for the column, half for the row, each sines then cosines. Shape [1, rows · columns, width].
  */
-export const gridPositions: Initializer = ([, count, width]) => {
-  const side = Math.sqrt(count);
-  const quarter = width / 4;
-  const values = new Float32Array(count * width);
-  for (let position = 0; position < count; position++) {
-    const coordinates = [position % side, Math.floor(position / side)];
-    coordinates.forEach((coordinate, half) => {
-      for (let k = 0; k < quarter; k++) {
-        const angle = coordinate / 10000 ** (k / quarter);
-        values[position * width + half * 2 * quarter + k] = Math.sin(angle);
-        values[position * width + half * 2 * quarter + quarter + k] = Math.cos(angle);
-      }
-    });
-  }
-  return values;
-};
+export const gridPositions =
+  (columns: number): Initializer =>
+  ([, count, width]) => {
+    const quarter = width / 4;
+    const values = new Float32Array(count * width);
+    for (let position = 0; position < count; position++) {
+      const coordinates = [position % columns, Math.floor(position / columns)];
+      coordinates.forEach((coordinate, half) => {
+        for (let k = 0; k < quarter; k++) {
+          const angle = coordinate / 10000 ** (k / quarter);
+          values[position * width + half * 2 * quarter + k] = Math.sin(angle);
+          values[position * width + half * 2 * quarter + quarter + k] = Math.cos(angle);
+        }
+      });
+    }
+    return values;
+  };

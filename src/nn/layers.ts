@@ -117,10 +117,12 @@ export interface Jump {
   s: Tensor;
 }
 
+const ofStudent = (parameter: Parameter): Parameter => ({ ...parameter, student: true });
+
 /** Parameters of `embedJump`, under which the embedding is zero at the start. */
 export const jumpParameters = (width: number, outputs = width): Parameter[] => [
-  ...linearParameters('jump_embedder.0', 2 * harmonicsWidth, width),
-  ...linearParameters('jump_embedder.2', width, outputs, zeros, zeros),
+  ...linearParameters('jump_embedder.0', 2 * harmonicsWidth, width).map(ofStudent),
+  ...linearParameters('jump_embedder.2', width, outputs, zeros, zeros).map(ofStudent),
 ];
 
 /**
@@ -145,8 +147,8 @@ export function embedLabels(table: Tensor, labels: Tensor | undefined, count: nu
 
 /** Parameters of `embedGuidance`, under which the embedding is zero at the start. */
 export const guidanceParameters = (width: number): Parameter[] => [
-  ...linearParameters('guidance_embedder.0', harmonicsWidth, width),
-  ...linearParameters('guidance_embedder.2', width, width, zeros, zeros),
+  ...linearParameters('guidance_embedder.0', harmonicsWidth, width).map(ofStudent),
+  ...linearParameters('guidance_embedder.2', width, width, zeros, zeros).map(ofStudent),
 ];
 
 /** An embedding [B, width] of the scale w [B] of classifier-free guidance. */

@@ -14,6 +14,8 @@ export interface Parameter {
   order?: readonly number[];
   /** Fixed: never trained, though saved and loaded. */
   frozen?: boolean;
+  /** A student has it beyond its teacher, and at the start it changes nothing. */
+  student?: boolean;
 }
 
 /** Where parameters get their tensors from while a network's graph is built. */
@@ -24,6 +26,9 @@ export type State = ReadonlyMap<string, { shape: Shape; data: Float32Array }>;
 
 // Offsets are multiples of 256 bytes even in f16, the largest alignment that WebGPU asks of a binding.
 const alignment = 128;
+
+/** 8 GiB in f32: beyond what one buffer of any adapter holds. */
+const mostWeights = 2 ** 31;
 
 /** The order and place of a network's parameters in one flat arena. */
 export class ParameterLayout {
@@ -58,41 +63,51 @@ export class ParameterLayout {
 
   /** A fresh arena by each parameter's initialiser. */
   initialize(seed: number): Float32Array {
-    const arena = new Float32Array(this.length);
-    this.parameters.forEach((parameter, i) => {
-      arena.set(toMemory(parameter, parameter.initializer(parameter.shape, seed, i)), this.offsets[i]);
-    });
+    const arena = this.allocate();
+    this.parameters.forEach((_, i) => this.draw(arena, i, seed));
     return arena;
+  }
+
+  /**
+   * Whether a file holds what is described, by its header alone: nothing is read or allocated.
+   * @param origin the file's name, for messages
+   * @param optional parameters that may be missing
+   * @throws UserError naming what is missing, has another shape, or is unknown
+   */
+  check(
+    state: ReadonlyMap<string, { readonly shape: Shape }>,
+    origin: string,
+    optional: ReadonlySet<string> = new Set(),
+  ): void {
+    for (const { name, shape } of this.parameters) {
+      const found = state.get(name);
+      if (!found && !optional.has(name))
+        throw new UserError(`${origin} has no tensor "${name}": is the described architecture the file's?`);
+      if (found && !sameShape(found.shape, shape))
+        throw new UserError(
+          `${origin}: "${name}" has shape [${found.shape}], the described architecture needs [${shape}]`,
+        );
+    }
+    for (const name of state.keys()) {
+      if (!this.index.has(name))
+        throw new UserError(`${origin} holds "${name}", which the described architecture does not have`);
+    }
   }
 
   /**
    * An arena filled from a state dict.
    * @param origin the file's name, for messages
-   * @param optional parameters that may be missing, with the arena they then come from
-   * @throws UserError naming what is missing, has another shape, or is unknown
+   * @param optional parameters that may be missing, and the seed of their initialisers
+   * @throws UserError as `check` does
    */
-  load(state: State, origin: string, optional?: { names: ReadonlySet<string>; arena: Float32Array }): Float32Array {
-    const arena = new Float32Array(this.length);
+  load(state: State, origin: string, optional?: { names: ReadonlySet<string>; seed: number }): Float32Array {
+    this.check(state, origin, optional?.names);
+    const arena = this.allocate();
     this.parameters.forEach((parameter, i) => {
-      const { name, shape } = parameter;
-      const found = state.get(name);
-      const offset = this.offsets[i];
-      if (!found && optional?.names.has(name)) {
-        arena.set(optional.arena.subarray(offset, offset + sizeOf(shape)), offset);
-        return;
-      }
-      if (!found) throw new UserError(`${origin} has no tensor "${name}": is the described architecture the file's?`);
-      if (!sameShape(found.shape, shape)) {
-        throw new UserError(
-          `${origin}: "${name}" has shape [${found.shape}], the described architecture needs [${shape}]`,
-        );
-      }
-      arena.set(toMemory(parameter, found.data), offset);
+      const found = state.get(parameter.name);
+      if (found) arena.set(toMemory(parameter, found.data), this.offsets[i]);
+      else this.draw(arena, i, optional!.seed);
     });
-    for (const name of state.keys()) {
-      if (!this.index.has(name))
-        throw new UserError(`${origin} holds "${name}", which the described architecture does not have`);
-    }
     return arena;
   }
 
@@ -105,6 +120,21 @@ export class ParameterLayout {
         return [name, { shape, data: fromMemory(parameter, arena.subarray(start, start + sizeOf(shape))) }];
       }),
     );
+  }
+
+  private allocate(): Float32Array {
+    if (this.length > mostWeights)
+      throw new UserError(
+        `the architecture has ${this.count} weights, and at most ${mostWeights} can be held: describe a smaller one`,
+        'architecture',
+      );
+    return new Float32Array(this.length);
+  }
+
+  /** Fills a parameter by its initialiser. */
+  private draw(arena: Float32Array, i: number, seed: number): void {
+    const parameter = this.parameters[i];
+    arena.set(toMemory(parameter, parameter.initializer(parameter.shape, seed, i)), this.offsets[i]);
   }
 
   private position(name: string): number {
