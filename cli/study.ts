@@ -134,7 +134,7 @@ function summarize(name: string, evaluations: readonly Evaluation[]): Summary {
 }
 
 const cell = ({ mean, half }: Estimate) =>
-  Number.isFinite(half) ? `${mean.toPrecision(3)} ± ${half.toPrecision(1)}` : mean.toPrecision(3);
+  half !== null ? `${mean.toPrecision(3)} ± ${half.toPrecision(1)}` : mean.toPrecision(3);
 
 function tableOf(rows: readonly Summary[]): Table {
   const [{ jumps, drift }] = rows;
@@ -164,8 +164,11 @@ async function figuresOf(rows: readonly Summary[]) {
     x: points.map(({ at }) => at),
     y: points.map(({ mean }) => mean),
     marked: true,
-    ...(points.every(({ half }) => Number.isFinite(half)) && {
-      interval: { low: points.map(({ mean, half }) => mean - half), high: points.map(({ mean, half }) => mean + half) },
+    ...(points.every(({ half }) => half !== null) && {
+      interval: {
+        low: points.map(({ mean, half }) => mean - half!),
+        high: points.map(({ mean, half }) => mean + half!),
+      },
     }),
   });
   const errors = await linePlot({

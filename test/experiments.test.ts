@@ -5,7 +5,7 @@ import { renoisingChain, rounds, roundTripChain } from '../src/experiments/editi
 import { boundaryOf, maskNames, namedMask } from '../src/experiments/masks.js';
 import { coupledJump, ddim, endpointJump, inHops, jump, type Operator } from '../src/experiments/operators.js';
 import { hiddenErrors, lockKnown, mixed, sceneOf, type Scene } from '../src/experiments/scene.js';
-import { budgets, inpaint, stepsOf, summarizeSteps } from '../src/experiments/steps.js';
+import { budgets, edgeDifference, inpaint, stepsOf, summarizeSteps } from '../src/experiments/steps.js';
 import { violationMap } from '../src/experiments/violation.js';
 import { createClassifier } from '../src/features/classifier-file.js';
 import { Extractor } from '../src/features/extractor.js';
@@ -62,6 +62,34 @@ describe(`masks (SEED=${seed})`, () => {
     expect(area('strokes')).toBeGreaterThan(8);
     expect(area('strokes')).toBeLessThan(28 * 28 * 0.7);
     expect(namedMask('strokes', 28, 28, 1).hidden).not.toEqual(namedMask('strokes', 28, 28, 2).hidden);
+  });
+
+  it('refuse to hide nothing or everything, whatever the size', () => {
+    for (const height of [1, 2, 3, 7])
+      for (const width of [1, 2, 5])
+        for (const name of maskNames) {
+          let mask;
+          try {
+            mask = namedMask(name, height, width, seed);
+          } catch (error) {
+            expect((error as Error).message).toMatch(/hides (nothing|everything)/);
+            continue;
+          }
+          const area = mask.hidden.reduce((sum, value) => sum + value, 0);
+          expect(area > 0 && area < height * width).toBe(true);
+        }
+  });
+
+  it('have edges in every channel: coherence is the mean over all of them', () => {
+    const mask = namedMask('half', 4, 6, 0);
+    for (const channels of [1, 2, 3, 5]) {
+      const [count, plane] = [3, 24];
+      const x = Float32Array.from({ length: count * channels * plane }, () => draw.normal());
+      let sum = 0;
+      for (let i = 0; i < count * channels; i++)
+        for (let row = 0; row < 4; row++) sum += Math.abs(x[i * plane + 6 * row + 2] - x[i * plane + 6 * row + 3]);
+      expect(edgeDifference({ size: channels * plane, count }, mask, x)).toBeCloseTo(sum / (4 * count * channels), 6);
+    }
   });
 
   it('have the edges that a box has', () => {
@@ -151,6 +179,14 @@ describe('scenes and composition', () => {
       async (x) => x.map((value) => value + 0.1),
       () => {},
     );
+    const alike = { ...scene, images: scene.images.fill(0.3) };
+    await expect(
+      violationMap(
+        alike,
+        async (x) => x,
+        () => {},
+      ),
+    ).rejects.toThrow(/all samples are alike/);
     // Variance 1, one shift of 0.1 more.
     for (const { violation } of shifted.cells) expect(violation).toBeCloseTo(0.01, 2);
   });

@@ -1,8 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { UserError } from '../src/errors.js';
-import { drift, equalEulerSteps, relativeRmse, rmse, rmseByJump } from '../src/metrics/flow-map.js';
+import { bootstrap } from '../src/metrics/bootstrap.js';
+import { estimate, studentQuantile } from '../src/metrics/estimate.js';
+import { drift, equalEulerSteps, relativeRmse, rmse, rmseByJump, summarizeWorth } from '../src/metrics/flow-map.js';
 import { checkerboardLaw, gridLaw, histogramKl } from '../src/metrics/histogram-kl.js';
+import { kernelDistance } from '../src/metrics/kernel-distance.js';
 import { mmd } from '../src/metrics/mmd.js';
+import { precisionRecall } from '../src/metrics/precision-recall.js';
 import { slicedWasserstein } from '../src/metrics/sliced-wasserstein.js';
 import { random } from '../src/tensor/philox.js';
 import { hostStreams, seedFor } from '../src/tensor/streams.js';
@@ -250,5 +254,191 @@ describe('flow-map errors', () => {
     expect(equalEulerSteps(0.04, recorded).steps).toBeCloseTo(28, 1);
     expect(() => equalEulerSteps(NaN, table)).toThrow(UserError);
     expect(() => equalEulerSteps(1, [])).toThrow(UserError);
+  });
+});
+
+describe('statistics over seeds', () => {
+  /** P(|T| < t) by Simpson's rule over the density, whose constant is a product for whole degrees of freedom. */
+  const inside = (t: number, degrees: number): number => {
+    let constant = degrees % 2 ? 1 / Math.PI : 1 / 2;
+    for (let k = 2 + (degrees % 2); k <= degrees; k += 2) constant *= (k - 1) / (k - 2 || 1);
+    const density = (x: number) => (constant / Math.sqrt(degrees)) * (1 + x ** 2 / degrees) ** (-(degrees + 1) / 2);
+    const parts = 4000;
+    let sum = density(0) + density(t);
+    for (let i = 1; i < parts; i++) sum += (i % 2 ? 4 : 2) * density((i / parts) * t);
+    return (2 * sum * t) / parts / 3;
+  };
+
+  it("Student's quantiles hold what they say, for any number of degrees", () => {
+    for (const degrees of [1, 2, 3, 4, 7, 10, 11, 12, 30, 101, 500])
+      for (const probability of [0.5, 0.8, 0.95, 0.99])
+        expect(inside(studentQuantile(probability, degrees), degrees)).toBeCloseTo(probability, 6);
+    // As tables print them.
+    for (const [degrees, t] of [
+      [1, 12.706],
+      [2, 4.303],
+      [10, 2.228],
+      [11, 2.201],
+      [20, 2.086],
+      [60, 2.0],
+      [1000, 1.962],
+    ])
+      expect(studentQuantile(0.95, degrees)).toBeCloseTo(t, 3);
+  });
+
+  it('an interval is that of Student, none for one value, and covers the mean 95 times in 100', () => {
+    const { mean, half } = estimate([1, 2, 4, 9]);
+    expect(mean).toBe(4);
+    expect(half).toBeCloseTo((studentQuantile(0.95, 3) * Math.sqrt((9 + 4 + 0 + 25) / 3)) / 2, 12);
+    expect(estimate([7])).toEqual({ mean: 7, half: null });
+    expect(estimate([3, 3, 3])).toEqual({ mean: 3, half: 0 });
+    expect(estimate([1, NaN]).mean).toBeNaN();
+    const { normal } = random(11);
+    for (const n of [2, 5, 13]) {
+      const covered = Array.from({ length: 4000 }, () => {
+        const { mean: found, half: width } = estimate(Array.from({ length: n }, normal));
+        return Number(Math.abs(found) < width!);
+      }).reduce((a, b) => a + b);
+      expect(Math.abs(covered / 4000 - 0.95)).toBeLessThan(0.015);
+    }
+  });
+
+  it('a median of what is only bounded is a bound', () => {
+    const worth = (...texts: string[]) =>
+      texts.map((text) => ({
+        relation: (/^[<>]/.exec(text)?.[0] ?? '=') as '=',
+        steps: Number(text.replace(/^[<>]/, '')),
+      }));
+    const median = (...texts: string[]) => summarizeWorth(worth(...texts)).median;
+    expect(median('3', '>96', '5')).toEqual({ steps: 5, relation: '=' });
+    expect(median('>96', '>96', '5')).toEqual({ steps: 96, relation: '>' });
+    expect(median('<1', '<1', '5')).toEqual({ steps: 1, relation: '<' });
+    expect(median('4', '6')).toEqual({ steps: 5, relation: '=' });
+    expect(median('60', '>96')).toEqual({ steps: 78, relation: '>' });
+    expect(median('<1', '3')).toEqual({ steps: 2, relation: '<' });
+    expect(median('<1', '>96')).toBeNull();
+    expect(median('96', '>96', '>96', '1')).toEqual({ steps: 96, relation: '>' });
+    expect(median('>96')).toEqual({ steps: 96, relation: '>' });
+    const { least, most } = summarizeWorth(worth('>96', '3', '<1'));
+    expect([least, most]).toEqual(worth('<1', '>96'));
+    // Whatever lies beyond the bounds, the median is not on their other side.
+    const { uniform } = random(12);
+    for (let trial = 0; trial < 500; trial++) {
+      const true_ = Array.from({ length: 1 + Math.floor(6 * uniform()) }, () => 200 ** uniform() / 2);
+      const seen = true_.map((steps) => (steps < 1 ? '<1' : steps > 96 ? '>96' : String(steps)));
+      const sorted = [...true_].sort((a, b) => a - b);
+      const exact = (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+      const found = median(...seen);
+      if (found?.relation === '=') expect(found.steps).toBeCloseTo(exact, 9);
+      if (found?.relation === '>') expect(exact).toBeGreaterThanOrEqual(found.steps);
+      if (found?.relation === '<') expect(exact).toBeLessThanOrEqual(found.steps);
+    }
+  });
+
+  it('resampling gives no interval where it has too few items or no number', () => {
+    const meanOf = (values: number[]) => (indices: Uint32Array) =>
+      indices.reduce((sum, i) => sum + values[i], 0) / indices.length;
+    for (const n of [1, 2, 5]) {
+      const values = Array.from({ length: n }, (_, i) => i);
+      expect(bootstrap(n, meanOf(values), 1)).toEqual({ value: (n - 1) / 2, low: NaN, high: NaN });
+    }
+    const six = bootstrap(6, meanOf([0, 1, 2, 3, 4, 5]), 1);
+    expect(six.low).toBeLessThan(2);
+    expect(six.high).toBeGreaterThan(3);
+    // All of 0 leave no ratio.
+    const mostlyZero = meanOf([0, 0, 0, 0, 0, 0, 0, 1]);
+    const ratio = bootstrap(8, (indices) => 1 / mostlyZero(indices), 1);
+    expect([ratio.low, ratio.high]).toEqual([NaN, NaN]);
+    expect(bootstrap(8, () => 2, 1)).toEqual({ value: 2, low: 2, high: 2 });
+  });
+});
+
+describe('distances against their definitions', () => {
+  const { normal } = random(21);
+  const set = (n: number, dim: number) => Float64Array.from({ length: n * dim }, normal);
+
+  it('MMD² and the kernel distance are the unbiased double sums over pairs', () => {
+    const pairs = (a: Float64Array, b: Float64Array, dim: number, k: (x: number[], y: number[]) => number) => {
+      const rows = (x: Float64Array) =>
+        Array.from({ length: x.length / dim }, (_, i) => [...x.subarray(i * dim, (i + 1) * dim)]);
+      const [x, y] = [rows(a), rows(b)];
+      const mean = (p: number[][], q: number[][], skip: boolean) => {
+        let [sum, count] = [0, 0];
+        p.forEach((u, i) =>
+          q.forEach((v, j) => {
+            if (skip && i === j) return;
+            sum += k(u, v);
+            count++;
+          }),
+        );
+        return sum / count;
+      };
+      return mean(x, x, true) + mean(y, y, true) - 2 * mean(x, y, false);
+    };
+    for (const [n, m, dim] of [
+      [2, 2, 1],
+      [2, 7, 3],
+      [17, 5, 2],
+      [31, 29, 13],
+    ]) {
+      const [a, b] = [set(n, dim), set(m, dim)];
+      const gaussians = (x: number[], y: number[]) =>
+        [0.25, 0.5, 1, 2, 4].reduce(
+          (sum, s) => sum + Math.exp(-x.reduce((d, v, i) => d + (v - y[i]) ** 2, 0) / (2 * (1.7 * s) ** 2)) / 5,
+          0,
+        );
+      expect(mmd(a, b, dim, { bandwidth: 1.7 }).mmd2).toBeCloseTo(pairs(a, b, dim, gaussians), 12);
+      const cubic = (x: number[], y: number[]) => (x.reduce((d, v, i) => d + v * y[i], 0) / dim + 1) ** 3;
+      const expected = pairs(a, b, dim, cubic);
+      expect(Math.abs(kernelDistance(a, b, dim) - expected)).toBeLessThan(1e-11 * (1 + Math.abs(expected)));
+    }
+  });
+
+  it('precision and recall are shares of points in balls, with ties and copies too', () => {
+    for (const [n, m, dim, k] of [
+      [4, 5, 1, 3],
+      [9, 30, 2, 3],
+      [40, 11, 5, 1],
+    ]) {
+      // Values of a coarse grid tie and repeat.
+      const [a, b] = [set(n, dim), set(m, dim)].map((x) => x.map((value) => Math.round(2 * value) / 2));
+      const distance = (x: Float64Array, i: number, y: Float64Array, j: number) =>
+        Math.sqrt(
+          Array.from({ length: dim }, (_, d) => (x[i * dim + d] - y[j * dim + d]) ** 2).reduce((p, q) => p + q),
+        );
+      const share = (points: Float64Array, centres: Float64Array) => {
+        const [p, c] = [points.length / dim, centres.length / dim];
+        const each = (count: number) => Array.from({ length: count }, (_, i) => i);
+        const radius = each(c).map(
+          (j) =>
+            each(c)
+              .filter((i) => i !== j)
+              .map((i) => distance(centres, i, centres, j))
+              .sort((x, y) => x - y)[k - 1],
+        );
+        return each(p).filter((i) => each(c).some((j) => distance(points, i, centres, j) <= radius[j])).length / p;
+      };
+      expect(precisionRecall(a, b, dim, k)).toEqual({ precision: share(a, b), recall: share(b, a) });
+    }
+    expect(() => precisionRecall(set(3, 2), set(9, 2), 2, 3)).toThrow(/more than 3/);
+  });
+
+  it('the sliced distance of unequal counts is that of sets repeated to equal ones', () => {
+    for (const [n, m, dim] of [
+      [1, 1, 2],
+      [1, 5, 3],
+      [6, 4, 2],
+      [7, 3, 1],
+      [12, 18, 5],
+    ]) {
+      const [a, b] = [set(n, dim), set(m, dim)];
+      const repeated = (x: Float64Array, times: number) =>
+        Float64Array.from({ length: x.length * times }, (_, i) => x[i % x.length]);
+      for (const order of [1, 2] as const)
+        expect(slicedWasserstein(a, b, dim, { order, directions: 9 })).toBeCloseTo(
+          slicedWasserstein(repeated(a, m), repeated(b, n), dim, { order, directions: 9 }),
+          10,
+        );
+    }
   });
 });

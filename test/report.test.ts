@@ -2,7 +2,8 @@ import { decode } from 'fast-png';
 import { describe, expect, it } from 'vitest';
 import { Canvas, textWidth } from '../src/report/canvas.js';
 import { glyph } from '../src/report/font.js';
-import { escapeHtml, renderReport } from '../src/report/html.js';
+import { heatMap } from '../src/report/heat-map.js';
+import { escapeHtml, figureOr, renderReport } from '../src/report/html.js';
 import { linePlot, lossSeries, renderSvg, type LinePlot } from '../src/report/plot.js';
 import { imageGrid, panels } from '../src/report/png.js';
 import { scatter } from '../src/report/scatter.js';
@@ -139,7 +140,23 @@ describe('scatter plots', () => {
     const canvas = scatter(points, { size: 100, radius: 2, alpha: 1, colour: '#000000' });
     expect(darkness(canvas)).toBeGreaterThan(500);
     expect(() => scatter([1, 2, 3])).toThrow(/two coordinates/);
-    expect(() => scatter([1, 2], { range: [1, 1] })).toThrow(/range/);
+  });
+
+  it.each([
+    ['none', [], undefined],
+    ['one', [3, 4], undefined],
+    ['all alike', [2, 2, 2, 2], undefined],
+    ['all alike at the origin', [0, 0, 0, 0], undefined],
+    ['of a range of no length', [1, 2], [1, 1]],
+    ['of a range backwards', [1, 2], [2, -2]],
+    ['of a range that is no number', [1, 2], [NaN, NaN]],
+    ['without a finite one', [NaN, NaN, Infinity, 1], undefined],
+  ] as [string, number[], [number, number] | undefined][])('are drawn of points %s', (_, points, range) => {
+    const canvas = scatter(points, { size: 60, range });
+    expect(canvas.data.every(Number.isFinite)).toBe(true);
+    const blank = scatter([], { size: 60, range: range ?? [-8, 8] });
+    const drawn = points.some(Number.isFinite) && !points.includes(NaN) && !range?.includes(NaN);
+    if (drawn) expect(darkness(canvas)).toBeGreaterThan(darkness(blank) + 1);
   });
 
   it('stand side by side under their titles', () => {
@@ -268,6 +285,35 @@ describe('line plots', () => {
       });
       expect(svg).not.toMatch(/NaN|Infinity/);
       expect(svg.match(/aria-roledescription="point"/g)).toHaveLength(1);
+    }
+  });
+
+  it('never fail a report: what cannot be drawn says why', async () => {
+    const nothing = await figureOr(() => linePlot({ ...plot, series: [{ name: 'a', x: [1], y: [NaN] }] }), 'losses');
+    expect(nothing).toEqual({ missing: expect.stringMatching(/^not drawn: .*no point to draw/), caption: 'losses' });
+    const html = renderReport({
+      title: '',
+      sections: [{ heading: '', svgs: [nothing], images: [{ missing: '<b>' }] }],
+    });
+    expect(html).toContain('no point to draw');
+    expect(html).toContain('<p>&lt;b&gt;</p><');
+    const some = await figureOr(() => linePlot({ ...plot, series: [{ name: 'a', x: [1], y: [2] }] }));
+    expect(some).toHaveProperty('svg');
+  });
+
+  it('a heat map shows zeros, values that are all alike, and what is no number', async () => {
+    for (const values of [
+      [0, 0, 0, 0],
+      [1, 1, 1, 1],
+      [NaN, 0, 0.5, Infinity],
+      [NaN, NaN, NaN, NaN],
+      [-1, 0, 1, 2],
+    ]) {
+      const cells = values.map((value, i) => ({ x: i % 2, y: i >> 1, value }));
+      const svg = await heatMap({ title: '', xLabel: 't', yLabel: 's', cells });
+      expect(svg).not.toMatch(/NaN|undefined/);
+      expect(svg.match(/aria-roledescription="rect mark"/g)).toHaveLength(4);
+      expect(svg.match(/>–</g) ?? []).toHaveLength(values.filter(Number.isNaN).length);
     }
   });
 

@@ -1,3 +1,4 @@
+import { UserError } from '../errors.js';
 import { random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
 
@@ -15,6 +16,7 @@ export interface Mask {
 /**
  * A named mask: `centre`, a box of half the image's sides; `half`, the right half; `strokes`, some thick random strokes.
  * @param seed of the strokes
+ * @throws UserError where the images are so small that it hides nothing or everything
  */
 export function namedMask(name: MaskName, height: number, width: number, seed: number): Mask {
   const hidden = new Uint8Array(height * width);
@@ -26,7 +28,18 @@ export function namedMask(name: MaskName, height: number, width: number, seed: n
     paint((y, x) => Math.abs(y + 0.5 - height / 2) < height / 4 && Math.abs(x + 0.5 - width / 2) < width / 4);
   else if (name === 'half') paint((_, x) => x >= width / 2);
   else for (const stroke of strokes(height, width, seed)) paint(stroke);
-  return { name, height, width, hidden };
+  return checkedMask({ name, height, width, hidden });
+}
+
+/** A mask as it is. @throws UserError where it hides nothing or everything, so that there is no edge and nothing to compare */
+export function checkedMask(mask: Mask): Mask {
+  const area = mask.hidden.reduce((sum, value) => sum + value, 0);
+  if (!area || area === mask.hidden.length)
+    throw new UserError(
+      `the mask ${mask.name} hides ${area ? 'everything' : 'nothing'} of ${mask.height}x${mask.width} pixels: choose another, white where to fill`,
+      'mask',
+    );
+  return mask;
 }
 
 /** Thick segments between random points. */

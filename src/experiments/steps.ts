@@ -14,7 +14,10 @@ export interface BudgetResult {
   toOwn: number[];
   /** The same to the teacher's fine solution. */
   toFine: number[];
-  /** Mean absolute difference across the mask's edge, over that of the originals: 1 is as coherent as these. */
+  /**
+   * Mean absolute difference across the mask's edge, over all channels and over that of the originals: 1 is as coherent as
+   * these. NaN where the originals have no difference there.
+   */
   coherence: number;
   /** Distance of features to those of the same method's largest budget, an image. */
   featuresToOwn: number[];
@@ -59,15 +62,14 @@ export async function stepsOf(
   const features: Features[] = [];
   for (const images of filled) features.push(await extractor.see(images));
   const last = budgets.length - 1;
-  const edges = boundaryOf(mask);
-  const original = edgeDifference(scene, edges, scene.images);
+  const original = edgeDifference(scene, mask, scene.images);
   return {
     method: operator.name,
     budgets: budgets.map((budget, i) => ({
       budget,
       toOwn: hiddenErrors(scene, filled[i], filled[last]),
       toFine: hiddenErrors(scene, filled[i], fine),
-      coherence: edgeDifference(scene, edges, filled[i]) / original,
+      coherence: original ? edgeDifference(scene, mask, filled[i]) / original : NaN,
       featuresToOwn: featureDistances(features[i], features[last]),
       agreement: scene.labels ? share(features[i].classes, scene.labels) : null,
       features: [...features[i].values],
@@ -88,7 +90,7 @@ export interface StepsSummary {
     agreement: number | null;
     frechet: number;
   }[];
-  /** Fall of log2 of the distance to its own largest budget for each doubling of the budget. */
+  /** Fall of the RMSE to its own largest budget for each doubling of the budget. */
   sensitivity: Bootstrapped;
   /** Fréchet distance at the smallest budget over that at the largest. */
   frechetRatio: Bootstrapped;
@@ -145,11 +147,14 @@ function rowsAt(values: readonly number[], dim: number, indices: Uint32Array): F
   );
 }
 
-function edgeDifference({ size, count }: Scene, edges: readonly [number, number][], x: Float32Array): number {
+/** Mean absolute difference of neighbours of which one is hidden and the other known, over images and channels. */
+export function edgeDifference({ size, count }: Pick<Scene, 'size' | 'count'>, mask: Mask, x: Float32Array): number {
+  const edges = boundaryOf(mask);
+  const plane = mask.hidden.length;
+  const planes = (count * size) / plane;
   let sum = 0;
-  for (let image = 0; image < count; image++)
-    for (const [a, b] of edges) sum += Math.abs(x[image * size + a] - x[image * size + b]);
-  return sum / (count * edges.length);
+  for (let i = 0; i < planes; i++) for (const [a, b] of edges) sum += Math.abs(x[i * plane + a] - x[i * plane + b]);
+  return sum / (planes * edges.length);
 }
 
 function featureDistances(a: Features, b: Features): number[] {

@@ -1,3 +1,4 @@
+import { UserError } from '../errors.js';
 import type { Runner } from '../flow/runner.js';
 import { everywhere, mixed, type Scene } from './scene.js';
 
@@ -15,6 +16,7 @@ export const gridTimes = [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1] as 
 /**
  * Violation at every pair of times of the grid.
  * @param go the operator that the flow map is sampled by
+ * @throws UserError where all samples are alike: their variance, 0, is no unit
  */
 export async function violationMap(
   scene: Scene,
@@ -22,6 +24,11 @@ export async function violationMap(
   progress: (done: number, total: number) => void,
 ): Promise<ViolationMap> {
   const variance = varianceOf(scene);
+  if (!(variance > 0))
+    throw new UserError(
+      "all samples are alike: a violation in units of the data's variance needs samples that differ",
+      'data',
+    );
   const pairs = gridTimes.flatMap((t) => gridTimes.filter((s) => s < t).map((s) => ({ t, s })));
   const cells = [];
   for (const { t, s } of pairs) {
@@ -41,16 +48,14 @@ export async function violationMap(
   };
 }
 
-/** Mean over values of the images' variance. */
+/** Mean over values of the images' unbiased variance. */
 function varianceOf({ images, count, size }: Scene): number {
+  if (count < 2) return 0;
   let sum = 0;
   for (let k = 0; k < size; k++) {
-    let [first, second] = [0, 0];
-    for (let i = 0; i < count; i++) {
-      first += images[i * size + k] / count;
-      second += images[i * size + k] ** 2 / count;
-    }
-    sum += second - first ** 2;
+    let mean = 0;
+    for (let i = 0; i < count; i++) mean += images[i * size + k] / count;
+    for (let i = 0; i < count; i++) sum += (images[i * size + k] - mean) ** 2 / (count - 1);
   }
   return sum / size;
 }

@@ -91,6 +91,30 @@ export function equalEulerSteps(studentError: number, table: readonly SolverErro
   return { steps: before.steps * (after.steps / before.steps) ** share, relation: '=' };
 }
 
+/** What several students are worth together. */
+export interface WorthSummary {
+  /** Null where it lies between two values that are only known to be outside of the table, at either end of it. */
+  median: EqualSteps | null;
+  least: EqualSteps;
+  most: EqualSteps;
+}
+
+/**
+ * Median and range of step counts of which some are only known to lie beyond the table. A mean would take the table's end
+ * for their value; their rank, and with it the median, is known. Between two middle values of which one is such a bound the
+ * median is a bound as well.
+ */
+export function summarizeWorth(values: readonly EqualSteps[]): WorthSummary {
+  const side = { '<': -1, '=': 0, '>': 1 };
+  const sorted = [...values].sort((a, b) => a.steps - b.steps || side[a.relation] - side[b.relation]);
+  const [least, most] = [sorted[0], sorted[sorted.length - 1]];
+  const [low, high] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]];
+  const relations = new Set([low.relation, high.relation]);
+  if (relations.has('<') && relations.has('>')) return { median: null, least, most };
+  const relation = relations.has('<') ? '<' : relations.has('>') ? '>' : '=';
+  return { median: { steps: (low.steps + high.steps) / 2, relation }, least, most };
+}
+
 function squaredErrors(a: Points, b: Points, dim: number): Float64Array {
   if (a.length !== b.length)
     throw new UserError(`the point sets to compare hold ${a.length} and ${b.length} numbers, they must be equal`);

@@ -11,45 +11,104 @@ export interface Moments {
 
 /** @throws UserError for fewer than two points, which have no covariance */
 export function momentsOf(points: Points, dim: number): Moments {
-  const n = countRows(points, dim, 'moments');
-  if (n < 2) throw new UserError('a covariance needs at least two samples');
+  const count = countRows(points, dim, 'moments');
+  if (count < 2) throw new UserError('a covariance needs at least two samples');
   const mean = new Float64Array(dim);
-  for (let i = 0, at = 0; i < n; i++) for (let k = 0; k < dim; k++, at++) mean[k] += points[at] / n;
+  for (let i = 0, at = 0; i < count; i++) for (let k = 0; k < dim; k++, at++) mean[k] += points[at] / count;
   const covariance = new Float64Array(dim * dim);
   const centred = new Float64Array(dim);
-  for (let i = 0; i < n; i++) {
+  for (let i = 0; i < count; i++) {
     for (let k = 0; k < dim; k++) centred[k] = points[i * dim + k] - mean[k];
     for (let j = 0; j < dim; j++)
-      for (let k = j; k < dim; k++) covariance[j * dim + k] += (centred[j] * centred[k]) / (n - 1);
+      for (let k = j; k < dim; k++) covariance[j * dim + k] += (centred[j] * centred[k]) / (count - 1);
   }
   for (let j = 0; j < dim; j++) for (let k = 0; k < j; k++) covariance[j * dim + k] = covariance[k * dim + j];
   return { mean, covariance };
 }
 
 /**
- * Fréchet distance of two Gaussians, ‖μ_a − μ_b‖² + tr(A + B − 2 (A^½ B A^½)^½) (Heusel et al., 2017). A^½ comes from A's
- * eigenvectors, so covariances need not have full rank; what rounding makes negative counts as zero.
+ * Fréchet distance of two Gaussians, ‖μ_a − μ_b‖² + tr(A + B − 2 (A^½ B A^½)^½) (Heusel et al., 2017). The last trace is
+ * the sum of the singular values of A^½ B^½, which treats both sides alike and takes no root of a rounded eigenvalue.
+ * Never negative, and 0 where nothing but rounding parts the two; covariances need not have full rank.
  */
 export function frechetDistance(a: Moments, b: Moments): number {
   const dim = a.mean.length;
   if (b.mean.length !== dim)
     throw new UserError(`features of ${dim} and of ${b.mean.length} values cannot be compared: use one classifier`);
-  const matrix = ({ covariance }: Moments) =>
-    new Matrix(Array.from({ length: dim }, (_, row) => [...covariance.subarray(row * dim, (row + 1) * dim)]));
-  const [A, B] = [matrix(a), matrix(b)];
-  const root = squareRoot(A);
-  const product = symmetric(root.mmul(B).mmul(root));
-  const roots = new EigenvalueDecomposition(product, { assumeSymmetric: true }).realEigenvalues.map((value) =>
-    Math.sqrt(Math.max(0, value)),
-  );
+  const [A, B] = [squareRoot(a), squareRoot(b)];
+  const common = singularValueSum(A.root.mmul(B.root));
   const shift = a.mean.reduce((sum, value, k) => sum + (value - b.mean[k]) ** 2, 0);
-  return shift + A.trace() + B.trace() - 2 * roots.reduce((sum, value) => sum + value, 0);
+  const distance = shift + A.trace + B.trace - 2 * common;
+  const squares = a.mean.reduce((sum, value, k) => sum + value ** 2 + b.mean[k] ** 2, 0);
+  const rounding = dim * Number.EPSILON * (A.trace + B.trace) + meanRounding ** 2 * squares;
+  return distance > rounding ? distance : 0;
 }
 
-function squareRoot(A: Matrix): Matrix {
-  const { eigenvectorMatrix: V, realEigenvalues } = new EigenvalueDecomposition(A, { assumeSymmetric: true });
-  const roots = Matrix.diag(realEigenvalues.map((value) => Math.sqrt(Math.max(0, value))));
-  return V.mmul(roots).mmul(V.transpose());
+/** Relative error of a mean that is summed over up to a million points. */
+const meanRounding = 1e6 * Number.EPSILON;
+
+/** Fréchet distances are customarily taken of this many samples and more. */
+const customaryCount = 2000;
+
+/**
+ * What has to be said beside a Fréchet distance from few samples; null where there are enough. Its bias falls as 1 / n, and
+ * fewer samples than features have a covariance of lower rank.
+ */
+export function frechetCaveat(count: number, dim: number): string | null {
+  if (count >= Math.max(customaryCount, 2 * dim)) return null;
+  const rank = count <= dim ? `, fewer than the ${dim} features` : '';
+  return `Fréchet distances from ${count} samples${rank} read high: compare only those from equally many`;
 }
 
-const symmetric = (A: Matrix): Matrix => Matrix.add(A, A.transpose()).mul(0.5);
+/** The root of a covariance by its eigenvectors; what rounding makes of a zero eigenvalue counts as zero. */
+function squareRoot({ covariance, mean: { length: dim } }: Moments): { root: Matrix; trace: number } {
+  const matrix = new Matrix(
+    Array.from({ length: dim }, (_, row) => [...covariance.subarray(row * dim, (row + 1) * dim)]),
+  );
+  const { eigenvectorMatrix: V, realEigenvalues } = new EigenvalueDecomposition(matrix, { assumeSymmetric: true });
+  const least = dim * Number.EPSILON * Math.max(...realEigenvalues);
+  const roots = Matrix.diag(realEigenvalues.map((value) => (value > least ? Math.sqrt(value) : 0)));
+  return { root: V.mmul(roots).mmul(V.transpose()), trace: matrix.trace() };
+}
+
+const mostSweeps = 40;
+const rotationTolerance = 1e-14;
+
+/**
+ * Sum of the singular values of a square matrix by one-sided Jacobi rotations (Hestenes, 1958), which turn its columns
+ * until all are orthogonal. ml-matrix's own decomposition does not end on some matrices of very small values.
+ */
+function singularValueSum(matrix: Matrix): number {
+  const columns = Array.from({ length: matrix.columns }, (_, k) => Float64Array.from(matrix.getColumn(k)));
+  // Columns that are rounding errors beside the others would be turned for ever.
+  const negligible = (Number.EPSILON * matrix.norm()) ** 2;
+  let turned = true;
+  for (let sweep = 0; turned && sweep < mostSweeps; sweep++) {
+    turned = false;
+    for (let p = 1; p < columns.length; p++)
+      for (let q = 0; q < p; q++) turned = turn(columns[p], columns[q], negligible) || turned;
+  }
+  return columns.reduce((sum, column) => sum + Math.sqrt(dot(column, column)), 0);
+}
+
+/** Rotates two columns in their plane until they are orthogonal; false where they are already. */
+function turn(a: Float64Array, b: Float64Array, negligible: number): boolean {
+  const [aa, bb, ab] = [dot(a, a), dot(b, b), dot(a, b)];
+  if (Math.min(aa, bb) <= negligible || Math.abs(ab) <= rotationTolerance * Math.sqrt(aa) * Math.sqrt(bb)) return false;
+  const zeta = (bb - aa) / (2 * ab);
+  const tangent = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.hypot(1, zeta));
+  const cosine = 1 / Math.hypot(1, tangent);
+  const sine = cosine * tangent;
+  for (let i = 0; i < a.length; i++) {
+    const value = a[i];
+    a[i] = cosine * value - sine * b[i];
+    b[i] = sine * value + cosine * b[i];
+  }
+  return true;
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+}

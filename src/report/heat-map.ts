@@ -9,17 +9,24 @@ export interface HeatMap {
   cells: { x: number; y: number; value: number }[];
 }
 
-/** Values over a grid as coloured cells with their numbers; the colour follows the logarithm. */
+/**
+ * Values over a grid as coloured cells with their numbers; the colour follows the logarithm. What has none, 0 or less, is
+ * coloured as the least positive value, and a value that is no number reads –.
+ */
 export function heatMap({ title, xLabel, yLabel, cells }: HeatMap): Promise<string> {
-  const least = Math.min(...cells.map(({ value }) => value).filter((value) => value > 0));
+  const positive = cells.map(({ value }) => value).filter((value) => value > 0 && value < Infinity);
+  const least = positive.length ? Math.min(...positive) : 1;
   const rows = cells.map(({ x, y, value }) => ({
     x,
     y,
-    text: formatNumber(value, 2),
-    level: Math.log10(value || least),
+    text: Number.isNaN(value) ? '–' : formatNumber(value, 2),
+    level: Math.log10(value > 0 && value < Infinity ? value : least),
   }));
   const levels = rows.map(({ level }) => level);
-  const middle = (Math.min(...levels) + Math.max(...levels)) / 2;
+  const [low, high] = [Math.min(...levels), Math.max(...levels)];
+  const middle = (low + high) / 2;
+  // One colour alone has no scale of its own.
+  const domain = high > low ? [low, high] : [low - 1, low + 1];
   const axis = (field: 'x' | 'y', label: string) => ({
     field,
     type: 'ordinal' as const,
@@ -39,7 +46,7 @@ export function heatMap({ title, xLabel, yLabel, cells }: HeatMap): Promise<stri
         encoding: {
           x,
           y,
-          color: { field: 'level', type: 'quantitative', scale: { scheme: 'viridis' }, legend: null },
+          color: { field: 'level', type: 'quantitative', scale: { scheme: 'viridis', domain }, legend: null },
         },
       },
       {

@@ -13,13 +13,36 @@ export interface ReportPlot {
   caption?: string;
 }
 
+/** Stands where a plot or picture would be that cannot be drawn. */
+export interface MissingFigure {
+  /** Why, in one line. */
+  missing: string;
+  caption?: string;
+}
+
+/**
+ * A figure, or why there is none: data that cannot be shown, such as none that is finite, must never fail the run whose
+ * report they are drawn for.
+ */
+export async function figureOr<F extends object>(
+  draw: () => F | Promise<F>,
+  caption?: string,
+): Promise<(F & { caption?: string }) | MissingFigure> {
+  const said = caption === undefined ? {} : { caption };
+  try {
+    return { ...(await draw()), ...said };
+  } catch (error) {
+    return { missing: `not drawn: ${(error as Error).message.split('\n')[0]}`, ...said };
+  }
+}
+
 export interface ReportSection {
   heading: string;
   /** Paragraphs are parted by an empty line. */
   text?: string;
   table?: Table;
-  images?: ReportImage[];
-  svgs?: ReportPlot[];
+  images?: (ReportImage | MissingFigure)[];
+  svgs?: (ReportPlot | MissingFigure)[];
 }
 
 export interface Report {
@@ -88,12 +111,18 @@ ${rows.map((row) => cells('td', row)).join('\n')}
 const figure = (content: string, caption: string | undefined): string =>
   `<figure>${content}${caption === undefined ? '' : `<figcaption>${escapeHtml(caption)}</figcaption>`}</figure>`;
 
-function renderPlot({ svg, caption }: ReportPlot): string {
+const renderMissing = ({ missing, caption }: MissingFigure): string => figure(`<p>${escapeHtml(missing)}</p>`, caption);
+
+function renderPlot(plot: ReportPlot | MissingFigure): string {
+  if ('missing' in plot) return renderMissing(plot);
+  const { svg, caption } = plot;
   if (!/^<svg[\s>]/.test(svg.trimStart())) throw new UserError('a plot of the report is not an SVG picture');
   return figure(svg, caption);
 }
 
-function renderImage({ png, caption, pixelated }: ReportImage): string {
+function renderImage(image: ReportImage | MissingFigure): string {
+  if ('missing' in image) return renderMissing(image);
+  const { png, caption, pixelated } = image;
   if (PNG_SIGNATURE.some((byte, i) => png[i] !== byte))
     throw new UserError('a picture of the report is not a PNG file');
   const style = pixelated ? ' class="pixelated"' : '';

@@ -20,8 +20,7 @@ export function scatter(points: ArrayLike<number>, options: ScatterOptions = {})
   if (points.length % 2 !== 0)
     throw new UserError(`a scatter plot needs points of two coordinates, ${points.length} numbers were given`);
   const n = points.length / 2;
-  const [low, high] = options.range ?? spread(points);
-  if (!(high > low)) throw new UserError(`a scatter plot cannot show the range ${low} … ${high}`);
+  const [low, high] = widened(options.range ?? spread(points));
   const {
     radius = Math.min(2.2, Math.max(1, 60 / Math.sqrt(n + 1))),
     alpha = Math.min(0.9, Math.max(0.3, 45 / Math.sqrt(n + 1))),
@@ -45,6 +44,14 @@ export function scatter(points: ArrayLike<number>, options: ScatterOptions = {})
   canvas.fill(0, 0, 1, size, edge);
   canvas.fill(size - 1, 0, 1, size, edge);
   return canvas;
+}
+
+/** A range that can be drawn: one of no length, such as that of points which are all alike, is opened on both sides. */
+function widened([low, high]: readonly [number, number]): readonly [number, number] {
+  if (!Number.isFinite(low) || !Number.isFinite(high)) return [-1, 1];
+  if (high > low) return [low, high];
+  const room = Math.abs(low) / 2 || 1;
+  return [Math.min(low, high) - room, Math.max(low, high) + room];
 }
 
 /** The inner 99.8 % of the finite coordinates and a margin: a few strays must not shrink the picture. */

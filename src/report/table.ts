@@ -33,7 +33,7 @@ export function formatNumber(value: number, digits = 3): string {
   return rounded.toFixed(Math.max(0, digits - 1 - Math.floor(Math.log10(size))));
 }
 
-/** @throws UserError where a row is not as long as the header */
+/** A dash stands for a number that could not be measured, NaN. @throws UserError where a row is not as long as the header */
 export function layOut({ columns, rows }: Table): LaidOutTable {
   const specs = columns.map((column) => (typeof column === 'string' ? { header: column } : column));
   for (const row of rows) {
@@ -43,7 +43,10 @@ export function layOut({ columns, rows }: Table): LaidOutTable {
   return {
     headers: specs.map((spec) => spec.header),
     rows: rows.map((row) =>
-      row.map((cell, k) => (typeof cell === 'number' ? formatNumber(cell, specs[k].digits) : cell)),
+      row.map((cell, k) => {
+        if (typeof cell !== 'number') return cell;
+        return Number.isNaN(cell) ? '–' : formatNumber(cell, specs[k].digits);
+      }),
     ),
     right: specs.map(
       (_, k) =>
