@@ -10,7 +10,7 @@ export { DivergenceError, UserError } from './src/errors.js';
 export { blobSource, bytesSource, urlSource, type Source } from './src/files/source.js';
 export { memoryStore, type Files, type Store } from './src/files/store.js';
 export { parseDescription, type Description } from './src/flow/description.js';
-export { evaluateFlowMap, type FlowMapReport } from './src/flow/evaluate.js';
+export { evaluateFlowMap, type FlowMapReport } from './trainers/evaluation/flow-map.js';
 export { averageVelocityOf, interpolate, step, velocityOf } from './src/flow/field.js';
 export { createNetwork, exportNetwork, loadNetwork, studentOf, type Network } from './src/flow/network.js';
 export { Runner } from './src/flow/runner.js';

@@ -1,9 +1,9 @@
 import cliProgress from 'cli-progress';
-import { biasEpsilons, solverBias, type BiasReport } from '../src/flow/bias.js';
+import { biasEpsilons, solverBias, type BiasReport } from '../trainers/evaluation/solver-bias.js';
 import type { Table } from '../src/report/table.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { sampleCount, seedNumber } from './arguments.js';
-import { evaluationDefaults } from './evaluation-data.js';
+import { evaluationDefaults } from '../trainers/evaluation/truth.js';
 import { readTeacher } from './networks.js';
 import { printTables } from './print.js';
 import { openSession, type DeviceFlags } from './session.js';

@@ -12,7 +12,8 @@ import {
   loadClassifier,
   type ClassifierNetwork,
 } from '../src/features/classifier-file.js';
-import { Extractor, share } from '../src/features/extractor.js';
+import { Extractor } from '../src/features/extractor.js';
+import { accuracy as agreement } from '../src/metrics/accuracy.js';
 import type { Device } from '../src/gpu/device.js';
 import { classifierSchema, type ClassifierConfig } from '../src/models/classifier.js';
 import { sameShape } from '../src/tensor/shape.js';
@@ -85,7 +86,7 @@ export async function accuracy(device: Device, network: ClassifierNetwork, data:
   const extractor = await Extractor.create(device, network, data.shape, data.range);
   const { classes } = await extractor.see(decode(values, data.range));
   extractor.close();
-  return share(classes, labels!);
+  return agreement(classes, labels!);
 }
 
 /** A classifier's file; `arch` is the YAML that describes it where it does not do so itself. */

@@ -2,10 +2,11 @@ import { writeFileAtomic } from '../node/files.js';
 import { UserError } from '../src/errors.js';
 import { sameShape, sizeOf } from '../src/tensor/shape.js';
 import { sampleCount, seedNumber } from './arguments.js';
+import { evaluateStudent } from '../trainers/evaluation/evaluation.js';
 import { readClassifier } from './classifier.js';
+import { evaluationDataset } from './evaluation-data.js';
 import { readNetwork, readTeacher } from './networks.js';
 import { printTables } from './print.js';
-import { evaluate } from './run-report.js';
 import { openSession, type DeviceFlags } from './session.js';
 
 export interface EvaluateFlags extends DeviceFlags {
@@ -38,12 +39,12 @@ export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
   const samples =
     flags.samples === undefined ? undefined : sampleCount('--samples', flags.samples, sizeOf(sampleShape), 2);
   const classifier = flags.features ? await readClassifier(flags.features, flags.featuresArch) : undefined;
+  const data = await evaluationDataset(teacher, flags.data);
   const device = await openSession(flags);
-  const { report, quality, tables } = await evaluate(device, teacher, student, flags.data, {
-    classifier,
-    ...(samples !== undefined && { samples }),
-    seed,
-  });
+  const { report, quality, tables } = await evaluateStudent(
+    { device, teacher, student, data },
+    { classifier, ...(samples !== undefined && { samples }), seed },
+  );
   printTables(tables);
   if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ report, quality, tables }, null, 2)}\n`);
   device.close();

@@ -1,9 +1,9 @@
 import { stringify } from 'yaml';
 import type { CompileOptions } from '../src/autodiff/compile.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
-import type { FlowMapReport } from '../src/flow/evaluate.js';
 import type { Table } from '../src/report/table.js';
 import { textTable } from '../src/report/table.js';
+import type { EvaluationTable } from '../trainers/evaluation/tables.js';
 
 /** Prints a configuration or any plain tree as YAML. */
 export function printTree(tree: object): void {
@@ -35,47 +35,9 @@ export function profileTable(times: readonly KernelTime[]): Table {
   };
 }
 
-/** The tables of an evaluation, for terminal, report and documents alike. */
-export function evaluationTables(report: FlowMapReport): { heading: string; table: Table }[] {
-  const { steps, relation } = report.worthEulerSteps;
-  return [
-    {
-      heading: `Error of the flow map against ${report.truth}, ${report.samples} samples, seed ${report.seed}`,
-      table: {
-        columns: ['what', 'RMSE'],
-        rows: [
-          ['random (t, s)', report.operatorRmse],
-          ...report.byJump.map(({ from, to, rmse }) => [`  of these |t − s| in ${from} … ${to}`, rmse]),
-          ['identity s = t', report.identityRmse],
-          ['tangent u(x, t, t) against v', report.tangentRmse],
-        ],
-      },
-    },
-    {
-      heading: `From noise to data; one jump is worth ${relation === '=' ? '' : relation === '>' ? 'more than ' : 'fewer than '}${steps.toFixed(1)} Euler steps`,
-      table: {
-        columns: ['by', 'evaluations', 'RMSE'],
-        rows: [
-          ...report.jumps.map(({ jumps, rmse }) => [
-            `${jumps} jump${jumps > 1 ? 's' : ''} of the flow map`,
-            jumps,
-            rmse,
-          ]),
-          ...report.solvers.map(({ solver, steps: count, evaluations, rmse }) => [
-            `${count} ${solver} step${count > 1 ? 's' : ''} of the teacher`,
-            evaluations,
-            rmse,
-          ]),
-        ],
-      },
-    },
-    {
-      heading: 'Semigroup drift: mean square difference between the direct jump and k hops',
-      table: { columns: ['k', 'Δ_k'], rows: report.drift.map(({ hops, drift }) => [hops, drift]) },
-    },
-  ];
-}
-
-export function printTables(tables: readonly { heading: string; table: Table }[]): void {
-  for (const { heading, table } of tables) console.log(`\n${heading}\n${textTable(table)}`);
+export function printTables(tables: readonly EvaluationTable[]): void {
+  for (const { heading, table, notes = [] } of tables) {
+    console.log(`\n${heading}\n${textTable(table)}`);
+    for (const note of notes) console.log(note);
+  }
 }

@@ -10,7 +10,7 @@ import { numberBetween, sampleCount, seedNumber, wholeNumber } from './arguments
 import { readNetwork } from './networks.js';
 import { labelsTensor } from './operators.js';
 import { checkOutput } from './output.js';
-import { picture } from './pictures.js';
+import { picture } from '../trainers/evaluation/pictures.js';
 import { openSession, type DeviceFlags } from './session.js';
 
 export interface SampleFlags extends DeviceFlags {

@@ -10,7 +10,7 @@ import { markdownTable, type Table } from '../src/report/table.js';
 import { check, parseYaml } from './config.js';
 import { readText } from './networks.js';
 import { printTables } from './print.js';
-import type { Evaluation } from './run-report.js';
+import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { openSession, type DeviceFlags } from './session.js';
 import { carryOut, prepare, reopen } from './train.js';
 
@@ -122,7 +122,8 @@ interface Summary {
 function summarize(name: string, evaluations: readonly Evaluation[]): Summary {
   const over = (value: (evaluation: Evaluation) => number) => estimate(evaluations.map(value));
   const [{ report, quality }] = evaluations;
-  const jumpOf = ({ quality: rows }: Evaluation) => rows.find(({ samples }) => samples === '1 jump')!.slicedW2;
+  const jumpOf = ({ quality: rows }: Evaluation) =>
+    rows.find(({ samples }) => samples === '1 jump')!.slicedW2!;
   return {
     name,
     random: over((e) => e.report.operatorRmse),

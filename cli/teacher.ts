@@ -15,10 +15,10 @@ import { resolveConfig } from './config.js';
 import { teacherKnobs } from './knobs.js';
 import { readText } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
-import { picture } from './pictures.js';
+import { picture } from '../trainers/evaluation/pictures.js';
 import { planPrinter, printTree } from './print.js';
 import { RunFolder } from './run-folder.js';
-import { lossPlot } from './run-report.js';
+import { lossPlot } from '../trainers/evaluation/run-report.js';
 import { openSession } from './session.js';
 import { trainLoop, type TrainingFlags } from './train-loop.js';
 

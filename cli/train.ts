@@ -15,11 +15,12 @@ import { parseYaml, resolveConfig } from './config.js';
 import { distillationKnobs } from './knobs.js';
 import { readText, readTeacher } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
-import { finishReport, type Evaluation } from './run-report.js';
+import type { Evaluation } from '../trainers/evaluation/evaluation.js';
+import { finishReport } from './run-report.js';
 import { RunFolder } from './run-folder.js';
 import { planPrinter, printTree } from './print.js';
 import { openSession } from './session.js';
-import { drawPictures } from './pictures.js';
+import { drawPictures } from '../trainers/evaluation/pictures.js';
 import { trainLoop, type TrainingFlags } from './train-loop.js';
 
 export interface TrainFlags extends TrainingFlags, NewNetworkFlags {

@@ -1,6 +1,7 @@
-import { share, type Extractor } from '../features/extractor.js';
+import type { Extractor } from '../features/extractor.js';
 import { sourceNoise } from '../flow/noise.js';
 import type { Network } from '../flow/network.js';
+import { accuracy } from '../metrics/accuracy.js';
 import type { Operator } from './operators.js';
 import { hostStreams, seedFor } from '../tensor/streams.js';
 import { everywhere, hiddenErrors, type Scene } from './scene.js';
@@ -72,7 +73,7 @@ async function chain(
     x = await edit(x, round);
     const errors = hiddenErrors(whole, x, scene.images);
     result.error.push(Math.sqrt(errors.reduce((sum, value) => sum + value, 0) / errors.length));
-    result.retention.push(share((await extractor.see(x)).classes, before.classes));
+    result.retention.push(accuracy((await extractor.see(x)).classes, before.classes));
   }
   return { ...result, shown: rounded(x.subarray(0, shown * scene.size)) };
 }

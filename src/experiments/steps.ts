@@ -1,6 +1,8 @@
 import { bootstrap, slopeOf, type Bootstrapped } from '../metrics/bootstrap.js';
 import { frechetDistance, momentsOf, type Moments } from '../metrics/frechet.js';
-import { share, type Extractor, type Features } from '../features/extractor.js';
+import type { Extractor } from '../features/extractor.js';
+import { accuracy } from '../metrics/accuracy.js';
+import type { SampleFeatures } from '../metrics/metric.js';
 import { boundaryOf, type Mask } from './masks.js';
 import type { Operator } from './operators.js';
 import { everywhere, hiddenErrors, lockKnown, type Scene } from './scene.js';
@@ -59,7 +61,7 @@ export async function stepsOf(
     progress(budget);
     filled.push(await inpaint(scene, operator, budget));
   }
-  const features: Features[] = [];
+  const features: SampleFeatures[] = [];
   for (const images of filled) features.push(await extractor.see(images));
   const last = budgets.length - 1;
   const original = edgeDifference(scene, mask, scene.images);
@@ -71,7 +73,7 @@ export async function stepsOf(
       toFine: hiddenErrors(scene, filled[i], fine),
       coherence: original ? edgeDifference(scene, mask, filled[i]) / original : NaN,
       featuresToOwn: featureDistances(features[i], features[last]),
-      agreement: scene.labels ? share(features[i].classes, scene.labels) : null,
+      agreement: scene.labels ? accuracy(features[i].classes, scene.labels) : null,
       features: [...features[i].values],
     })),
     shown: filled.map((images) => rounded(images.subarray(0, shown * scene.size))),
@@ -157,7 +159,7 @@ export function edgeDifference({ size, count }: Pick<Scene, 'size' | 'count'>, m
   return sum / (planes * edges.length);
 }
 
-function featureDistances(a: Features, b: Features): number[] {
+function featureDistances(a: SampleFeatures, b: SampleFeatures): number[] {
   return Array.from({ length: a.classes.length }, (_, i) => {
     let sum = 0;
     for (let k = 0; k < a.dim; k++) sum += (a.values[i * a.dim + k] - b.values[i * a.dim + k]) ** 2;

@@ -6,16 +6,8 @@ import { assign } from '../ops/optimizer.js';
 import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
 import { add, maximum, minimum, mul } from '../ops/pointwise.js';
 import { fromStorage } from '../tensor/tensor.js';
+import type { SampleFeatures } from '../metrics/metric.js';
 import type { ClassifierNetwork } from './classifier-file.js';
-
-/** What a classifier sees in images, which are clipped to black and white first. */
-export interface Features {
-  /** [n, dim] */
-  values: Float32Array;
-  dim: number;
-  /** The likeliest class of each. */
-  classes: Uint32Array;
-}
 
 /** Images that the device handles at a time. */
 const batch = 128;
@@ -57,8 +49,8 @@ export class Extractor {
     return new Extractor(device, network, images, features, logits, await compile(device, { effects }));
   }
 
-  /** Features and classes of images [n, ...shape]. */
-  async see(images: Float32Array): Promise<Features> {
+  /** Features and classes of images [n, ...shape], which are clipped to black and white first. */
+  async see(images: Float32Array): Promise<SampleFeatures> {
     const { config, model } = this.network;
     const [size, dim] = [sizeOf(model.imageShape), config.features];
     const count = images.length / size;
@@ -87,7 +79,3 @@ export class Extractor {
 
 const largest = (values: Float32Array): number =>
   values.reduce((best, value, i) => (value > values[best] ? i : best), 0);
-
-/** Share of equal classes. */
-export const share = (a: Uint32Array, b: Uint32Array): number =>
-  a.reduce((sum, value, i) => sum + Number(value === b[i]), 0) / a.length;

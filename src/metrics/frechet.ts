@@ -1,5 +1,6 @@
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import { UserError } from '../errors.js';
+import { onceFor, type SampleFeatures, type SampleMetric } from './metric.js';
 import { countRows, type Points } from './points.js';
 
 /** Mean and unbiased covariance of points, in float64. */
@@ -112,3 +113,17 @@ function dot(a: Float64Array, b: Float64Array): number {
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;
 }
+
+const referenceMoments = onceFor(({ values, dim }: SampleFeatures) => momentsOf(values, dim));
+
+export const frechetMetric: SampleMetric = {
+  name: 'frechet',
+  heading: 'Fréchet',
+  explanation:
+    'squared distance of the Gaussians with the means and covariances of features; 0 is best, few samples read high',
+  needs: 'features',
+  least: 2,
+  compute: ({ features, reference }) =>
+    frechetDistance(momentsOf(features!.values, features!.dim), referenceMoments(reference.allFeatures!)),
+  caveat: ({ features }) => frechetCaveat(features!.classes.length, features!.dim),
+};

@@ -1,5 +1,6 @@
-import { countRows, type Points } from './points.js';
 import { UserError } from '../errors.js';
+import type { SampleMetric } from './metric.js';
+import { countRows, type Points } from './points.js';
 
 /**
  * Kernel Inception Distance: the unbiased squared MMD of features under k(x, y) = (x·y / dim + 1)³ (Bińkowski et al.,
@@ -22,3 +23,13 @@ export function kernelDistance(a: Points, b: Points, dim: number): number {
   for (let i = 0; i < n; i++) for (let j = 0; j < m; j++) across += kernel(a, i, b, j);
   return within(a, n) + within(b, m) - (2 * across) / (n * m);
 }
+
+export const kernelMetric: SampleMetric = {
+  name: 'kernel',
+  heading: 'kernel distance',
+  explanation:
+    'unbiased squared distance of the means of features under a cubic kernel (KID); around 0 no difference is seen',
+  needs: 'features',
+  least: 2,
+  compute: ({ features, reference }) => kernelDistance(features!.values, reference.features!.values, features!.dim),
+};

@@ -1,4 +1,5 @@
 import { UserError } from '../errors.js';
+import type { SampleMetric } from './metric.js';
 import { countRows, type Points } from './points.js';
 import { random, type Random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
@@ -105,3 +106,13 @@ function medianDistance(x: Float64Array, y: Float64Array, dim: number, { below }
   // More than half of the pairs coincide (a collapsed model): any length separates the sets, take the largest seen.
   return median > 0 ? median : Math.sqrt(squared.at(-1) ?? 0) || 1;
 }
+
+export const mmdMetric: SampleMetric = {
+  name: 'mmd2',
+  heading: 'MMD²',
+  explanation:
+    'unbiased squared maximum mean discrepancy under Gaussian kernels of five widths; around 0 no difference is seen',
+  needs: 'samples',
+  least: 2,
+  compute: ({ x, reference, dim }) => mmd(x, reference.x, dim).mmd2,
+};

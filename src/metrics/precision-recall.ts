@@ -1,5 +1,9 @@
 import { UserError } from '../errors.js';
+import { onceFor, type SampleFeatures, type SampleMetric } from './metric.js';
 import { countRows, type Points } from './points.js';
+
+/** Balls reach out to this neighbour of their centre unless told otherwise. */
+const neighbour = 3;
 
 /** Points with the radius of the ball around each, out to its k-th neighbour. */
 export interface Manifold {
@@ -9,7 +13,7 @@ export interface Manifold {
 }
 
 /** @throws UserError where there are not more than k points */
-export function manifoldOf(points: Points, dim: number, k = 3): Manifold {
+export function manifoldOf(points: Points, dim: number, k = neighbour): Manifold {
   const n = countRows(points, dim, 'manifold');
   if (n <= k) throw new UserError(`neighbours number ${k} need more than ${k} samples, there are ${n}`);
   const distances = new Float64Array(n);
@@ -40,7 +44,7 @@ export function precisionRecall(
   samples: Points,
   data: Points,
   dim: number,
-  k = 3,
+  k = neighbour,
 ): { precision: number; recall: number } {
   return {
     precision: coverage(samples, manifoldOf(data, dim, k)),
@@ -56,3 +60,23 @@ function squaredDistance(a: Points, i: number, b: Points, j: number, dim: number
   }
   return sum;
 }
+
+const manifold = onceFor(({ values, dim }: SampleFeatures) => manifoldOf(values, dim));
+
+export const precisionMetric: SampleMetric = {
+  name: 'precision',
+  heading: 'precision',
+  explanation: 'share of samples inside the manifold of the data, by balls out to the third neighbour in features',
+  needs: 'features',
+  least: neighbour + 1,
+  compute: ({ features, reference }) => coverage(features!.values, manifold(reference.features!)),
+};
+
+export const recallMetric: SampleMetric = {
+  name: 'recall',
+  heading: 'recall',
+  explanation: 'share of the data inside the manifold of the samples',
+  needs: 'features',
+  least: neighbour + 1,
+  compute: ({ features, reference }) => coverage(reference.features!.values, manifold(features!)),
+};

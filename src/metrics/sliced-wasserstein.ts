@@ -1,3 +1,4 @@
+import type { SampleMetric } from './metric.js';
 import { countRows, type Points } from './points.js';
 import { random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
@@ -74,3 +75,13 @@ function sortedCost(a: Float64Array, b: Float64Array, order: 1 | 2): number {
   }
   return cost / (n * m);
 }
+
+export const slicedWassersteinMetric: SampleMetric = {
+  name: 'slicedW2',
+  heading: 'sliced W2',
+  explanation:
+    'Wasserstein distance of order 2 in random directions, in the units of the data; perfect samples read the floor',
+  needs: 'samples',
+  least: 1,
+  compute: ({ x, reference, dim }) => slicedWasserstein(x, reference.x, dim),
+};

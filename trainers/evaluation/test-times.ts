@@ -1,5 +1,5 @@
-import { random } from '../tensor/philox.js';
-import { hostStreams } from '../tensor/streams.js';
+import { random } from '../../src/tensor/philox.js';
+import { hostStreams } from '../../src/tensor/streams.js';
 
 /** Share of the pairs whose s is the end of the path, as sampling in one jump asks for. */
 const endShare = 0.15;

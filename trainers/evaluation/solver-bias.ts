@@ -1,13 +1,13 @@
-import type { Device } from '../gpu/device.js';
-import { rmse } from '../metrics/flow-map.js';
-import { fineSteps } from './evaluate.js';
-import { random } from '../tensor/philox.js';
-import { sizeOf } from '../tensor/shape.js';
-import { hostStreams, seedFor } from '../tensor/streams.js';
-import type { Network } from './network.js';
-import { sourceNoise } from './noise.js';
-import { Runner } from './runner.js';
-import type { Solver } from './solvers.js';
+import type { Device } from '../../src/gpu/device.js';
+import { rmse } from '../../src/metrics/flow-map.js';
+import { fineSteps } from './flow-map.js';
+import { random } from '../../src/tensor/philox.js';
+import { sizeOf } from '../../src/tensor/shape.js';
+import { hostStreams, seedFor } from '../../src/tensor/streams.js';
+import type { Network } from '../../src/flow/network.js';
+import { sourceNoise } from '../../src/flow/noise.js';
+import { Runner } from '../../src/flow/runner.js';
+import type { Solver } from '../../src/flow/solvers.js';
 import { testTimes } from './test-times.js';
 
 export type BiasedObjective = 'lmd' | 'emd';

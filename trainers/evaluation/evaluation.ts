@@ -1,0 +1,65 @@
+import type { Dataset } from '../../src/data/dataset.js';
+import type { ClassifierNetwork } from '../../src/features/classifier-file.js';
+import { Extractor } from '../../src/features/extractor.js';
+import type { Network } from '../../src/flow/network.js';
+import type { Device } from '../../src/gpu/device.js';
+import { checkerboardKl } from './density.js';
+import { evaluateFlowMap, type FlowMapReport } from './flow-map.js';
+import { qualityTable, sampleQuality, type QualityRow } from './sample-quality.js';
+import { flowMapTables, type EvaluationTable } from './tables.js';
+import { evaluationDefaults, exactTruth, testPoints } from './truth.js';
+
+/** What is evaluated, and by what. */
+export interface EvaluationSubject {
+  device: Device;
+  /** The student itself where it has none. */
+  teacher: Network;
+  student: Network;
+  /** To judge by; null where there is none. */
+  data: Dataset | null;
+}
+
+/** An evaluation, with tables for people beside the figures. */
+export interface Evaluation {
+  report: FlowMapReport;
+  /** Distances of samples to held-out data; empty where there is none. */
+  quality: QualityRow[];
+  tables: EvaluationTable[];
+}
+
+/**
+ * Measures a flow map against its teacher, by data where there is some.
+ * @param densities whether also by histograms of very many samples, where the data's density is known
+ * @param classifier whose features judge samples too
+ */
+export async function evaluateStudent(
+  { device, teacher, student, data }: EvaluationSubject,
+  {
+    densities = true,
+    classifier,
+    onProgress,
+    ...overrides
+  }: {
+    samples?: number;
+    seed?: number;
+    densities?: boolean;
+    classifier?: ClassifierNetwork;
+    onProgress?: (what: string) => void;
+  } = {},
+): Promise<Evaluation> {
+  const report = await evaluateFlowMap(device, teacher, student, {
+    ...evaluationDefaults(teacher),
+    ...overrides,
+    data: testPoints(device, teacher, data),
+    truth: exactTruth(teacher, data),
+    onProgress,
+  });
+  const tables = flowMapTables(report);
+  if (!data) return { report, quality: [], tables };
+  const extractor = classifier && (await Extractor.create(device, classifier, data.shape, data.range));
+  const quality = await sampleQuality({ device, teacher, student, data, extractor }, onProgress);
+  extractor?.close();
+  tables.push(qualityTable(data, quality));
+  if (densities && data.name === 'checkerboard') tables.push(await checkerboardKl(device, teacher, student));
+  return { report, quality: quality.rows, tables };
+}

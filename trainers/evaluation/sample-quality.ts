@@ -1,0 +1,137 @@
+import type { Dataset } from '../../src/data/dataset.js';
+import { disjoint, firstOf, shuffledHeldOut, type HeldOut } from '../../src/data/held-out.js';
+import type { Extractor } from '../../src/features/extractor.js';
+import type { Network } from '../../src/flow/network.js';
+import { guidanceOf } from '../../src/flow/runner.js';
+import { drawSamples } from '../../src/flow/sampling.js';
+import type { Device } from '../../src/gpu/device.js';
+import { sampleMetrics } from '../../src/metrics/index.js';
+import type { Comparison, Reference, SampleMetric } from '../../src/metrics/metric.js';
+import { hostStreams, seedFor } from '../../src/tensor/streams.js';
+import type { EvaluationTable } from './tables.js';
+import { makesPoints } from './truth.js';
+
+/** How far some samples are from held-out data, by metrics' names; null where a metric could not be computed. */
+export interface QualityRow {
+  samples: string;
+  /** Whose samples: the data's own are the floor. */
+  by: 'data' | 'flow map' | 'teacher';
+  /** Jumps of the student, or Euler steps of the teacher; 0 for the floor. */
+  steps: number;
+  slicedW2: number | null;
+  mmd2: number | null;
+  [metric: string]: unknown;
+  /** By a classifier's features, where one was given. */
+  features?: Record<string, number | null>;
+}
+
+/** Samples beside held-out data, with what has to be said of the figures. */
+export interface SampleQuality {
+  rows: QualityRow[];
+  notes: string[];
+}
+
+/** Points, images for sliced distances alone, and images for distances of features, which the field takes over 2000 and more. */
+const most = { points: 5000, images: 1000, features: 2000 };
+
+/** A subject with data to judge by. */
+export interface QualitySubject {
+  device: Device;
+  teacher: Network;
+  student: Network;
+  data: Dataset;
+  /** Sees images. */
+  extractor?: Extractor;
+}
+
+/**
+ * Samples beside held-out data, after the floor: that of data against other data. All are compared with the same samples,
+ * none of which is in the floor, and as many as there are of each; Fréchet distances to all that are not in the floor.
+ */
+export async function sampleQuality(
+  { device, teacher, student, data, extractor }: QualitySubject,
+  onProgress: (what: string) => void = () => {},
+): Promise<SampleQuality> {
+  const held = shuffledHeldOut(data);
+  const limit = makesPoints(teacher) ? most.points : extractor ? most.features : most.images;
+  const [floor, rest] = disjoint(held, limit);
+  const { count } = floor;
+  if (!count)
+    return {
+      rows: [],
+      notes: [`${data.name} holds ${held.count} held-out samples: two and more are needed to judge by`],
+    };
+  const metrics = sampleMetrics.filter(({ needs }) => extractor || needs === 'samples');
+  const reference = await referenceOf(rest, count, extractor);
+  const notes = new Set<string>();
+  const row = async (
+    samples: string,
+    by: QualityRow['by'],
+    steps: number,
+    { x, labels }: { x: Float32Array; labels?: Uint32Array },
+  ): Promise<QualityRow> => {
+    onProgress(samples);
+    const comparison = { dim: held.size, x, labels, features: extractor && (await extractor.see(x)), reference };
+    const made: QualityRow = { samples, by, steps, slicedW2: null, mmd2: null, ...(extractor && { features: {} }) };
+    for (const metric of metrics) {
+      const value = measure(metric, comparison, count, notes);
+      if (metric.needs === 'samples') made[metric.name] = value;
+      else made.features![metric.name] = value;
+    }
+    return made;
+  };
+  const options = { count, seed: seedFor(0, hostStreams.qualitySamples), guidance: guidanceOf(student) };
+  const rows = [await row('floor: other held-out data', 'data', 0, floor)];
+  for (const steps of [1, 2, 4, 8])
+    rows.push(
+      await row(plural(steps, 'jump'), 'flow map', steps, await drawSamples(device, student, { ...options, steps })),
+    );
+  for (const steps of extractor ? [1, 2, 4, 8, 50] : [1, 4, 50]) {
+    const drawn = await drawSamples(device, teacher, { ...options, sampler: { name: 'euler' }, steps });
+    rows.push(await row(`${plural(steps, 'Euler step')} of the teacher`, 'teacher', steps, drawn));
+  }
+  return { rows, notes: [...notes] };
+}
+
+async function referenceOf(rest: HeldOut, count: number, extractor?: Extractor): Promise<Reference> {
+  const { x } = firstOf(rest, count);
+  if (!extractor) return { x };
+  const allFeatures = await extractor.see(rest.x);
+  const { values, dim, classes } = allFeatures;
+  return {
+    x,
+    allFeatures,
+    features: { values: values.subarray(0, count * dim), dim, classes: classes.subarray(0, count) },
+  };
+}
+
+function measure(metric: SampleMetric, comparison: Comparison, count: number, notes: Set<string>): number | null {
+  const { heading, least, needs } = metric;
+  if (count < least) {
+    notes.add(`${heading}: needs ${least} samples on either side, there are ${count}`);
+    return null;
+  }
+  if (needs === 'labels' && !comparison.labels) return null;
+  const caveat = metric.caveat?.(comparison);
+  if (caveat) notes.add(caveat);
+  return metric.compute(comparison);
+}
+
+const plural = (count: number, noun: string) => `${count} ${noun}${count > 1 ? 's' : ''}`;
+
+/** The table of sample quality, a column a metric. */
+export function qualityTable(data: Dataset, { rows, notes }: SampleQuality): EvaluationTable {
+  const judged = rows.length > 0 && rows.every(({ features }) => features);
+  const metrics = sampleMetrics.filter(({ needs }) => judged || needs === 'samples');
+  const cell = (row: QualityRow, { name, needs }: SampleMetric) =>
+    ((needs === 'samples' ? row[name] : row.features![name]) as number | null) ?? '–';
+  return {
+    heading: `Samples against held-out ${data.name}`,
+    table: {
+      columns: ['samples', ...metrics.map(({ heading }) => heading)],
+      rows: rows.map((row) => [row.samples, ...metrics.map((metric) => cell(row, metric))]),
+    },
+    notes,
+    about: metrics.map(({ heading, explanation }) => `${heading}: ${explanation}`),
+  };
+}

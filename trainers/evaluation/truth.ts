@@ -1,0 +1,51 @@
+import { exactFlow } from '../../src/data/closed-form.js';
+import type { Dataset } from '../../src/data/dataset.js';
+import { distributions, type DistributionName } from '../../src/data/distributions.js';
+import { shuffledHeldOut } from '../../src/data/held-out.js';
+import type { Network } from '../../src/flow/network.js';
+import { drawSamples } from '../../src/flow/sampling.js';
+import type { Device } from '../../src/gpu/device.js';
+import { sizeOf } from '../../src/tensor/shape.js';
+import { hostStreams, seedFor } from '../../src/tensor/streams.js';
+import { fineSteps, type EvaluationOptions, type TestSet } from './flow-map.js';
+
+/** Whether a network makes points rather than images. */
+export const makesPoints = ({ model }: Network): boolean => sizeOf(model.sampleShape) <= 16;
+
+/** Test points and where paths end, by what the teacher is. */
+export function evaluationDefaults(teacher: Network): Pick<EvaluationOptions, 'samples' | 'seed' | 'end'> {
+  return { samples: makesPoints(teacher) ? 6000 : 512, seed: 0, end: teacher.description.minimumTime > 0 ? 0.05 : 0 };
+}
+
+/** Held-out data, in turn where there is less of it than is asked for, or samples of the teacher where there is none. */
+export function testPoints(device: Device, teacher: Network, data: Dataset | null): EvaluationOptions['data'] {
+  return async (count, seed) => {
+    if (!data) {
+      const { x, labels } = await drawSamples(device, teacher, {
+        count,
+        seed: seedFor(seed, hostStreams.testData),
+        randomLabels: true,
+        steps: 64,
+        sampler: { name: 'euler' },
+      });
+      return { x, labels };
+    }
+    const { x, labels, count: available, size } = shuffledHeldOut(data);
+    const rows = Array.from({ length: count }, (_, i) => i % available);
+    const chosen = new Float32Array(count * size);
+    rows.forEach((row, i) => chosen.set(x.subarray(row * size, (row + 1) * size), i * size));
+    return { x: chosen, labels: labels && Uint32Array.from(rows, (row) => labels[row]) };
+  };
+}
+
+/** The exact flow of a named distribution that has a closed form, which judges teacher and student alike. */
+export function exactTruth(teacher: Network, data: Dataset | null): EvaluationOptions['truth'] {
+  const { source } = teacher.description;
+  const distribution = data && Object.hasOwn(distributions, data.name) && distributions[data.name as DistributionName];
+  if (!distribution || !('velocity' in distribution) || source.kind !== 'normal') return undefined;
+  const exact = distribution.velocity;
+  return {
+    name: `the exact flow of ${data!.name} (${fineSteps} Heun steps of the closed form)`,
+    flow: async ({ x, t, s }: TestSet) => Float32Array.from(exactFlow(exact, x, t, s, fineSteps)),
+  };
+}
