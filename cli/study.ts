@@ -122,8 +122,7 @@ interface Summary {
 function summarize(name: string, evaluations: readonly Evaluation[]): Summary {
   const over = (value: (evaluation: Evaluation) => number) => estimate(evaluations.map(value));
   const [{ report, quality }] = evaluations;
-  const jumpOf = ({ quality: rows }: Evaluation) =>
-    rows.find(({ samples }) => samples === '1 jump')!.slicedW2!;
+  const jumpOf = ({ quality: rows }: Evaluation) => rows.find(({ samples }) => samples === '1 jump')!.slicedW2!;
   return {
     name,
     random: over((e) => e.report.operatorRmse),

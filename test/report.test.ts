@@ -147,7 +147,7 @@ describe('scatter plots', () => {
     ['one', [3, 4], undefined],
     ['all alike', [2, 2, 2, 2], undefined],
     ['all alike at the origin', [0, 0, 0, 0], undefined],
-    ['of a range of no length', [1, 2], [1, 1]],
+    ['of a range of no length', [1, 1], [1, 1]],
     ['of a range backwards', [1, 2], [2, -2]],
     ['of a range that is no number', [1, 2], [NaN, NaN]],
     ['without a finite one', [NaN, NaN, Infinity, 1], undefined],
