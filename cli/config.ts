@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
-import { LineCounter, parseDocument } from 'yaml';
-import type { z } from 'zod';
+import { isMap, isPair, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
+import { z } from 'zod';
 import { UserError } from '../src/errors.js';
+import { override } from '../trainers/config.js';
 import { parseNumber } from './arguments.js';
 
 /** A knob of a recipe as a command-line flag: the flag's name, the path in the configuration, what it is for. */
@@ -9,8 +10,6 @@ export interface Knob {
   flag: string;
   path: string;
   help: string;
-  /** Given without a value it means true. */
-  boolean?: true;
   /** A number, or two as `1..4`, for the keys `from` and `to`. */
   range?: true;
 }
@@ -20,6 +19,8 @@ export interface KnobGroup {
   heading: string;
   knobs: readonly Knob[];
 }
+
+type Tree = { [key: string]: unknown };
 
 type Tree = { [key: string]: unknown };
 
@@ -34,17 +35,21 @@ export function addKnobs(
 ): Command {
   for (const { heading, knobs } of groups) {
     command.optionsGroup(heading);
-    for (const { flag, path, help, boolean, range } of knobs) {
+    for (const { flag, path, help, range } of knobs) {
       const [points, images] = [defaults.points, defaults.images].map((tree) => {
-        const value = path.split('.').reduce((at, key) => at[key] as Tree, tree as Tree) as unknown;
-        return range ? String((value as { from: unknown }).from) : String(value);
+        const value = valueAt(tree, path.split('.'));
+        return range ? (value as { from: unknown }).from : value;
       });
       const shown = points === images ? points : `${points}, images ${images}`;
-      command.option(boolean ? `--${flag} [value]` : `--${flag} <value>`, `${help} (default ${shown})`);
+      const value = typeof points === 'boolean' ? '[value]' : '<value>';
+      command.option(`--${flag} ${value}`, `${help} (default ${shown})`);
     }
   }
   return command;
 }
+
+const valueAt = (tree: object, path: readonly string[]) =>
+  path.reduce((at: unknown, key) => (at as Tree)[key], tree);
 
 /**
  * The configuration of a run: defaults, overridden by a YAML file, overridden by flags; every key checked.
@@ -59,57 +64,74 @@ export function resolveConfig<S extends z.ZodType>(
   flags: Record<string, unknown>,
   file?: { name: string; text: string },
 ): z.infer<S> {
-  let config = structuredClone(defaults) as Tree;
+  let config = defaults as Tree;
   if (file) {
     const { tree, locate } = parseYaml(file.text, file.name);
-    config = merge(config, tree);
-    check(schema, config, (path) => `${file.name}${locate(path)}`);
+    config = override(config, tree);
+    check(schema, config, (path, key) => `${file.name}${locate(path, key)}`);
   }
   const knobs = groups.flatMap((group) => group.knobs);
-  for (const { flag, path, boolean, range } of knobs) {
-    const value = flags[camel(flag)];
-    if (value === undefined) continue;
-    if (range) set(config, path.split('.'), bounds(String(value)));
-    else set(config, path.split('.'), boolean ? truth(String(value)) : parseValue(String(value)));
+  for (const { flag, path, range } of knobs) {
+    const given = flags[camel(flag)];
+    if (given === undefined) continue;
+    const keys = path.split('.');
+    const value = range ? bounds(flag, String(given)) : valueOf(flag, leafOf(schema, keys), String(given));
+    config = override(config, keys.reduceRight<unknown>((below, key) => ({ [key]: below }), value) as Tree);
   }
   return check(schema, config, (path) => {
-    const place = `${path.join('.')}.`;
-    const knob = knobs.find((candidate) => place.startsWith(`${candidate.path}.`));
+    const place = path.join('.');
+    const knob = knobs.find((candidate) => `${place}.`.startsWith(`${candidate.path}.`));
     return knob ? `--${knob.flag}` : 'the configuration';
   });
 }
 
 /**
  * Checks a tree against a schema.
- * @param origin where a path of the tree was written, for messages
+ * @param origin where a path of the tree was written, for messages; or, with a second argument, the name that stands there
  * @throws UserError naming the first key that is wrong
  */
 export function check<S extends z.ZodType>(
   schema: S,
   value: unknown,
-  origin: (path: PropertyKey[]) => string,
+  origin: (path: PropertyKey[], unknownKey?: boolean) => string,
 ): z.infer<S> {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
-  const unknown = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0]] : issue.path;
-  throw new UserError(`${origin(unknown)}: ${unknown.join('.')}: ${issue.message.replace(/^Invalid input: /, '')}`);
+  const unknown = issue.code === 'unrecognized_keys';
+  const path = unknown ? [...issue.path, issue.keys[0]] : issue.path;
+  const message = issue.message.replace(/^Invalid input: /, '');
+  throw new UserError(`${origin(path, unknown)}: ${path.join('.')}: ${message}`);
 }
 
-/** YAML as a tree, with a function that finds the line and column of a path in it. */
-export function parseYaml(text: string, name: string): { tree: Tree; locate: (path: PropertyKey[]) => string } {
+/**
+ * YAML as a tree, with a function that finds the line and column of a path in it: of its value, or of its name.
+ * @throws UserError where the text is no YAML, or no mapping
+ */
+export function parseYaml(
+  text: string,
+  name: string,
+): { tree: Tree; locate: (path: PropertyKey[], ofName?: boolean) => string } {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const [error] = document.errors;
   if (error) throw new UserError(`${name}:${at(lines, error.pos[0])}: ${error.message.split('\n')[0]}`);
-  const tree = document.toJS() as unknown;
+  let tree: unknown;
+  try {
+    tree = document.toJS();
+  } catch (cause) {
+    // Aliases of what is not there, or of too much.
+    throw new UserError(`${name}: ${(cause as Error).message.split('\n')[0]}`);
+  }
   if (tree !== null && (typeof tree !== 'object' || Array.isArray(tree)))
     throw new UserError(`${name}: a mapping of names to values is expected`);
   return {
     tree: (tree ?? {}) as Tree,
-    locate: (path) => {
+    locate: (path, ofName = false) => {
       for (let depth = path.length; depth > 0; depth--) {
-        const node = document.getIn(path.slice(0, depth), true) as { range?: [number, number, number] } | undefined;
+        const node = ofName
+          ? nameNode(document.getIn(path.slice(0, depth - 1), true), path[depth - 1])
+          : (document.getIn(path.slice(0, depth), true) as Node | undefined);
         if (node?.range) return `:${at(lines, node.range[0])}`;
       }
       return '';
@@ -117,32 +139,46 @@ export function parseYaml(text: string, name: string): { tree: Tree; locate: (pa
   };
 }
 
+/** The node of a key's own name in a mapping. */
+function nameNode(map: unknown, name: PropertyKey): Node | undefined {
+  if (!isMap(map)) return undefined;
+  const pair = map.items.find(({ key }) => isScalar(key) && String(key.value) === String(name));
+  return isPair(pair) && isScalar(pair.key) ? pair.key : undefined;
+}
+
 function at(lines: LineCounter, offset: number): string {
   const { line, col } = lines.linePos(offset);
   return `${line}:${col}`;
 }
 
-function merge(base: Tree, over: Tree): Tree {
-  const merged = { ...base };
-  for (const [key, value] of Object.entries(over)) {
-    const below = merged[key];
-    merged[key] = isTree(value) && isTree(below) ? merge(below, value) : value;
+/** What a schema expects at a path. */
+function leafOf(schema: z.ZodType, path: readonly string[]): z.ZodType {
+  return path.reduce<z.ZodType>((at, key) => bare((at as z.ZodObject).shape[key] as z.ZodType), schema);
+}
+const bare = (schema: z.ZodType): z.ZodType =>
+  schema instanceof z.ZodDefault ? (schema.unwrap() as z.ZodType) : schema;
+
+/** A flag's text as what the schema expects there. @throws UserError where it is none */
+function valueOf(flag: string, expected: z.ZodType, text: string): unknown {
+  if (expected instanceof z.ZodBoolean) {
+    if (text !== 'true' && text !== 'false') throw new UserError(`--${flag} is true or false, not "${text}"`);
+    return text === 'true';
   }
-  return merged;
+  return expected instanceof z.ZodNumber ? numberOf(flag, text, text) : text;
 }
 
-const isTree = (value: unknown): value is Tree => typeof value === 'object' && value !== null && !Array.isArray(value);
-
-function set(tree: Tree, [key, ...rest]: string[], value: unknown): void {
-  if (!rest.length) tree[key] = value;
-  else set((tree[key] ??= {}) as Tree, rest, value);
-}
-
-const parseValue = (text: string): unknown => parseNumber(text) ?? text;
 /** "2" → from 2 to 2, "1..4" → from 1 to 4. */
-function bounds(text: string): { from: unknown; to: unknown } {
-  const [from, to = from] = text.split('..');
-  return { from: parseValue(from), to: parseValue(to) };
+function bounds(flag: string, text: string): { from: number; to: number } {
+  const parts = text.split('..');
+  if (parts.length > 2) throw new UserError(`--${flag} takes a number, or two as 1..4, not "${text}"`);
+  const [from, to = from] = parts.map((part) => numberOf(flag, part, text));
+  return { from, to };
 }
-const truth = (text: string): unknown => ({ true: true, false: false })[text] ?? text;
+
+function numberOf(flag: string, text: string, whole: string): number {
+  const value = parseNumber(text);
+  if (value === undefined) throw new UserError(`--${flag} takes a number, not "${whole}"`);
+  return value;
+}
+
 const camel = (flag: string) => flag.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());

@@ -1,3 +1,4 @@
+import { solvers } from '../src/flow/solvers.js';
 import { objectives } from '../trainers/objectives/index.js';
 import type { Knob, KnobGroup } from './config.js';
 
@@ -14,13 +15,16 @@ const training: Knob[] = [
     flag: 'checkpoint-blocks',
     path: 'checkpointBlocks',
     help: 'less memory: compute blocks anew in the backward pass',
-    boolean: true,
   },
 ];
 
 const optimizer: Knob[] = [
   { flag: 'learning-rate', path: 'optimizer.rate', help: 'peak learning rate' },
   { flag: 'warmup', path: 'optimizer.warmup', help: 'steps of linear warm-up' },
+  { flag: 'final-share', path: 'optimizer.finalShare', help: 'of the peak, where the cosine ends' },
+  { flag: 'beta1', path: 'optimizer.beta1', help: "AdamW's decay of the mean gradient" },
+  { flag: 'beta2', path: 'optimizer.beta2', help: "AdamW's decay of the mean squared gradient" },
+  { flag: 'adam-epsilon', path: 'optimizer.epsilon', help: 'what AdamW adds to the root of the latter' },
   { flag: 'weight-decay', path: 'optimizer.weightDecay', help: 'decoupled weight decay' },
   { flag: 'clip-norm', path: 'optimizer.clipNorm', help: 'largest gradient norm' },
 ];
@@ -37,27 +41,34 @@ const times: Knob[] = [
   { flag: 'times-std', path: 'times.std', help: 'standard deviation of the logit' },
 ];
 
-/** What λ weighs, by the name of the objective. */
-const lambdaHelp: Record<keyof typeof objectives, string> = {
-  lmd: 'Lagrangian map distillation',
-  emd: 'Eulerian map distillation',
-  semigroup: 'composition of two jumps',
-  consistency: 'endpoint consistency',
-  trajectory: 'trajectory consistency',
-  meanVelocity: 'the mean-velocity identity',
-  diagonal: 'the velocity at s = t: its share of the batch is the share on the diagonal',
+const labelDropout: Knob = {
+  flag: 'label-dropout',
+  path: 'labelDropout',
+  help: 'share of labels hidden in training, so that the network can be asked without a class',
 };
+
 const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
-/** Every knob of a distillation recipe. */
-export const distillationKnobs: KnobGroup[] = [
+/** Knobs of how objectives step the teacher. */
+const solverKnobs = (): Knob[] =>
+  objectives().flatMap(({ name, solver, solverSteps }) => [
+    ...(solver
+      ? [{ flag: `solver-${kebab(name)}`, path: `solver.${name}`, help: `teacher's step in ${name}: ${solvers.join(', ')}` }]
+      : []),
+    ...(solverSteps
+      ? [{ flag: `${kebab(name)}-steps`, path: `solver.${name}Steps`, help: "steps of the teacher's leg in it" }]
+      : []),
+  ]);
+
+/** Every knob of a distillation recipe, of the objectives that there are now. */
+export const distillationKnobs = (): KnobGroup[] => [
   { heading: 'Training:', knobs: training },
   {
     heading: 'Objectives, shares of the batch by weight:',
-    knobs: (Object.keys(lambdaHelp) as (keyof typeof lambdaHelp)[]).map((name) => ({
+    knobs: objectives().map(({ name, summary }) => ({
       flag: `lambda-${kebab(name)}`,
       path: `lambda.${name}`,
-      help: lambdaHelp[name],
+      help: summary,
     })),
   },
   {
@@ -68,11 +79,7 @@ export const distillationKnobs: KnobGroup[] = [
       { flag: 'epsilon-from', path: 'epsilon.from', help: 'ε at the start of an annealing' },
       { flag: 'epsilon-to', path: 'epsilon.to', help: 'constant ε, or ε at the end' },
       { flag: 'epsilon-until', path: 'epsilon.until', help: 'share of the run that annealing takes' },
-      { flag: 'solver-lmd', path: 'solver.lmd', help: "teacher's step in LMD: euler, heun, rk4" },
-      { flag: 'solver-emd', path: 'solver.emd', help: 'the same in EMD' },
-      { flag: 'solver-consistency', path: 'solver.consistency', help: 'the same in endpoint consistency' },
-      { flag: 'solver-trajectory', path: 'solver.trajectory', help: 'the same in trajectory consistency' },
-      { flag: 'trajectory-steps', path: 'solver.trajectorySteps', help: 'steps of its first leg' },
+      ...solverKnobs(),
       { flag: 'split', path: 'split', help: 'where composition splits a jump: uniform, midpoint' },
       { flag: 'difference', path: 'difference', help: "half width of the mean velocity's difference quotient" },
       { flag: 'tangent', path: 'tangent.form', help: 'finite steps of ε, or their limit (needs a small ε)' },
@@ -84,6 +91,7 @@ export const distillationKnobs: KnobGroup[] = [
         help: 'classifier-free guidance: a scale, or a range as 1..4',
         range: true,
       },
+      labelDropout,
     ],
   },
   {
@@ -145,7 +153,7 @@ export const teacherKnobs: KnobGroup[] = [
       ...optimizer,
       ...average('ema', 'ema.export', 'the exported weights'),
       ...times,
-      { flag: 'label-dropout', path: 'labelDropout', help: 'share of labels hidden in training' },
+      labelDropout,
     ],
   },
 ];

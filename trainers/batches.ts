@@ -1,6 +1,7 @@
 import { UserError } from '../src/errors.js';
 import type { Description } from '../src/flow/description.js';
 import { TensorStorage } from '../src/gpu/storage.js';
+import type { Model } from '../src/models/model.js';
 import { gather } from '../src/ops/movement.js';
 import { add, greater, mul, toFloat } from '../src/ops/pointwise.js';
 import { integers, normal, uniform } from '../src/ops/random.js';
@@ -43,16 +44,41 @@ export class SampleSource {
   }
 }
 
-/** Refuses data that a network cannot take, before anything is trained. */
-export function checkFit(set: SampleSet, sampleShape: Shape, classes: number, name: string): void {
-  if (!sameShape(set.shape, sampleShape)) {
+/**
+ * Refuses data that a network cannot learn from, before anything is trained.
+ * @param name of the data, for messages
+ * @param labelDropout share of labels that the recipe hides
+ * @returns what a user should know of the labels, in a line; null where all is plain
+ * @throws UserError naming what does not fit, and the mend
+ */
+export function checkFit(set: SampleSet, model: Model, name: string, labelDropout: number): string | null {
+  const { sampleShape, classes, nullClass } = model;
+  if (!sameShape(set.shape, sampleShape))
     throw new UserError(
-      `${name} holds samples of shape [${set.shape}], the network takes [${sampleShape}]: choose data or a teacher that fit`,
+      `${name} holds samples of shape [${set.shape}], the network takes [${sampleShape}]: choose data or a network that fit`,
+      'data',
     );
-  }
-  if (set.labels && classes && set.labels.some((label) => label >= classes)) {
-    throw new UserError(`${name} has labels beyond the network's ${classes} classes`);
-  }
+  if (!classes) return null;
+  if (labelDropout && !nullClass)
+    throw new UserError('this network has no class that means none, so no label can be hidden: 0', 'labelDropout');
+  // Where every label is hidden, none is needed.
+  if (labelDropout === 1) return null;
+  if (!set.labels)
+    throw new UserError(
+      `${name} has no labels, and the network's ${classes} classes could not be told apart: give labelled data${nullClass ? ', or hide all labels (a label dropout of 1) to train what it does without a class' : ''}`,
+      'data',
+    );
+  const seen = new Set(set.labels);
+  const beyond = [...seen].filter((label) => label >= classes);
+  if (beyond.length)
+    throw new UserError(
+      `${name} has labels up to ${beyond.reduce((most, label) => Math.max(most, label))}, the network knows ${classes} classes, 0 to ${classes - 1}`,
+      'data',
+    );
+  if (seen.size === classes) return null;
+  const missing = Array.from({ length: classes }, (_, label) => label).filter((label) => !seen.has(label));
+  const shown = missing.length > 8 ? `${missing.slice(0, 8).join(', ')} and ${missing.length - 8} more` : missing.join(', ');
+  return `${name} holds ${seen.size} of the network's ${classes} classes: without samples of ${shown}, these are not trained`;
 }
 
 /** z [count, ...shape] from the distribution where a teacher's trajectories start. */
@@ -63,15 +89,20 @@ export function drawSource(source: Description['source'], key: Tensor, count: nu
   return add(gather(centers, integers(key, streams.source, [count], source.centers.length)), mul(z, source.std));
 }
 
-/** Labels with a share replaced by the class that means none. */
-export function dropLabels(labels: Tensor, key: Tensor, share: number, none: number): Tensor {
-  if (!share) return labels;
-  const dropped = greater(share, uniform(key, streams.dropout, labels.shape));
-  return new Tensor(
-    'where',
-    [dropped, new Tensor('constant', [], { value: none }, labels.shape, 'u32'), labels],
-    {},
-    labels.shape,
-    'u32',
-  );
+/**
+ * The labels that a network is shown: a share of them replaced by the class that means none, so that it can also be asked
+ * without one; undefined where it knows no classes or there are no labels.
+ * @param labels u32 [B]
+ */
+export function shownLabels(
+  { classes, nullClass }: Model,
+  labels: Tensor | null,
+  key: Tensor,
+  dropout: number,
+): Tensor | undefined {
+  if (!classes || !labels) return undefined;
+  if (!nullClass || !dropout) return labels;
+  const dropped = greater(dropout, uniform(key, streams.dropout, labels.shape));
+  const none = new Tensor('constant', [], { value: classes }, labels.shape, 'u32');
+  return new Tensor('where', [dropped, none, labels], {}, labels.shape, 'u32');
 }

@@ -1,28 +1,32 @@
 import { z } from 'zod';
 import type { Description } from '../src/flow/description.js';
 import { solvers } from '../src/flow/solvers.js';
-import { sizeOf, type Shape } from '../src/tensor/shape.js';
-import { objectives, type ObjectiveName } from './objectives/index.js';
+import { isPoints } from '../src/models/model.js';
+import type { Shape } from '../src/tensor/shape.js';
+import { objectiveNamed, objectives } from './objectives/index.js';
 
-const positive = z.number().positive();
+/** Numbers end up in 32 bits: what is beyond them would become infinite or 0 there. */
+const [least, most] = [1.2e-38, 3.4e38];
+const real = z.number().min(-most).max(most);
+const positive = z.number().min(least).max(most);
+const notNegative = z.number().min(0).max(most);
 const share = z.number().min(0).max(1);
 const whole = z.number().int().min(0);
 
 const timesSchema = z.strictObject({
   kind: z.enum(['uniform', 'logit-normal']),
-  mean: z.number(),
+  mean: real,
   std: positive,
-  endShare: share,
 });
 
 const optimizerSchema = z.strictObject({
   rate: positive,
   warmup: whole,
   finalShare: share,
-  beta1: share,
-  beta2: share,
+  beta1: z.number().min(0).lt(1),
+  beta2: z.number().min(0).lt(1),
   epsilon: positive,
-  weightDecay: z.number().min(0),
+  weightDecay: notNegative,
   clipNorm: positive,
 });
 
@@ -43,71 +47,73 @@ const averageSchema = z.strictObject({
   width: positive.max(0.28),
 });
 
-export const methodNames = [
-  'fmap',
-  'lmd',
-  'emd',
-  'semigroup',
-  'consistency',
-  'ctm',
-  'meanflow',
-  'shortcut',
-  'flow-matching',
-] as const;
-export type MethodName = (typeof methodNames)[number];
-
-/** Everything that decides what a distillation learns. Files and folders are not part of it. */
-export const distillationSchema = z.strictObject({
-  /** The preset that the rest started from. */
-  method: z.enum(methodNames),
-  ...common,
-  times: timesSchema.extend({ pairs: z.enum(['free', 'gap']), forwardShare: share }),
-  /** Whose velocity leads: the teacher's, or that of each pair of data and noise, z - x0. */
-  velocity: z.enum(['teacher', 'data']),
-  lambda: z.strictObject(
-    Object.fromEntries(Object.keys(objectives).map((name) => [name, z.number().min(0)])) as Record<
-      ObjectiveName,
-      z.ZodNumber
+/** λ of every objective; a recipe that was written before there was one leaves it out. */
+const lambdaSchema = () =>
+  z.strictObject(
+    Object.fromEntries(objectives().map(({ name }) => [name, notNegative.default(0)])) as Record<
+      string,
+      z.ZodDefault<typeof notNegative>
     >,
-  ),
-  solver: z.strictObject({
-    lmd: z.enum(solvers),
-    emd: z.enum(solvers),
-    consistency: z.enum(solvers),
-    trajectory: z.enum(solvers),
-    trajectorySteps: z.number().int().positive(),
-  }),
-  epsilon: z.strictObject({
-    kind: z.enum(['constant', 'anneal', 'uniform']),
-    from: share,
-    to: positive.max(1),
-    until: share,
-  }),
-  /** Where composition splits a jump: anywhere, or in the middle. */
-  split: z.enum(['uniform', 'midpoint']),
-  /** Half width of the central difference of the mean velocity. */
-  difference: positive.max(0.1),
-  tangent: z.strictObject({
-    form: z.enum(['finite', 'limit']),
-    normalization: z.number().min(0),
-    warmup: whole,
-  }),
-  weighting: z.strictObject({
-    kind: z.enum(['none', 'output', 'inverse-step', 'adaptive', 'pseudo-huber', 'uncertainty']),
-    power: positive,
-    offset: positive,
-  }),
-  /** The longest |t - s| at the start, and the share of the run after which it is 1. */
-  reach: z.strictObject({ from: positive.max(1), until: share }),
-  ema: z.strictObject({ target: averageSchema, export: averageSchema }),
-  /** Classifier-free guidance of the teacher: a fixed scale, or a range that becomes an input. 1 is none. */
-  guidance: z.strictObject({ from: z.number().min(0), to: z.number().min(0) }),
-  /** Where the student starts, and whether all of it is trained (rank 0) or a low-rank adapter. */
-  student: z.strictObject({ init: z.enum(['teacher', 'scratch']), loraRank: whole, loraAlpha: positive }),
-  /** Samples of the teacher that x_t is mixed from where no data is given, and the steps that draw each. */
-  pool: z.strictObject({ samples: z.number().int().positive(), steps: z.number().int().positive() }),
-});
-export type DistillationConfig = z.infer<typeof distillationSchema>;
+  );
+
+/** How objectives step the teacher: `NAME`, and `NAMESteps` where they take several. */
+const solverSchema = () => {
+  const stepped = objectives().flatMap(({ name, solver, solverSteps }) => [
+    ...(solver ? [[name, z.enum(solvers).default(solver)] as const] : []),
+    ...(solverSteps ? [[`${name}Steps`, z.number().int().positive().default(solverSteps)] as const] : []),
+  ]);
+  return z.strictObject(
+    Object.fromEntries(stepped) as Record<string, z.ZodType<(typeof solvers)[number] | number>>,
+  );
+};
+
+/**
+ * Everything that decides what a distillation learns, of the objectives that there are now. Files and folders are not part
+ * of it.
+ */
+export const distillationSchema = () =>
+  z.strictObject({
+    /** The preset that the rest started from. */
+    method: z.string(),
+    ...common,
+    times: timesSchema.extend({ endShare: share, pairs: z.enum(['free', 'gap']), forwardShare: share }),
+    /** Whose velocity leads: the teacher's, or that of each pair of data and noise, z - x0. */
+    velocity: z.enum(['teacher', 'data']),
+    lambda: lambdaSchema(),
+    solver: solverSchema(),
+    epsilon: z.strictObject({
+      kind: z.enum(['constant', 'anneal', 'uniform']),
+      from: positive.max(1),
+      to: positive.max(1),
+      until: share,
+    }),
+    /** Where composition splits a jump: anywhere, or in the middle. */
+    split: z.enum(['uniform', 'midpoint']),
+    /** Half width of the central difference of the mean velocity. */
+    difference: positive.max(0.1),
+    tangent: z.strictObject({
+      form: z.enum(['finite', 'limit']),
+      normalization: notNegative,
+      warmup: whole,
+    }),
+    weighting: z.strictObject({
+      kind: z.enum(['none', 'output', 'inverse-step', 'adaptive', 'pseudo-huber', 'uncertainty']),
+      power: positive,
+      offset: positive,
+    }),
+    /** The longest |t - s| at the start, and the share of the run after which it is 1. */
+    reach: z.strictObject({ from: positive.max(1), until: share }),
+    ema: z.strictObject({ target: averageSchema, export: averageSchema }),
+    /** Classifier-free guidance of the teacher: a fixed scale, or a range that becomes an input. 1 is none. */
+    guidance: z.strictObject({ from: notNegative, to: notNegative }),
+    /** Share of labels that are hidden, so that the student can also be asked without a class; runs of before had none. */
+    labelDropout: share.default(0),
+    /** Where the student starts, and whether all of it is trained (rank 0) or a low-rank adapter. */
+    student: z.strictObject({ init: z.enum(['teacher', 'scratch']), loraRank: whole, loraAlpha: positive }),
+    /** Samples of the teacher that x_t is mixed from where no data is given, and the steps that draw each. */
+    pool: z.strictObject({ samples: z.number().int().positive(), steps: z.number().int().positive() }),
+  });
+export type DistillationConfig = z.infer<ReturnType<typeof distillationSchema>>;
 
 /** Everything that decides what a teacher learns. */
 export const teacherSchema = z.strictObject({
@@ -140,24 +146,44 @@ const optimizerDefaults = {
   clipNorm: 1,
 };
 
-/** Samples of at most this many values are points, not images. */
-const pointSize = 16;
-
 /** An average that forgets its first steps soon. */
 const warmedUp = (decay: number) => ({ law: 'warm-up', decay, width: 0.05 }) as const;
 
-/** λ with every objective but the given ones left out. */
-export const lambdaOf = (given: Partial<DistillationConfig['lambda']>): DistillationConfig['lambda'] => ({
-  ...(Object.fromEntries(Object.keys(objectives).map((name) => [name, 0])) as DistillationConfig['lambda']),
-  ...given,
-});
+/** A tree of values with some of them replaced by those of another tree, key by key; lists are values. */
+export function override<T extends object>(base: T, over: object): T {
+  const keys = new Set([...Object.keys(base), ...Object.keys(over)]);
+  const values = (tree: object) => new Map<string, unknown>(Object.entries(tree));
+  const [below, above] = [values(base), values(over)];
+  const merged = [...keys].map((key) => {
+    const [from, to] = [below.get(key), above.get(key)];
+    if (!above.has(key)) return [key, from];
+    return [key, isTree(from) && isTree(to) ? override(from, to) : to];
+  });
+  return Object.fromEntries(merged) as T;
+}
+const isTree = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/**
+ * λ with every objective but the given ones left out.
+ * @throws UserError where a name is that of no objective
+ */
+export function lambdaOf(given: Readonly<Record<string, number>>): DistillationConfig['lambda'] {
+  for (const name of Object.keys(given)) objectiveNamed(name);
+  return { ...Object.fromEntries(objectives().map(({ name }) => [name, 0])), ...given };
+}
 
 /**
  * The default recipe, `fmap`, by what the teacher is. How it was found: docs/recipes.md.
  * @param prediction what the network returns
+ * @param nullClass whether it can be asked without a class, which the student is then to learn as well
  */
-export function distillationDefaults(sampleShape: Shape, prediction: Description['prediction']): DistillationConfig {
-  const points = sizeOf(sampleShape) <= pointSize;
+export function distillationDefaults(
+  sampleShape: Shape,
+  prediction: Description['prediction'],
+  nullClass = false,
+): DistillationConfig {
+  const points = isPoints(sampleShape);
   return {
     method: 'fmap',
     steps: points ? 24000 : 10000,
@@ -173,11 +199,10 @@ export function distillationDefaults(sampleShape: Shape, prediction: Description
     },
     optimizer: { ...optimizerDefaults, rate: points ? 2e-3 : 5e-4 },
     velocity: 'teacher',
-    // Images are judged at their ends, and many short jumps drift off a velocity that is not held.
-    lambda: points
-      ? lambdaOf({ lmd: 0.25, emd: 0.25, trajectory: 0.5 })
-      : lambdaOf({ lmd: 0.1, emd: 0.1, trajectory: 0.2, consistency: 0.4, diagonal: 0.2 }),
-    solver: { lmd: 'euler', emd: 'heun', consistency: 'heun', trajectory: 'heun', trajectorySteps: 3 },
+    lambda: Object.fromEntries(
+      objectives().map(({ name, weight }) => [name, weight?.[points ? 'points' : 'images'] ?? 0]),
+    ),
+    solver: solverSchema().parse({}),
     epsilon: { kind: 'anneal', from: 0.3, to: 0.05, until: 0.7 },
     split: 'uniform',
     difference: 5e-3,
@@ -186,6 +211,7 @@ export function distillationDefaults(sampleShape: Shape, prediction: Description
     reach: { from: 1, until: 0 },
     ema: { target: warmedUp(0.95), export: warmedUp(0.998) },
     guidance: { from: 1, to: 1 },
+    labelDropout: nullClass ? 0.1 : 0,
     student: { init: 'teacher', loraRank: 0, loraAlpha: 16 },
     pool: points ? { samples: 65536, steps: 64 } : { samples: 4096, steps: 25 },
   };
@@ -203,14 +229,14 @@ function weightingFor(prediction: Description['prediction'], points: boolean): D
 
 /** The default way to train a teacher by what it is trained on. */
 export function teacherDefaults(sampleShape: Shape): TeacherConfig {
-  const points = sizeOf(sampleShape) <= pointSize;
+  const points = isPoints(sampleShape);
   return {
     steps: points ? 16000 : 20000,
     batch: points ? 512 : 128,
     ...commonDefaults,
     times: points
-      ? { kind: 'uniform', mean: 0, std: 1, endShare: 0 }
-      : { kind: 'logit-normal', mean: 0, std: 1, endShare: 0 },
+      ? { kind: 'uniform', mean: 0, std: 1 }
+      : { kind: 'logit-normal', mean: 0, std: 1 },
     optimizer: { ...optimizerDefaults, rate: points ? 2e-3 : 1e-3 },
     ema: { export: warmedUp(0.999) },
     labelDropout: points ? 0 : 0.1,

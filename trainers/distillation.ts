@@ -1,6 +1,7 @@
 import { averageVelocityOf, interpolate, velocityOf, type Condition, type Velocity } from '../src/flow/field.js';
 import { bindNetwork, type Network } from '../src/flow/network.js';
 import { parametrization } from '../src/flow/parametrization.js';
+import type { Solver } from '../src/flow/solvers.js';
 import { UserError } from '../src/errors.js';
 import type { Parameters } from '../src/nn/parameters.js';
 import { expand, sum } from '../src/ops/broadcast.js';
@@ -8,46 +9,62 @@ import { concat, slice } from '../src/ops/movement.js';
 import { abs, add, greater, mul, stopGradient, sub, where } from '../src/ops/pointwise.js';
 import { uniform } from '../src/ops/random.js';
 import { constant, type Tensor } from '../src/tensor/tensor.js';
-import { drawSource, type SampleSource } from './batches.js';
+import { drawSource, shownLabels, type SampleSource } from './batches.js';
 import type { DistillationConfig } from './config.js';
-import { objectives, type ObjectiveName } from './objectives/index.js';
-import type { Objective, Situation } from './objectives/objective.js';
+import { objectives } from './objectives/index.js';
+import type { Objective } from './objectives/objective.js';
 import { squaredErrors } from './regression.js';
 import { streams } from './streams.js';
 import { drawPairs } from './times.js';
 import type { Loss, LossContext } from './trainer.js';
 import { logVariance } from './uncertainty.js';
 
-/** Rows of the batch that each objective gets: proportional to λ, the remainder to the largest fractions. */
-export function sharesOf(
-  weights: Record<ObjectiveName, number>,
-  batch: number,
-): { name: ObjectiveName; rows: number }[] {
-  const names = (Object.keys(objectives) as ObjectiveName[]).filter((name) => weights[name] > 0);
-  if (!names.length) throw new UserError('every λ is 0: give at least one objective a weight');
-  if (names.length > batch) throw new UserError(`a batch of ${batch} cannot be shared by ${names.length} objectives`);
-  const total = names.reduce((sum, name) => sum + weights[name], 0);
-  const exact = names.map((name) => (weights[name] / total) * batch);
+/** An objective's part of a batch. */
+export interface Share {
+  objective: Objective;
+  rows: number;
+  /** How a row counts, so that the rows together count by λ: 1 where the batch could be shared exactly. */
+  weight: number;
+}
+
+/**
+ * How a batch is shared: rows in proportion to λ, at least one each, the remainder to the largest fractions. What rows
+ * cannot give a weight gives, so that the expected gradient is that of the λs.
+ * @throws UserError where every λ is 0, or there are fewer samples than objectives
+ */
+export function sharesOf(lambda: DistillationConfig['lambda'], batch: number): Share[] {
+  const used = objectives().filter(({ name }) => lambda[name] > 0);
+  if (!used.length) throw new UserError('every λ is 0: give at least one objective a weight', 'lambda');
+  if (used.length > batch)
+    throw new UserError(`a batch of ${batch} cannot be shared by ${used.length} objectives: raise it`, 'batch');
+  const largest = Math.max(...used.map(({ name }) => lambda[name]));
+  const weights = used.map(({ name }) => lambda[name] / largest);
+  const total = weights.reduce((sum, value) => sum + value, 0);
+  const exact = weights.map((value) => (value / total) * batch);
   const rows = exact.map((value) => Math.max(1, Math.floor(value)));
-  const byFraction = names.map((_, i) => i).sort((a, b) => exact[b] - rows[b] - (exact[a] - rows[a]));
+  const byFraction = used.map((_, i) => i).sort((a, b) => exact[b] - rows[b] - (exact[a] - rows[a]));
   let rest = batch - rows.reduce((sum, count) => sum + count, 0);
-  for (let i = 0; rest !== 0; i = (i + 1) % names.length) {
+  for (let i = 0; rest !== 0; i = (i + 1) % used.length) {
     const at = byFraction[i];
     const change = Math.sign(rest);
     if (rows[at] + change < 1) continue;
     rows[at] += change;
     rest -= change;
   }
-  return names.map((name, i) => ({ name, rows: rows[i] }));
+  return used.map((objective, i) => {
+    const weight = exact[i] / rows[i];
+    // What differs by rounding alone is exact.
+    return { objective, rows: rows[i], weight: Math.abs(weight - 1) < 1e-9 ? 1 : weight };
+  });
 }
 
 /** Where paths end. */
 const end = 0;
 
 /**
- * The loss of a step of flow-map training (DESIGN §1): x_t on straight paths between data and source, one call of the
- * student for the whole batch, each objective's target on its rows, u regressed on it. λ are shares of the batch, so that
- * the expected gradient is the weighted sum at the cost of one.
+ * The loss of a step of flow-map training: x_t on straight paths between data and source, one call of the student for the
+ * whole batch, each objective's target on its rows, u regressed on it. λ are shares of the batch, so that the expected
+ * gradient is the weighted sum at the cost of one.
  * @param teacher null where the data leads
  * @param adapt the student's parameters from those that are trained, where these are an adapter
  */
@@ -63,16 +80,10 @@ export function distillationLoss(
   const scale = parametrization(description);
   const led = teacher && config.velocity === 'teacher';
   const teacherWeights = led ? bindNetwork(teacher, 'teacher', config.precision).parameters : null;
-  const solvers: Record<ObjectiveName, Situation['solver']> = {
-    semigroup: 'euler',
-    diagonal: 'euler',
-    meanVelocity: 'euler',
-    ...config.solver,
-  };
   return ({ parameters, target, key, schedule }: LossContext): Loss => {
     const [weights, targetWeights] = [adapt(parameters), adapt(target)];
     const drawn = data.draw(key, batch);
-    const labels = model.classes ? (drawn.labels ?? undefined) : undefined;
+    const labels = shownLabels(model, drawn.labels, key, config.labelDropout);
     const { t, s } = drawPairs(config.times, key, batch, description.minimumTime, end, schedule.reach);
     const z = drawSource(description.source, key, batch, model.sampleShape);
     const x = interpolate(drawn.x, z, t);
@@ -82,25 +93,20 @@ export function distillationLoss(
       expand(schedule.epsilon, [batch]),
       drawnEpsilon,
     );
-    const portion = config.split === 'midpoint' ? constant(0.5, [batch]) : uniform(key, streams.portion, [batch]);
+    const fraction = config.split === 'midpoint' ? constant(0.5, [batch]) : uniform(key, streams.fraction, [batch]);
     const { from: least, to: most } = config.guidance;
     const guided = least !== 1 || most !== 1;
     const guidance = guided ? add(mul(uniform(key, streams.guidance, [batch]), most - least), least) : undefined;
 
     let from = 0;
-    const parts = sharesOf(config.lambda, batch).map(({ name, rows }) => {
+    const parts = sharesOf(config.lambda, batch).map((share) => {
+      const { objective, rows } = share;
       const start = from;
       from += rows;
       const part = (tensor: Tensor) => slice(tensor, 0, start, start + rows);
-      const { asked } = objectives[name] as Objective;
       const times = { t: part(t), s: part(s) };
-      return {
-        name,
-        rows,
-        part,
-        t: times.t,
-        s: asked ? { diagonal: times.t, end: constant(end, [rows]) }[asked] : times.s,
-      };
+      const asked = { diagonal: times.t, end: constant(end, [rows]), drawn: times.s };
+      return { ...share, part, t: times.t, s: asked[objective.asked ?? 'drawn'] };
     });
     const askedS = concat(
       parts.map((part) => part.s),
@@ -110,16 +116,16 @@ export function distillationLoss(
     const condition: Condition = { labels, guidance: least < most ? guidance : undefined };
     const u = averageVelocityOf(model, weights, description, condition)(x, t, askedS);
 
-    const targets = parts.map(({ name, part, t, s }) => {
+    const targets = parts.map(({ objective: { name, target: targetOf }, part, t, s }) => {
       const partOf = (tensor: Tensor | undefined) => tensor && part(tensor);
       const partX = part(x);
       const pairVelocity: Velocity = () => part(sub(z, drawn.x));
-      return objectives[name].target({
+      return targetOf({
         x: partX,
         t,
         s,
         epsilon: part(epsilon),
-        portion: part(portion),
+        fraction: part(fraction),
         teacher:
           teacherWeights && teacher
             ? velocityOf(teacher.model, teacherWeights, teacher.description, {
@@ -131,9 +137,9 @@ export function distillationLoss(
           labels: partOf(labels),
           guidance: partOf(condition.guidance),
         }),
-        current: part(stopGradient(u)),
-        solver: solvers[name],
-        solverSteps: config.solver.trajectorySteps,
+        student: part(stopGradient(u)),
+        solver: (config.solver[name] as Solver | undefined) ?? 'euler',
+        solverSteps: (config.solver[`${name}Steps`] as number | undefined) ?? 1,
         difference: config.difference,
         tangent: { form: config.tangent.form, normalization: config.tangent.normalization, warmup: schedule.warmup },
       });
@@ -144,8 +150,11 @@ export function distillationLoss(
       ...(config.weighting.kind === 'uncertainty' && { logVariance: logVariance(parameters, t, askedS) }),
     });
     const losses = Object.fromEntries(
-      parts.map(({ name, rows, part }) => [name, mul(sum(stopGradient(part(errors))), 1 / rows)]),
+      parts.map(({ objective, rows, part }) => [objective.name, mul(sum(stopGradient(part(errors))), 1 / rows)]),
     );
-    return { total: mul(sum(errors), 1 / batch), parts: losses };
+    const exact = parts.every(({ weight }) => weight === 1);
+    const rowWeights = parts.map(({ weight, rows }) => constant(weight, [rows]));
+    const weighted = exact ? errors : mul(errors, concat(rowWeights, 0));
+    return { total: mul(sum(weighted), 1 / batch), parts: losses };
   };
 }

@@ -3,7 +3,7 @@ import type { Network } from '../src/flow/network.js';
 import { parametrization } from '../src/flow/parametrization.js';
 import { sum } from '../src/ops/broadcast.js';
 import { minimum, mul, stopGradient, sub } from '../src/ops/pointwise.js';
-import { drawSource, dropLabels, type SampleSource } from './batches.js';
+import { drawSource, shownLabels, type SampleSource } from './batches.js';
 import { meanSquares } from '../src/ops/normalization.js';
 import { drawTimes, type TimeLaw } from './times.js';
 import type { Loss, LossContext } from './trainer.js';
@@ -29,8 +29,7 @@ export function flowMatchingLoss(
   const { lowest, highest, point, time, output } = parametrization(description);
   return ({ parameters, key }: LossContext): Loss => {
     const { x: x0, labels } = data.draw(key, batch);
-    const dropped = labels && model.nullClass ? dropLabels(labels, key, labelDropout, model.classes) : labels;
-    const shown = model.classes ? (dropped ?? undefined) : undefined;
+    const shown = shownLabels(model, labels, key, labelDropout);
     const z = drawSource(description.source, key, batch, model.sampleShape);
     const t = minimum(drawTimes(times, key, batch, lowest), highest);
     const x = interpolate(x0, z, t);

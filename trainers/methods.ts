@@ -1,135 +1,162 @@
 import { UserError } from '../src/errors.js';
-import { lambdaOf, methodNames, type DistillationConfig, type MethodName } from './config.js';
+import { lambdaOf, override, type DistillationConfig } from './config.js';
+import { objectiveNamed, objectives } from './objectives/index.js';
+import type { Objective } from './objectives/objective.js';
+
+/** Some keys of a recipe, at any depth. */
+type Part<T> = { readonly [K in keyof T]?: T[K] extends object ? Part<T[K]> : T[K] };
 
 /** A named way to train a flow map: what it changes in the default recipe. */
 export interface Method {
-  summary: string;
-  /** Whether it can learn from data alone. */
-  fromData: boolean;
-  recipe: (base: DistillationConfig, hasTeacher: boolean) => Partial<DistillationConfig>;
+  /** What it is, in a line of the help, with its source. */
+  readonly summary: string;
+  /** Changes of the defaults; where λ is given, objectives that it does not name have none. */
+  readonly changes: Part<DistillationConfig> | ((defaults: DistillationConfig) => Part<DistillationConfig>);
 }
 
-const whose = (hasTeacher: boolean): 'teacher' | 'data' => (hasTeacher ? 'teacher' : 'data');
-/** The averages with another decay of the target network's. */
-const targetDecay = ({ ema }: DistillationConfig, decay: number, law: 'warm-up' | 'decay' = 'warm-up') => ({
-  ema: { ...ema, target: { ...ema.target, law, decay } },
-});
+/** Beside one objective alone, a target network that moves less. */
+const slowTarget = (decay = 0.99) => ({ ema: { target: { decay } } });
 
 /** The methods of the field, each a few choices over one flow map. Presets, not copies: every knob can be overridden. */
-export const methods: Record<MethodName, Method> = {
+export const methods: Readonly<Record<string, Method>> = {
   fmap: {
     summary: 'λ_L · Lagrangian + λ_E · Eulerian map distillation, and long legs of the teacher; on images the ends too',
-    fromData: false,
-    recipe: () => ({}),
+    changes: {},
   },
   lmd: {
     summary: 'Lagrangian map distillation (Boffi et al., 2024; Align Your Flow, 2025)',
-    fromData: false,
-    recipe: (base) => ({ lambda: lambdaOf({ lmd: 1 }), ...targetDecay(base, 0.99) }),
+    changes: { lambda: { lmd: 1 }, ...slowTarget() },
   },
   emd: {
     summary: 'Eulerian map distillation (Align Your Flow, 2025); from data alone α-Flow and SoFlow',
-    fromData: true,
-    recipe: (base, hasTeacher) => ({
-      lambda: lambdaOf({ emd: 1 }),
-      velocity: whose(hasTeacher),
-      ...targetDecay(base, 0.99),
-    }),
+    changes: { lambda: { emd: 1 }, ...slowTarget() },
   },
   semigroup: {
     summary: 'composition at a random time beside the diagonal (progressive self-distillation, Boffi et al., 2025)',
-    fromData: true,
-    recipe: (base, hasTeacher) => ({
-      lambda: lambdaOf({ semigroup: 0.5, diagonal: 0.5 }),
-      velocity: whose(hasTeacher),
-      ...targetDecay(base, 0.99),
-    }),
+    changes: { lambda: { semigroup: 0.5, diagonal: 0.5 }, ...slowTarget() },
   },
   consistency: {
     summary:
       'consistency distillation to the end of the path (Song et al., 2023); from data alone consistency training',
-    fromData: true,
-    recipe: (base, hasTeacher) => ({
-      lambda: lambdaOf({ consistency: 1 }),
-      velocity: whose(hasTeacher),
+    changes: ({ weighting: { kind } }) => ({
+      lambda: { consistency: 1 },
       // At s = 0 the error of a predicted image is that of the jump.
-      weighting: { ...base.weighting, kind: base.weighting.kind === 'adaptive' ? 'output' : base.weighting.kind },
-      ...targetDecay(base, 0.99),
+      weighting: { kind: kind === 'adaptive' ? 'output' : kind },
+      ...slowTarget(),
     }),
   },
   ctm: {
     summary: 'consistency trajectory models: a long leg of the teacher, then the target (Kim et al., 2024)',
-    fromData: false,
-    recipe: (base) => ({ lambda: lambdaOf({ trajectory: 0.75, diagonal: 0.25 }), ...targetDecay(base, 0.99) }),
+    changes: { lambda: { trajectory: 0.75, diagonal: 0.25 }, ...slowTarget() },
   },
   meanflow: {
     summary: 'the mean-velocity identity (MeanFlow, Geng et al., 2025)',
-    fromData: true,
-    recipe: (base, hasTeacher) => ({
-      lambda: lambdaOf({ meanVelocity: 0.5, diagonal: 0.5 }),
-      velocity: whose(hasTeacher),
+    changes: {
+      lambda: { meanVelocity: 0.5, diagonal: 0.5 },
       weighting: { kind: 'adaptive', power: 0.75, offset: 1e-3 },
       // The derivative form diverges beside a slow target: the student is its own.
-      ...targetDecay(base, 0, 'decay'),
-    }),
+      ema: { target: { law: 'decay', decay: 0 } },
+    },
   },
   shortcut: {
     summary: 'shortcut models: two half jumps make one, beside flow matching (Frans et al., 2024)',
-    fromData: true,
-    recipe: (base, hasTeacher) => ({
-      lambda: lambdaOf({ semigroup: 0.25, diagonal: 0.75 }),
-      velocity: whose(hasTeacher),
-      split: 'midpoint',
-      ...targetDecay(base, 0.999),
-    }),
+    changes: { lambda: { semigroup: 0.25, diagonal: 0.75 }, split: 'midpoint', ...slowTarget(0.999) },
   },
   'flow-matching': {
     summary: 'the velocity alone (Lipman et al., 2023): the baseline that takes many Euler steps',
-    fromData: true,
-    recipe: (_, hasTeacher) => ({ lambda: lambdaOf({ diagonal: 1 }), velocity: whose(hasTeacher) }),
+    changes: { lambda: { diagonal: 1 } },
   },
 };
+
+export const methodNames: readonly string[] = Object.keys(methods);
+
+/** Objectives that a recipe gives a weight. */
+export const usedObjectives = ({ lambda }: DistillationConfig): Objective[] =>
+  objectives().filter(({ name }) => lambda[name] > 0);
+
+/**
+ * The method of a name.
+ * @throws UserError where there is none
+ */
+function methodNamed(name: string): Method {
+  if (Object.hasOwn(methods, name)) return methods[name];
+  throw new UserError(`${name} is none: choose one of ${methodNames.join(', ')}`, 'method');
+}
+
+/** A method's own changes of the defaults, whoever leads. */
+function changed(name: string, defaults: DistillationConfig): DistillationConfig {
+  const { changes } = methodNamed(name);
+  const part = typeof changes === 'function' ? changes(defaults) : changes;
+  const { lambda, ...rest } = { ...part, method: name };
+  return { ...override(defaults, rest), ...(lambda && { lambda: lambdaOf(lambda as Record<string, number>) }) };
+}
+
+/**
+ * Whether a method can learn from data alone: none of its objectives needs a teacher.
+ * @param defaults what it changes
+ * @throws UserError where there is no such method
+ */
+export const learnsFromData = (name: string, defaults: DistillationConfig): boolean =>
+  !usedObjectives(changed(name, defaults)).some(({ needsTeacher }) => needsTeacher);
 
 /**
  * A method's recipe over the defaults.
  * @throws UserError where the name is none, or the method needs a teacher and there is none
  */
 export function methodRecipe(name: string, defaults: DistillationConfig, hasTeacher: boolean): DistillationConfig {
-  const method = (methods as Record<string, Method | undefined>)[name];
-  if (!method) throw new UserError(`--method ${name}: choose one of ${methodNames.join(', ')}`);
-  if (!hasTeacher && !method.fromData) {
-    const without = methodNames.filter((other) => methods[other].fromData);
-    throw new UserError(`--method ${name} needs a --teacher; without one there are ${without.join(', ')}`);
+  const recipe = changed(name, defaults);
+  if (hasTeacher) return recipe;
+  if (!learnsFromData(name, defaults)) {
+    const without = methodNames.filter((other) => learnsFromData(other, defaults));
+    throw new UserError(`${name} needs a teacher; without one there are ${without.join(', ')}`, 'method');
   }
-  const student = hasTeacher ? defaults.student : { ...defaults.student, init: 'scratch' as const };
-  return { ...defaults, student, ...method.recipe(defaults, hasTeacher), method: name as MethodName };
+  return override(recipe, { velocity: 'data', student: { init: 'scratch' } });
 }
 
 /**
- * Refuses combinations that would compute something else than they say.
- * @throws UserError naming the flag and the mend
+ * Refuses recipes that are not whole, and combinations that would compute something else than they say.
+ * @param hasTeacher whether there is a teacher to learn from
+ * @throws UserError naming the field and the mend
  */
 export function checkRecipe(recipe: DistillationConfig, hasTeacher: boolean): void {
-  const { lambda, velocity, student, precision, tangent, weighting, guidance } = recipe;
+  const { velocity, student, precision, tangent, weighting, guidance, method, lambda } = recipe;
+  methodNamed(method);
+  for (const name of Object.keys(lambda)) objectiveNamed(name);
   if (!hasTeacher && velocity === 'teacher')
-    throw new UserError('--velocity teacher needs a --teacher; without one the data leads: --velocity data');
+    throw new UserError('there is no teacher whose velocity could lead: give one, or let the data lead', 'velocity');
   if (!hasTeacher && student.init === 'teacher')
-    throw new UserError('--init teacher needs a --teacher; without one the student starts from scratch');
-  if (!hasTeacher && student.loraRank) throw new UserError('--lora-rank adapts a teacher: give one with --teacher');
+    throw new UserError('there is no teacher to start from: give one, or start from scratch', 'student.init');
+  if (!hasTeacher && student.loraRank)
+    throw new UserError('a low-rank adapter adapts a teacher, and there is none: give one', 'student.loraRank');
   if (student.loraRank && student.init === 'scratch')
-    throw new UserError('--lora-rank adapts the teacher, so it cannot go with --init scratch');
-  if (student.loraRank && weighting.kind === 'uncertainty')
-    throw new UserError('--weighting uncertainty trains weights beside the network: not with --lora-rank');
-  if (velocity === 'data') {
-    const asking = (['lmd', 'trajectory'] as const).find((name) => lambda[name] > 0);
-    if (asking)
-      throw new UserError(
-        `λ of ${asking} asks for the velocity where the student or a solver arrived, which data cannot say: --velocity teacher`,
-      );
-  }
-  if (precision === 'f16' && (lambda.meanVelocity > 0 || tangent.form === 'limit'))
     throw new UserError(
-      'a derivative is divided by a small step, which half precision cannot: leave --precision at f32',
+      'a low-rank adapter adapts the teacher, so it cannot start from scratch: leave init out',
+      'student.loraRank',
     );
-  if (guidance.to < guidance.from) throw new UserError('--guidance goes from the smaller to the larger scale');
+  if (student.loraRank && weighting.kind === 'uncertainty')
+    throw new UserError(
+      'uncertainty trains weights beside the network, which an adapter does not have: choose another',
+      'weighting.kind',
+    );
+  const used = usedObjectives(recipe);
+  if (!used.length) throw new UserError('every λ is 0: give at least one objective a weight', 'lambda');
+  const asking = used.find(({ needsTeacher }) => needsTeacher);
+  if (velocity === 'data' && asking)
+    throw new UserError(
+      `${asking.name} asks for the velocity where the student or a solver arrived, which data cannot say: let a teacher lead, or give it no weight`,
+      `lambda.${asking.name}`,
+    );
+  const dividing = used.find(
+    ({ smallDivisor }) => smallDivisor === 'always' || (smallDivisor === 'limit' && tangent.form === 'limit'),
+  );
+  if (precision === 'f16' && dividing)
+    throw new UserError(
+      `${dividing.name} divides by a small step, which half precision cannot: leave it at f32`,
+      'precision',
+    );
+  if (guidance.to < guidance.from)
+    throw new UserError(
+      `${guidance.from}..${guidance.to}: a range goes from the smaller to the larger scale`,
+      'guidance',
+    );
 }

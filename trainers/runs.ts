@@ -18,7 +18,7 @@ import { classificationLoss } from './classification.js';
 import type { ClassificationConfig, DistillationConfig, TeacherConfig } from './config.js';
 import { distillationLoss } from './distillation.js';
 import { flowMatchingLoss } from './flow-matching.js';
-import { checkRecipe } from './methods.js';
+import { checkRecipe, usedObjectives } from './methods.js';
 import { Trainer, type TrainerOptions } from './trainer.js';
 import { uncertaintyParameters } from './uncertainty.js';
 
@@ -64,14 +64,13 @@ function trainerOptions(config: TeacherConfig | DistillationConfig | Classificat
 
 /** What a recipe's student is, given its teacher or the description of a network of one's own. */
 export function studentDescription(base: Description, config: DistillationConfig): Description {
-  const { lambda, guidance, times } = config;
-  const used = Object.entries(lambda).flatMap(([name, weight]) => (weight > 0 ? [name] : []));
-  const only = (name: string) => used.length === 1 && used[0] === name;
+  const { guidance, times } = config;
+  const used = usedObjectives(config);
+  const sampler = used.length === 1 ? used[0].sampler : undefined;
   return {
     ...base,
     role: 'flow-map',
-    ...(only('consistency') && { sampler: 'consistency' as const }),
-    ...(only('diagonal') && { sampler: 'euler' as const }),
+    ...(sampler && { sampler }),
     ...(times.forwardShare > 0 && { forward: true }),
     ...((guidance.from !== 1 || guidance.to !== 1) && { guidance }),
   };

@@ -14,12 +14,12 @@ export interface TimeLaw {
   kind: 'uniform' | 'logit-normal';
   mean: number;
   std: number;
-  /** Share of samples with s at the end of the path, which one-jump sampling needs most. */
-  endShare: number;
 }
 
 /** How pairs of times are drawn. */
 export interface PairLaw extends TimeLaw {
+  /** Share of samples with s at the end of the path, which one-jump sampling needs most. */
+  endShare: number;
   /**
    * `free`: t and s are the greater and the smaller of two draws. `gap`: the jump's length t - s is drawn by the law, t
    * uniformly in what is left (Sabour et al., Align Your Flow, 2025).
@@ -53,7 +53,7 @@ export function drawPairs(
 ): { t: Tensor; s: Tensor } {
   const { t, s } =
     law.pairs === 'free' ? freePairs(law, key, count, minimumTime) : gapPairs(law, key, count, minimumTime);
-  const ends = greater(law.endShare, uniform(key, streams.zero, [count]));
+  const ends = greater(law.endShare, uniform(key, streams.end, [count]));
   const near = maximum(where(ends, end, s), sub(t, expand(reach, [count])));
   if (!law.forwardShare) return { t, s: near };
   const forward = greater(law.forwardShare, uniform(key, streams.forward, [count]));

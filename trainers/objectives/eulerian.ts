@@ -2,7 +2,7 @@ import { step } from '../../src/flow/field.js';
 import { slope } from '../../src/flow/solvers.js';
 import { add, mul, sub } from '../../src/ops/pointwise.js';
 import type { Objective } from './objective.js';
-import { split } from './tangent.js';
+import { splitTarget } from './tangent.js';
 
 /**
  * Eulerian map distillation: the teacher goes from t to t' = t + ε(s - t), the target network the rest of the way.
@@ -10,10 +10,15 @@ import { split } from './tangent.js';
  * α-Flow and SoFlow, 2025.)
  */
 export const eulerian: Objective = {
-  target: (situation) => {
-    const { x, t, s, epsilon, teacher, target, solver } = situation;
+  name: 'emd',
+  summary: 'Eulerian map distillation (Sabour et al., 2025)',
+  weight: { points: 0.25, images: 0.1 },
+  solver: 'heun',
+  smallDivisor: 'limit',
+  target: (inputs) => {
+    const { x, t, s, epsilon, teacher, target, solver } = inputs;
     const middle = add(t, mul(epsilon, sub(s, t)));
     const v = slope(teacher, solver, x, t, middle);
-    return split(situation, v, target(step(x, t, middle, v), middle, s));
+    return splitTarget(inputs, v, target(step(x, t, middle, v), middle, s));
   },
 };

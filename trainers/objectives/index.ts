@@ -1,20 +1,46 @@
+import { UserError } from '../../src/errors.js';
 import { consistency } from './consistency.js';
 import { diagonal } from './diagonal.js';
 import { eulerian } from './eulerian.js';
 import { lagrangian } from './lagrangian.js';
 import { meanVelocity } from './mean-velocity.js';
-import type { Objective } from './objective.js';
+import { objectiveSchema, type Objective } from './objective.js';
 import { semigroup } from './semigroup.js';
 import { trajectory } from './trajectory.js';
 
-/** Objectives by the name of their weight, λ. */
-export const objectives = {
-  lmd: lagrangian,
-  emd: eulerian,
-  semigroup,
-  consistency,
-  trajectory,
-  meanVelocity,
-  diagonal,
-} satisfies Record<string, Objective>;
-export type ObjectiveName = keyof typeof objectives;
+/** In the order in which they share a batch. */
+const registry: Objective[] = [lagrangian, eulerian, semigroup, consistency, trajectory, meanVelocity, diagonal];
+
+/** All objectives, built in and registered. */
+export const objectives = (): readonly Objective[] => registry;
+
+/**
+ * The objective of a name.
+ * @throws UserError where there is none
+ */
+export function objectiveNamed(name: string): Objective {
+  const found = registry.find((objective) => objective.name === name);
+  if (found) return found;
+  throw new UserError(`${name} is no objective: there are ${registry.map((one) => one.name).join(', ')}`, 'lambda');
+}
+
+/**
+ * Adds an objective: from then on recipes have a weight for it, and a solver where it has one.
+ * @returns the same objective
+ * @throws UserError where something of it is missing, or another one has its name
+ */
+export function registerObjective(objective: Objective): Objective {
+  const checked = objectiveSchema.safeParse(objective);
+  if (!checked.success) {
+    const [{ path, message }] = checked.error.issues;
+    const what = typeof objective?.name === 'string' ? `the objective ${objective.name}` : 'an objective';
+    throw new UserError(`${what}: ${[...path, message].join(': ')}`);
+  }
+  const { name } = objective;
+  // The key of the steps of `mine` would be that of the solver of `mineSteps`.
+  if (name.endsWith('Steps')) throw new UserError(`the objective ${name}: a name that ends with Steps is that of a key`);
+  const same = registry.find((other) => other.name === name);
+  if (same && same !== objective) throw new UserError(`there is an objective named ${name} already: choose another name`);
+  if (!same) registry.push(objective);
+  return objective;
+}

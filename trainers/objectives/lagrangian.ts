@@ -2,7 +2,7 @@ import { step } from '../../src/flow/field.js';
 import { slope } from '../../src/flow/solvers.js';
 import { add, mul, sub } from '../../src/ops/pointwise.js';
 import type { Objective } from './objective.js';
-import { split } from './tangent.js';
+import { splitTarget } from './tangent.js';
 
 /**
  * Lagrangian map distillation: the target network goes from t to s' = s + ε(t - s), the teacher the rest of the way.
@@ -10,10 +10,16 @@ import { split } from './tangent.js';
  * Your Flow, 2025; the finite step with a frozen target needs no derivative.)
  */
 export const lagrangian: Objective = {
-  target: (situation) => {
-    const { x, t, s, epsilon, teacher, target, solver } = situation;
+  name: 'lmd',
+  summary: 'Lagrangian map distillation (Boffi et al., 2024)',
+  weight: { points: 0.25, images: 0.1 },
+  solver: 'euler',
+  needsTeacher: true,
+  smallDivisor: 'limit',
+  target: (inputs) => {
+    const { x, t, s, epsilon, teacher, target, solver } = inputs;
     const middle = add(s, mul(epsilon, sub(t, s)));
     const u = target(x, t, middle);
-    return split(situation, slope(teacher, solver, step(x, t, middle, u), middle, s), u);
+    return splitTarget(inputs, slope(teacher, solver, step(x, t, middle, u), middle, s), u);
   },
 };

@@ -2,7 +2,7 @@ import { step } from '../../src/flow/field.js';
 import { perSample } from '../../src/flow/parametrization.js';
 import { add, div, greater, maximum, minimum, mul, sub, where } from '../../src/ops/pointwise.js';
 import type { Objective } from './objective.js';
-import { toward, warmth } from './tangent.js';
+import { alongTangent, warmthLike } from './tangent.js';
 
 /**
  * The MeanFlow identity: u = v - (t - s) · du/dt, the derivative of u⁻ along the trajectory by a central difference, one
@@ -10,7 +10,10 @@ import { toward, warmth } from './tangent.js';
  * by: not for half precision, and not beside a slow target average.
  */
 export const meanVelocity: Objective = {
-  target: ({ x, t, s, teacher, target, current, difference, tangent }) => {
+  name: 'meanVelocity',
+  summary: 'the mean-velocity identity (Geng et al., MeanFlow, 2025)',
+  smallDivisor: 'always',
+  target: ({ x, t, s, teacher, target, student, difference, tangent }) => {
     const v = teacher(x, t);
     const backward = greater(s, t);
     const high = minimum(add(t, difference), where(backward, s, 1));
@@ -18,8 +21,8 @@ export const meanVelocity: Objective = {
     const at = (time: typeof t) => target(step(x, t, time, v), time, s);
     const width = perSample(maximum(sub(high, low), 1e-6), x);
     const derivative = div(sub(at(high), at(low)), width);
-    const change = mul(mul(perSample(sub(t, s), x), derivative), warmth(tangent.warmup, x));
+    const change = mul(mul(perSample(sub(t, s), x), derivative), warmthLike(tangent.warmup, x));
     const identity = sub(v, change);
-    return tangent.form === 'finite' ? identity : toward(current, sub(identity, current), tangent.normalization);
+    return tangent.form === 'finite' ? identity : alongTangent(student, sub(identity, student), tangent.normalization);
   },
 };

@@ -1,47 +1,81 @@
+import { z } from 'zod';
 import type { AverageVelocity, Velocity } from '../../src/flow/field.js';
-import type { Solver } from '../../src/flow/solvers.js';
+import { solvers, type Solver } from '../../src/flow/solvers.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 
-/** What an objective may use to form its target on its share of a batch; all tensors have the same first axis. */
-export interface Situation {
+/** What an objective may form its target from, for its rows of a batch; all tensors have the same first axis. */
+export interface ObjectiveInputs {
   /** Points x_t on the path, [B, ...]. */
-  x: Tensor;
+  readonly x: Tensor;
   /** Times t [B], and s [B] where the jump ends. */
-  t: Tensor;
-  s: Tensor;
+  readonly t: Tensor;
+  readonly s: Tensor;
   /** ε [B] in (0, 1]: how far from t the Eulerian, from s the Lagrangian intermediate time lies. */
-  epsilon: Tensor;
-  /** A second number per sample [B] in (0, 1), for objectives that choose an intermediate time. */
-  portion: Tensor;
-  /** The teacher's velocity; that of the pair (x0, z), z - x0, where there is no teacher. */
-  teacher: Velocity;
-  /** u of the averaged student θ⁻, the target network. */
-  target: AverageVelocity;
+  readonly epsilon: Tensor;
+  /** γ [B] in (0, 1): the fraction of the jump after which an objective splits it. */
+  readonly fraction: Tensor;
+  /** The teacher's velocity; that of the pair (x0, z), z - x0, where the data leads. */
+  readonly teacher: Velocity;
+  /** u⁻ of the averaged student, the target network. */
+  readonly target: AverageVelocity;
   /** u of the student itself at (x, t, s), without gradient. */
-  current: Tensor;
+  readonly student: Tensor;
   /** How the teacher is stepped inside the objective, and in how many steps where it goes a long way. */
-  solver: Solver;
-  solverSteps: number;
+  readonly solver: Solver;
+  readonly solverSteps: number;
   /** Half width of the central difference that stands for a derivative along the trajectory. */
-  difference: number;
-  tangent: Tangent;
+  readonly difference: number;
+  readonly tangent: Tangent;
 }
 
 /** How a step of ε is turned into a target: as it is, or as its limit at ε → 0. */
 export interface Tangent {
-  form: 'finite' | 'limit';
+  readonly form: 'finite' | 'limit';
   /** c of the normalised tangent g / (‖g‖ + c); 0 leaves it as it is. */
-  normalization: number;
+  readonly normalization: number;
   /** r of the tangent warm-up, [1]: from 0 to 1 it lets the part in that is not the plain velocity. */
-  warmup: Tensor;
+  readonly warmup: Tensor;
 }
 
 /**
- * A training objective: from where the student is asked, u_θ(x, t, s), to the average velocity it is regressed on.
- * Gradients never flow through the result.
+ * A training objective: from where the student is asked, u_θ(x, t, s), to the average velocity it is regressed on. All that
+ * recipes, flags, help and refusals know of it stands here.
  */
 export interface Objective {
+  /** Names its weight, `lambda.NAME` and `--lambda-NAME`: letters and digits, a small letter first. */
+  readonly name: string;
+  /** What it is, in a line of the help, with its source. */
+  readonly summary: string;
+  /** λ in the default recipe of points and of images; 0 where absent. */
+  readonly weight?: { readonly points: number; readonly images: number };
   /** Where the student is asked in place of the drawn s: on the diagonal s = t, or at the end of the path. */
-  asked?: 'diagonal' | 'end';
-  target: (situation: Situation) => Tensor;
+  readonly asked?: 'diagonal' | 'end';
+  /** How the teacher is stepped unless a recipe says otherwise, for objectives that step it: makes the key `solver.NAME`. */
+  readonly solver?: Solver;
+  /** Its steps by default, for objectives that take several: makes the key `solver.NAMESteps`. */
+  readonly solverSteps?: number;
+  /** Whether it asks for the velocity elsewhere than at (x, t), where only a teacher can say it. */
+  readonly needsTeacher?: boolean;
+  /** Whether it divides by a small step, which half precision cannot: always, or in the limit form of the tangent alone. */
+  readonly smallDivisor?: 'always' | 'limit';
+  /** How a flow map that learned this alone is sampled, where its jumps are not meant for it. */
+  readonly sampler?: 'consistency' | 'euler';
+  /** The average velocity that the student is to have, [B, ...]. Gradients never flow through it. */
+  readonly target: (inputs: ObjectiveInputs) => Tensor;
 }
+
+const weight = z.number().min(0);
+
+/** An objective as it comes from outside, perhaps from plain JavaScript. */
+export const objectiveSchema = z.strictObject({
+  name: z.string().regex(/^[a-z][A-Za-z0-9]*$/, 'letters and digits, a small letter first'),
+  summary: z.string().regex(/^[^\n]+$/, 'one line'),
+  weight: z.strictObject({ points: weight, images: weight }).optional(),
+  asked: z.enum(['diagonal', 'end']).optional(),
+  solver: z.enum(solvers).optional(),
+  solverSteps: z.number().int().positive().optional(),
+  needsTeacher: z.boolean().optional(),
+  smallDivisor: z.enum(['always', 'limit']).optional(),
+  sampler: z.enum(['consistency', 'euler']).optional(),
+  target: z.custom<Objective['target']>((value) => typeof value === 'function', 'a function of the inputs'),
+}) satisfies z.ZodType<Objective>;

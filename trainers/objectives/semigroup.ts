@@ -10,10 +10,12 @@ import type { Objective } from './objective.js';
  * al., 2025).
  */
 export const semigroup: Objective = {
-  target: ({ x, t, s, portion, target }) => {
-    const middle = add(t, mul(portion, sub(s, t)));
+  name: 'semigroup',
+  summary: 'composition of two jumps (Frans et al., 2024; Boffi et al., 2025)',
+  target: ({ x, t, s, fraction, target }) => {
+    const middle = add(t, mul(fraction, sub(s, t)));
     const first = target(x, t, middle);
     const second = target(step(x, t, middle, first), middle, s);
-    return add(second, mul(perSample(portion, x), sub(first, second)));
+    return add(second, mul(perSample(fraction, x), sub(first, second)));
   },
 };

@@ -3,7 +3,7 @@ import { reshape } from '../../src/ops/movement.js';
 import { add, div, mul, sqrt, sub } from '../../src/ops/pointwise.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 import { meanSquares } from '../../src/ops/normalization.js';
-import type { Situation } from './objective.js';
+import type { ObjectiveInputs } from './objective.js';
 
 /**
  * The target of an objective whose way splits into ε by the teacher, at velocity v, and the rest at the target network's
@@ -12,22 +12,26 @@ import type { Situation } from './objective.js';
  * r damps the derivative alone. (Lu and Song, sCM, 2024: tangent normalisation and warm-up; Sabour et al., Align Your
  * Flow, 2025.) Divided by ε: not for half precision.
  */
-export function split({ x, t, s, epsilon, target, current, tangent }: Situation, v: Tensor, w: Tensor): Tensor {
+export function splitTarget(
+  { x, t, s, epsilon, target, student, tangent }: ObjectiveInputs,
+  v: Tensor,
+  w: Tensor,
+): Tensor {
   const share = perSample(epsilon, x);
   if (tangent.form === 'finite') return add(w, mul(share, sub(v, w)));
   const u = target(x, t, s);
   const rest = mul(perSample(sub(div(1, epsilon), 1), x), sub(w, u));
-  return toward(current, add(sub(v, u), mul(warmth(tangent.warmup, x), rest)), tangent.normalization);
+  return alongTangent(student, add(sub(v, u), mul(warmthLike(tangent.warmup, x), rest)), tangent.normalization);
 }
 
 /** u + g, the tangent g normalised to g / (‖g‖ + c) by its root mean square where c > 0. */
-export function toward(u: Tensor, g: Tensor, normalization: number): Tensor {
+export function alongTangent(u: Tensor, g: Tensor, normalization: number): Tensor {
   if (!normalization) return add(u, g);
   return add(u, div(g, perSample(add(sqrt(meanSquares(g)), normalization), g)));
 }
 
 /** The warm-up [1], shaped so that it broadcasts over x. */
-export const warmth = (warmup: Tensor, x: Tensor): Tensor =>
+export const warmthLike = (warmup: Tensor, x: Tensor): Tensor =>
   reshape(
     warmup,
     x.shape.map(() => 1),

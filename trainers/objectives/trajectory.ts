@@ -10,8 +10,14 @@ import type { Objective } from './objective.js';
  * CTM, 2024, compared at s rather than pushed on to t = 0.)
  */
 export const trajectory: Objective = {
-  target: ({ x, t, s, portion, teacher, target, solver, solverSteps }) => {
-    const at = (k: number) => add(t, mul(mul(portion, k / solverSteps), sub(s, t)));
+  name: 'trajectory',
+  summary: 'trajectory consistency: a long leg of the teacher first (Kim et al., CTM, 2024)',
+  weight: { points: 0.5, images: 0.2 },
+  solver: 'heun',
+  solverSteps: 3,
+  needsTeacher: true,
+  target: ({ x, t, s, fraction, teacher, target, solver, solverSteps }) => {
+    const at = (k: number) => add(t, mul(mul(fraction, k / solverSteps), sub(s, t)));
     const slopes = [];
     let reached = x;
     for (let k = 0; k < solverSteps; k++) {
@@ -20,6 +26,6 @@ export const trajectory: Objective = {
     }
     const led = mul(slopes.reduce(add), 1 / solverSteps);
     const rest = target(reached, at(solverSteps), s);
-    return add(rest, mul(perSample(portion, x), sub(led, rest)));
+    return add(rest, mul(perSample(fraction, x), sub(led, rest)));
   },
 };
