@@ -22,8 +22,6 @@ export interface KnobGroup {
 
 type Tree = { [key: string]: unknown };
 
-type Tree = { [key: string]: unknown };
-
 /**
  * Adds a flag for each knob under its group's heading.
  * @param defaults for points in the plane and for images, which the help shows

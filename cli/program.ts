@@ -3,8 +3,8 @@ import { createRequire } from 'node:module';
 import { UserError } from '../src/errors.js';
 import { numberBetween, wholeNumber } from './arguments.js';
 import { addKnobs } from './config.js';
-import { classificationDefaults, distillationDefaults, methodNames, teacherDefaults } from '../trainers/config.js';
-import { methods } from '../trainers/methods.js';
+import { classificationDefaults, distillationDefaults, teacherDefaults } from '../trainers/config.js';
+import { learnsFromData, methodNames, methods } from '../trainers/methods.js';
 import { samplers } from '../src/flow/samplers.js';
 import { solvers } from '../src/flow/solvers.js';
 import { classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
@@ -69,7 +69,7 @@ export function createProgram(): Command {
       await (await import('./train.js')).train(flags);
     });
   const [pointShape, imageShape] = [[2], [1, 28, 28]];
-  addKnobs(addTraining(train), distillationKnobs, {
+  addKnobs(addTraining(train), distillationKnobs(), {
     points: distillationDefaults(pointShape, 'velocity'),
     images: distillationDefaults(imageShape, 'velocity'),
   });
@@ -269,19 +269,20 @@ const addDevice = (command: Command): Command =>
     )
     .addOption(new Option('--toggles <set>', 'validation (also SEMIFLOW_TOGGLES)').choices(['fast', 'checked']));
 
-const knobs = [...distillationKnobs, ...teacherKnobs, ...classificationKnobs].flatMap((group) => group.knobs);
-
 /** The flag of an option that the library names by its place in a recipe, or by its own name. */
 export function flagOf(field: string): string {
-  const knob = knobs.find(({ path }) => path === field);
+  const groups = [...distillationKnobs(), ...teacherKnobs, ...classificationKnobs];
+  const knob = groups.flatMap(({ knobs }) => knobs).find(({ path }) => path === field);
   return `--${knob?.flag ?? field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 /** The methods with an example each. */
 function methodsHelp(): string {
   const rows = methodNames.map((name) => {
-    const { summary, fromData } = methods[name];
-    return `  ${name.padEnd(14)}${summary}\n${' '.repeat(16)}semiflow train --method ${name} ${fromData ? '--data checkerboard' : '--teacher rf.safetensors'}`;
+    const given = learnsFromData(name, distillationDefaults([2], 'velocity'))
+      ? '--data checkerboard'
+      : '--teacher rf.safetensors';
+    return `  ${name.padEnd(14)}${methods[name].summary}\n${' '.repeat(16)}semiflow train --method ${name} ${given}`;
   });
   return `\nMethods (defaults above are of fmap; --method NAME --print-config shows each in full; those with --data also take a --teacher):\n${rows.join('\n')}`;
 }

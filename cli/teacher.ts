@@ -4,10 +4,10 @@ import { checkFit } from '../trainers/batches.js';
 import { teacherDefaults, teacherSchema, type TeacherConfig } from '../trainers/config.js';
 import { trainTeacher } from '../trainers/runs.js';
 import { writeSafetensors } from '../node/files.js';
-import type { Dataset } from '../src/data/dataset.js';
 import { loadDataset } from '../src/data/load.js';
-import { parseDescription } from '../src/flow/description.js';
+import { parseDescription, type Description } from '../src/flow/description.js';
 import { createNetwork } from '../src/flow/network.js';
+import { buildModel } from '../src/models/index.js';
 import { drawSamples } from '../src/flow/sampling.js';
 import { renderReport } from '../src/report/html.js';
 import { panels } from '../src/report/png.js';
@@ -45,12 +45,13 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const description = saved
     ? parseDescription(saved.description, folderBefore!.file('config.yaml'))
     : await describeNetwork(flags, data);
-  const recipe = saved ? teacherSchema.parse(saved.recipe) : await recipeFor(flags, data);
+  const recipe = saved ? teacherSchema.parse(saved.recipe) : await recipeFor(flags, description);
   const out = saved?.out ?? flags.out;
   if (flags.printConfig) return printTree({ description, recipe });
 
   const network = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
-  checkFit(data, network.model.sampleShape, network.model.classes, data.name);
+  const note = checkFit(data, network.model, data.name, recipe.labelDropout);
+  if (note) console.log(note);
   const device = await openSession(flags);
   const path = flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, ''));
   const folder =
@@ -99,7 +100,8 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   device.close();
 }
 
-async function recipeFor(flags: TeacherFlags, data: Dataset): Promise<TeacherConfig> {
+async function recipeFor(flags: TeacherFlags, { architecture }: Description): Promise<TeacherConfig> {
   const file = flags.config ? { name: flags.config, text: await readText(flags.config) } : undefined;
-  return resolveConfig(teacherSchema, teacherDefaults(data.shape), teacherKnobs, flags, file);
+  const { sampleShape, nullClass } = buildModel(architecture);
+  return resolveConfig(teacherSchema, teacherDefaults(sampleShape, nullClass), teacherKnobs, flags, file);
 }

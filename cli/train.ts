@@ -75,8 +75,9 @@ export async function carryOut(
   const { recipe, from } = run;
   const teacher = teacherOf(run);
   const data = await samplesFor(device, run);
-  const { sampleShape, classes } = teacher?.model ?? buildModel((from as Description).architecture);
-  checkFit(data, sampleShape, classes, run.data ?? "the teacher's samples");
+  const model = teacher?.model ?? buildModel((from as Description).architecture);
+  const note = checkFit(data, model, run.data ?? "the teacher's samples", recipe.labelDropout);
+  if (note) console.log(note);
   const folder = run.folder ?? (await RunFolder.create(run.out, studentFile, savedRun(run)));
   const training = await distil(device, from, data, recipe, planPrinter());
   const finished = await trainLoop(training, folder, flags, {
@@ -108,14 +109,14 @@ export async function prepare(flags: TrainFlags, given?: { name: string; text: s
   const file = given ?? (flags.config ? { name: flags.config, text: await readText(flags.config) } : undefined);
   const from = path ? await readTeacher(path, arch) : await fresh(flags);
   const description = 'arena' in from ? from.description : from;
-  const shape = buildModel(description.architecture).sampleShape;
+  const { sampleShape, nullClass } = buildModel(description.architecture);
   const method = flags.method ?? (file && parseYaml(file.text, file.name).tree.method) ?? 'fmap';
   const defaults = methodRecipe(
     String(method),
-    distillationDefaults(shape, description.prediction),
+    distillationDefaults(sampleShape, description.prediction, nullClass),
     path !== undefined,
   );
-  const recipe = resolveConfig(distillationSchema, defaults, distillationKnobs, flags, file);
+  const recipe = resolveConfig(distillationSchema(), defaults, distillationKnobs(), flags, file);
   checkRecipe(recipe, path !== undefined);
   return {
     from,
@@ -141,7 +142,7 @@ export async function reopen(path: string): Promise<PreparedRun> {
   const name = folder.file('config.yaml');
   const saved = parseYaml(folder.configText, name).tree as unknown as SavedRun;
   const from = saved.teacher ? await readTeacher(saved.teacher, saved.arch) : parseDescription(saved.description, name);
-  const recipe = resolveConfig(distillationSchema, saved.recipe, [], {});
+  const recipe = resolveConfig(distillationSchema(), saved.recipe, [], {});
   return { ...saved, from, recipe, out: path, folder };
 }
 

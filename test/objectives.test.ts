@@ -13,8 +13,8 @@ import { constant, tensor, type Tensor } from '../src/tensor/tensor.js';
 import { distillationDefaults, lambdaOf } from '../trainers/config.js';
 import { methodRecipe } from '../trainers/methods.js';
 import { sharesOf } from '../trainers/distillation.js';
-import { objectives, type ObjectiveName } from '../trainers/objectives/index.js';
-import type { Objective, Situation } from '../trainers/objectives/objective.js';
+import { objectiveNamed, objectives } from '../trainers/objectives/index.js';
+import type { ObjectiveInputs } from '../trainers/objectives/objective.js';
 import { squaredErrors, type Weighting } from '../trainers/regression.js';
 import { decayAt, epsilonAt, powerExponent, rateAt, reachAt, warmupAt } from '../trainers/schedules.js';
 import { drawPairs, type PairLaw } from '../trainers/times.js';
@@ -51,26 +51,25 @@ const golden = [
 ];
 
 /** Rows of points and times, with the exact map as target network. */
-function situation(
+function inputs(
   rows: readonly (readonly number[])[],
-  options: Partial<Situation> & { student?: AverageVelocity } = {},
-): Situation {
+  { map = exact, ...options }: Partial<ObjectiveInputs> & { map?: AverageVelocity } = {},
+): ObjectiveInputs {
   const of = (i: number) => tensor(rows.map((row) => row[i]));
   const x = tensor(
     rows.map((row) => row[3] ?? 1),
     [rows.length, 1],
   );
   const [t, s] = [of(0), of(1)];
-  const student = options.student ?? exact;
   return {
     x,
     t,
     s,
     epsilon: of(2),
-    portion: of(2),
+    fraction: of(2),
     teacher: velocity,
     target: exact,
-    current: stopGradient(student(x, t, s)),
+    student: stopGradient(map(x, t, s)),
     solver: 'euler',
     solverSteps: 1,
     difference: 5e-3,
@@ -82,15 +81,15 @@ function situation(
 describe('targets of the objectives on a Gaussian, with the exact map as target network', () => {
   const rows = golden.map(([t, s, epsilon]) => [t, s, epsilon]);
   it.each([
-    ['the velocity', objectives.diagonal.target(situation(rows)), 3],
-    ['the map', exact(situation(rows).x, situation(rows).t, situation(rows).s), 4],
-    ['Eulerian, Euler', objectives.emd.target(situation(rows)), 5],
-    ['Eulerian, Heun', objectives.emd.target(situation(rows, { solver: 'heun' })), 6],
-    ['Lagrangian, Euler', objectives.lmd.target(situation(rows)), 7],
-    ['semigroup', objectives.semigroup.target(situation(rows)), 8],
-    ['consistency is the Eulerian', objectives.consistency.target(situation(rows)), 5],
-    ['a trajectory of one Euler step is the Eulerian', objectives.trajectory.target(situation(rows)), 5],
-    ['mean velocity: the map itself', objectives.meanVelocity.target(situation(rows, { difference: 5e-3 })), 4],
+    ['the velocity', objectiveNamed('diagonal').target(inputs(rows)), 3],
+    ['the map', exact(inputs(rows).x, inputs(rows).t, inputs(rows).s), 4],
+    ['Eulerian, Euler', objectiveNamed('emd').target(inputs(rows)), 5],
+    ['Eulerian, Heun', objectiveNamed('emd').target(inputs(rows, { solver: 'heun' })), 6],
+    ['Lagrangian, Euler', objectiveNamed('lmd').target(inputs(rows)), 7],
+    ['semigroup', objectiveNamed('semigroup').target(inputs(rows)), 8],
+    ['consistency is the Eulerian', objectiveNamed('consistency').target(inputs(rows)), 5],
+    ['a trajectory of one Euler step is the Eulerian', objectiveNamed('trajectory').target(inputs(rows)), 5],
+    ['mean velocity: the map itself', objectiveNamed('meanVelocity').target(inputs(rows, { difference: 5e-3 })), 4],
   ] as const)('%s', async (name, target, index) => {
     const values = await target.data();
     // The difference quotient has an error of its own.
@@ -109,16 +108,16 @@ describe('the gradient of each objective at the true flow map of a Gaussian', ()
     [0.2, 0.8],
   ].flatMap(([t, s], i) => [0.7, -1.3, 0.4 + i / 5].map((x) => [t, s, x]));
 
-  async function gradientAt(name: ObjectiveName, size: number, deviation: number, options: Partial<Situation> = {}) {
+  async function gradientAt(name: string, size: number, deviation: number, options: Partial<ObjectiveInputs> = {}) {
     const a = tensor(
       pairs.map(() => deviation),
       [pairs.length, 1],
     );
     const student: AverageVelocity = (x, t, s) => add(exact(x, t, s), mul(x, a));
-    const { asked } = objectives[name] as Objective;
+    const { asked } = objectiveNamed(name);
     const rows = pairs.map(([t, s, x]) => [t, asked === 'diagonal' ? t : asked === 'end' ? 0 : s, size, x]);
-    const given = situation(rows, { difference: size, student, ...options });
-    const target = objectives[name].target(given);
+    const given = inputs(rows, { difference: size, map: student, ...options });
+    const target = objectiveNamed(name).target(given);
     const errors = squaredErrors(student(given.x, given.t, given.s), target, unweighted, context(rows.length));
     const [slope] = gradients(sum(errors), [a]);
     return [...(await slope.data())];
@@ -150,7 +149,7 @@ describe('the gradient of each objective at the true flow map of a Gaussian', ()
     expect(size(await gradientAt(name, 0.3, 0))).toBeLessThan(2e-6);
   });
   // With the exact target network fixed, the loss of u + a x is least at a = 0: its slope there is 2 a E[x²].
-  it.each(Object.keys(objectives) as ObjectiveName[])('%s: leads back to the map from either side', async (name) => {
+  it.each(objectives().map((one) => one.name))('%s: leads back to the map from either side', async (name) => {
     const small = name === 'meanVelocity' ? 5e-3 : 0.02;
     for (const slope of await gradientAt(name, small, 0.1)) expect(slope).toBeGreaterThan(0.01);
     for (const slope of await gradientAt(name, small, -0.1)) expect(slope).toBeLessThan(-0.01);
@@ -170,23 +169,23 @@ describe('the tangent form', () => {
     [0.6, 0.1, 0.05, -0.5],
   ];
   const shifted: AverageVelocity = (x, t, s) => add(exact(x, t, s), mul(x, 0.3));
-  const given = { student: shifted, target: shifted };
+  const given = { map: shifted, target: shifted };
   it('moves the student by the finite step over ε', async () => {
-    const finite = await objectives.emd.target(situation(rows, given)).data();
+    const finite = await objectiveNamed('emd').target(inputs(rows, given)).data();
     const tangent = { form: 'limit', normalization: 0, warmup: tensor([1]) } as const;
-    const { x, t, s } = situation(rows);
+    const { x, t, s } = inputs(rows);
     const u = await shifted(x, t, s).data();
-    const far = await objectives.emd.target(situation(rows, { ...given, tangent })).data();
+    const far = await objectiveNamed('emd').target(inputs(rows, { ...given, tangent })).data();
     far.forEach((value, i) => expect(value).toBeCloseTo(u[i] + (finite[i] - u[i]) / 0.05, 4));
   });
   it('is normalised to g / (‖g‖ + c), and without warm-up is the pull to the velocity', async () => {
-    const { x, t, s } = situation(rows);
+    const { x, t, s } = inputs(rows);
     const [u, v] = [await shifted(x, t, s).data(), await velocity(x, t).data()];
     const cold = { form: 'limit', normalization: 0, warmup: tensor([0]) } as const;
-    const plain = await objectives.emd.target(situation(rows, { ...given, tangent: cold })).data();
+    const plain = await objectiveNamed('emd').target(inputs(rows, { ...given, tangent: cold })).data();
     plain.forEach((value, i) => expect(value).toBeCloseTo(v[i], 5));
-    const unit = await objectives.emd
-      .target(situation(rows, { ...given, tangent: { ...cold, normalization: 0.1 } }))
+    const unit = await objectiveNamed('emd')
+      .target(inputs(rows, { ...given, tangent: { ...cold, normalization: 0.1 } }))
       .data();
     unit.forEach((value, i) => {
       const g = v[i] - u[i];
@@ -236,9 +235,28 @@ describe('regression and schedules', () => {
   });
   it('shares a batch by λ without losing a row', () => {
     expect(sharesOf(lambdaOf({ lmd: 1, emd: 1 }), 7).map(({ rows }) => rows)).toEqual([4, 3]);
-    const three = sharesOf(lambdaOf({ lmd: 1000, emd: 1, diagonal: 1 }), 5);
-    expect(three.reduce((total, { rows }) => total + rows, 0)).toBe(5);
     expect(() => sharesOf(lambdaOf({}), 5)).toThrow(/every λ is 0/);
+    expect(() => sharesOf(lambdaOf({ lmd: 1, emd: 1, diagonal: 1 }), 2)).toThrow(/batch of 2/);
+    const given = [
+      [lambdaOf({ lmd: 1000, emd: 1, diagonal: 1 }), 5],
+      [lambdaOf({ lmd: 1, emd: 1e-3 }), 64],
+      [lambdaOf({ semigroup: 3e38, diagonal: 3e38, emd: 1e-30 }), 17],
+      [distillationDefaults([1, 28, 28], 'velocity').lambda, 64],
+      [distillationDefaults([2], 'velocity').lambda, 512],
+    ] as const;
+    for (const [lambda, batch] of given) {
+      const shares = sharesOf(lambda, batch);
+      expect(shares.reduce((total, { rows }) => total + rows, 0)).toBe(batch);
+      const [first] = shares;
+      for (const { objective, rows, weight } of shares) {
+        expect(rows).toBeGreaterThan(0);
+        // Rows and their weight count together as λ does.
+        const ratio = lambda[objective.name] / lambda[first.objective.name];
+        expect((rows * weight) / (first.rows * first.weight) / ratio).toBeCloseTo(1, 9);
+      }
+    }
+    // Where rows can be shared exactly nothing is weighted: losses stay what they were, to the bit.
+    expect(sharesOf(given[4][0], given[4][1]).every(({ weight }) => weight === 1)).toBe(true);
   });
   it('hold a network that predicts images to its velocity near the data, but at the ends to the image', () => {
     const image = distillationDefaults([1, 28, 28], 'data');

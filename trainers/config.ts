@@ -227,8 +227,11 @@ function weightingFor(prediction: Description['prediction'], points: boolean): D
   return points ? 'output' : 'adaptive';
 }
 
-/** The default way to train a teacher by what it is trained on. */
-export function teacherDefaults(sampleShape: Shape): TeacherConfig {
+/**
+ * The default way to train a teacher by what it is trained on.
+ * @param nullClass whether it can be asked without a class
+ */
+export function teacherDefaults(sampleShape: Shape, nullClass = !isPoints(sampleShape)): TeacherConfig {
   const points = isPoints(sampleShape);
   return {
     steps: points ? 16000 : 20000,
@@ -239,7 +242,7 @@ export function teacherDefaults(sampleShape: Shape): TeacherConfig {
       : { kind: 'logit-normal', mean: 0, std: 1 },
     optimizer: { ...optimizerDefaults, rate: points ? 2e-3 : 1e-3 },
     ema: { export: warmedUp(0.999) },
-    labelDropout: points ? 0 : 0.1,
+    labelDropout: nullClass ? 0.1 : 0,
   };
 }
 

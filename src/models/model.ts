@@ -76,5 +76,6 @@ export function modelOf(parts: ModelParts): Model {
     studentParameters: new Set(parameters.flatMap(({ name, student }) => (student ? [name] : []))),
   };
 }
+
 /** Whether samples are points, [d], rather than pictures, [channels, height, width]: by the rank of their shape. */
 export const isPoints = (sampleShape: Shape): boolean => sampleShape.length === 1;
