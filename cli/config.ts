@@ -46,8 +46,7 @@ export function addKnobs(
   return command;
 }
 
-const valueAt = (tree: object, path: readonly string[]) =>
-  path.reduce((at: unknown, key) => (at as Tree)[key], tree);
+const valueAt = (tree: object, path: readonly string[]) => path.reduce((at: unknown, key) => (at as Tree)[key], tree);
 
 /**
  * The configuration of a run: defaults, overridden by a YAML file, overridden by flags; every key checked.

@@ -53,7 +53,13 @@ const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.to
 const solverKnobs = (): Knob[] =>
   objectives().flatMap(({ name, solver, solverSteps }) => [
     ...(solver
-      ? [{ flag: `solver-${kebab(name)}`, path: `solver.${name}`, help: `teacher's step in ${name}: ${solvers.join(', ')}` }]
+      ? [
+          {
+            flag: `solver-${kebab(name)}`,
+            path: `solver.${name}`,
+            help: `teacher's step in ${name}: ${solvers.join(', ')}`,
+          },
+        ]
       : []),
     ...(solverSteps
       ? [{ flag: `${kebab(name)}-steps`, path: `solver.${name}Steps`, help: "steps of the teacher's leg in it" }]
@@ -148,12 +154,6 @@ export const classificationKnobs: KnobGroup[] = [
 export const teacherKnobs: KnobGroup[] = [
   {
     heading: 'Recipe:',
-    knobs: [
-      ...training,
-      ...optimizer,
-      ...average('ema', 'ema.export', 'the exported weights'),
-      ...times,
-      labelDropout,
-    ],
+    knobs: [...training, ...optimizer, ...average('ema', 'ema.export', 'the exported weights'), ...times, labelDropout],
   },
 ];

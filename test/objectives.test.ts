@@ -175,14 +175,18 @@ describe('the tangent form', () => {
     const tangent = { form: 'limit', normalization: 0, warmup: tensor([1]) } as const;
     const { x, t, s } = inputs(rows);
     const u = await shifted(x, t, s).data();
-    const far = await objectiveNamed('emd').target(inputs(rows, { ...given, tangent })).data();
+    const far = await objectiveNamed('emd')
+      .target(inputs(rows, { ...given, tangent }))
+      .data();
     far.forEach((value, i) => expect(value).toBeCloseTo(u[i] + (finite[i] - u[i]) / 0.05, 4));
   });
   it('is normalised to g / (‖g‖ + c), and without warm-up is the pull to the velocity', async () => {
     const { x, t, s } = inputs(rows);
     const [u, v] = [await shifted(x, t, s).data(), await velocity(x, t).data()];
     const cold = { form: 'limit', normalization: 0, warmup: tensor([0]) } as const;
-    const plain = await objectiveNamed('emd').target(inputs(rows, { ...given, tangent: cold })).data();
+    const plain = await objectiveNamed('emd')
+      .target(inputs(rows, { ...given, tangent: cold }))
+      .data();
     plain.forEach((value, i) => expect(value).toBeCloseTo(v[i], 5));
     const unit = await objectiveNamed('emd')
       .target(inputs(rows, { ...given, tangent: { ...cold, normalization: 0.1 } }))

@@ -77,7 +77,8 @@ export function checkFit(set: SampleSet, model: Model, name: string, labelDropou
     );
   if (seen.size === classes) return null;
   const missing = Array.from({ length: classes }, (_, label) => label).filter((label) => !seen.has(label));
-  const shown = missing.length > 8 ? `${missing.slice(0, 8).join(', ')} and ${missing.length - 8} more` : missing.join(', ');
+  const shown =
+    missing.length > 8 ? `${missing.slice(0, 8).join(', ')} and ${missing.length - 8} more` : missing.join(', ');
   return `${name} holds ${seen.size} of the network's ${classes} classes: without samples of ${shown}, these are not trained`;
 }
 

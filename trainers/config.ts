@@ -62,9 +62,7 @@ const solverSchema = () => {
     ...(solver ? [[name, z.enum(solvers).default(solver)] as const] : []),
     ...(solverSteps ? [[`${name}Steps`, z.number().int().positive().default(solverSteps)] as const] : []),
   ]);
-  return z.strictObject(
-    Object.fromEntries(stepped) as Record<string, z.ZodType<(typeof solvers)[number] | number>>,
-  );
+  return z.strictObject(Object.fromEntries(stepped) as Record<string, z.ZodType<(typeof solvers)[number] | number>>);
 };
 
 /**
@@ -237,9 +235,7 @@ export function teacherDefaults(sampleShape: Shape, nullClass = !isPoints(sample
     steps: points ? 16000 : 20000,
     batch: points ? 512 : 128,
     ...commonDefaults,
-    times: points
-      ? { kind: 'uniform', mean: 0, std: 1 }
-      : { kind: 'logit-normal', mean: 0, std: 1 },
+    times: points ? { kind: 'uniform', mean: 0, std: 1 } : { kind: 'logit-normal', mean: 0, std: 1 },
     optimizer: { ...optimizerDefaults, rate: points ? 2e-3 : 1e-3 },
     ema: { export: warmedUp(0.999) },
     labelDropout: nullClass ? 0.1 : 0,

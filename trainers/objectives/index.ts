@@ -38,9 +38,11 @@ export function registerObjective(objective: Objective): Objective {
   }
   const { name } = objective;
   // The key of the steps of `mine` would be that of the solver of `mineSteps`.
-  if (name.endsWith('Steps')) throw new UserError(`the objective ${name}: a name that ends with Steps is that of a key`);
+  if (name.endsWith('Steps'))
+    throw new UserError(`the objective ${name}: a name that ends with Steps is that of a key`);
   const same = registry.find((other) => other.name === name);
-  if (same && same !== objective) throw new UserError(`there is an objective named ${name} already: choose another name`);
+  if (same && same !== objective)
+    throw new UserError(`there is an objective named ${name} already: choose another name`);
   if (!same) registry.push(objective);
   return objective;
 }
