@@ -120,9 +120,17 @@ describe('flags that do not fit together get one line and exit code 2', () => {
     ['times and a number', sample('--times', '1,0', '--nfe', '1'), /leave --nfe out/],
     ['steps of an adaptive sampler', sample('--sampler', 'dopri5', '--nfe', '4'), /--tolerance/],
     ['guidance without classes', sample('--guidance', '2'), /guidance/],
-    ['a method that is none', train('--method', 'magic'), /--method magic: choose one of fmap/],
-    ['a method that needs a teacher', train('--method', 'ctm'), /needs a --teacher; without one there are emd/],
-    ['an objective that data cannot lead', train('--method', 'meanflow', '--lambda-lmd', '1'), /λ of lmd/],
+    ['a method that is none', train('--method', 'magic'), /--method: magic is none: choose one of fmap/],
+    [
+      'a method that needs a teacher',
+      train('--method', 'ctm'),
+      /--method: ctm needs a teacher; without one there are emd/,
+    ],
+    [
+      'an objective that data cannot lead',
+      train('--method', 'meanflow', '--lambda-lmd', '1'),
+      /--lambda-lmd: lmd asks for the velocity/,
+    ],
     ['an adapter of nothing', train('--method', 'meanflow', '--lora-rank', '4'), /--lora-rank/],
     [
       'half precision of a derivative',
