@@ -3,10 +3,13 @@ export { compile, type CompileOptions, type Program } from './src/autodiff/compi
 export { evaluate, openDevice } from './src/autodiff/eager.js';
 export { gradients } from './src/autodiff/gradients.js';
 export { encodeSafetensors, openSafetensors, type SafetensorsFile } from './src/checkpoint/safetensors.js';
-export type { Dataset } from './src/data/dataset.js';
+export type { Dataset, LoadOptions } from './src/data/dataset.js';
+export { namedDataset } from './src/data/named.js';
+export { readDataset } from './src/data/read.js';
 export { violationMap } from './src/experiments/violation.js';
 export { sceneOf } from './src/experiments/scene.js';
 export { DivergenceError, UserError } from './src/errors.js';
+export { droppedFiles } from './src/files/dropped.js';
 export { blobSource, bytesSource, urlSource, type Source } from './src/files/source.js';
 export { memoryStore, type Files, type Store } from './src/files/store.js';
 export { parseDescription, type Description } from './src/flow/description.js';

@@ -4,7 +4,7 @@ import { compile } from '../src/autodiff/compile.js';
 import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { readTeacher } from '../cli/networks.js';
-import { loadDataset } from '../src/data/load.js';
+import { loadDataset } from '../node/data.js';
 import type { Device } from '../src/gpu/device.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../src/models/index.js';

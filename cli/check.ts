@@ -1,5 +1,5 @@
 import { writeFileAtomic } from '../node/files.js';
-import { loadDataset } from '../src/data/load.js';
+import { loadDataset } from '../node/data.js';
 import type { Samples } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
 import { endpointJump, jump } from '../src/experiments/operators.js';

@@ -2,9 +2,9 @@ import { basename, join, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { classificationDefaults, classificationSchema, type ClassificationConfig } from '../trainers/config.js';
 import { trainClassifier } from '../trainers/runs.js';
-import { readSafetensors, writeSafetensors } from '../node/files.js';
+import { readTextFile, readSafetensors, writeSafetensors } from '../node/files.js';
 import { decode, type Dataset } from '../src/data/dataset.js';
-import { loadDataset } from '../src/data/load.js';
+import { loadDataset } from '../node/data.js';
 import { UserError } from '../src/errors.js';
 import {
   createClassifier,
@@ -19,7 +19,7 @@ import { classifierSchema, type ClassifierConfig } from '../src/models/classifie
 import { sameShape } from '../src/tensor/shape.js';
 import { check, parseYaml, resolveConfig } from './config.js';
 import { classificationKnobs } from './knobs.js';
-import { readText } from './networks.js';
+
 import { planPrinter, printTree } from './print.js';
 import { RunFolder } from './run-folder.js';
 import { openSession } from './session.js';
@@ -49,6 +49,7 @@ export async function trainClassifierCommand(flags: ClassifierFlags): Promise<vo
   const recipe = saved ? classificationSchema.parse(saved.recipe) : await recipeFor(flags);
   const out = saved?.out ?? flags.out;
   if (flags.printConfig) return printTree({ architecture: config, recipe });
+  console.log(data.summary);
   if (!sameShape(config.imageShape, data.shape) || config.classes < data.classes)
     throw new UserError(
       `${data.name} holds ${data.classes} classes of images [${data.shape}], the classifier is for ${config.classes} of [${config.imageShape}]`,
@@ -95,7 +96,7 @@ export async function readClassifier(path: string, arch?: string): Promise<Class
 }
 
 async function readArchitecture(path: string): Promise<ClassifierConfig> {
-  const { tree, locate } = parseYaml(await readText(path), path);
+  const { tree, locate } = parseYaml(await readTextFile(path), path);
   return check(classifierSchema, tree, (key) => `${path}${locate(key)}`);
 }
 
@@ -117,6 +118,6 @@ async function architectureFor(arch: string | undefined, data: Dataset): Promise
 }
 
 async function recipeFor(flags: ClassifierFlags): Promise<ClassificationConfig> {
-  const file = flags.config ? { name: flags.config, text: await readText(flags.config) } : undefined;
+  const file = flags.config ? { name: flags.config, text: await readTextFile(flags.config) } : undefined;
   return resolveConfig(classificationSchema, classificationDefaults, classificationKnobs, flags, file);
 }

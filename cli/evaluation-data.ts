@@ -1,6 +1,6 @@
 import type { Dataset } from '../src/data/dataset.js';
 import { distributions } from '../src/data/distributions.js';
-import { loadDataset } from '../src/data/load.js';
+import { loadDataset } from '../node/data.js';
 import { UserError } from '../src/errors.js';
 import type { Network } from '../src/flow/network.js';
 import { sameShape } from '../src/tensor/shape.js';

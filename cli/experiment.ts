@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { decodePng } from '../src/data/png.js';
-import { loadDataset } from '../src/data/load.js';
+import { loadDataset } from '../node/data.js';
+import { fileSource } from '../node/files.js';
 import type { Samples } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
+import { readAll } from '../src/files/source.js';
 import { driftOf, type DriftResult } from '../src/experiments/drift.js';
 import { renoisingChain, roundTripChain, type ChainResult } from '../src/experiments/editing.js';
 import { maskNames, namedMask, type Mask, type MaskName } from '../src/experiments/masks.js';
@@ -261,7 +263,7 @@ async function readMask(spec: string, height: number, width: number, seed: numbe
   if ((maskNames as readonly string[]).includes(spec)) return namedMask(spec as MaskName, height, width, seed);
   if (!existsSync(spec))
     throw new UserError(`--mask ${spec}: choose ${maskNames.join(', ')}, or a PNG that is white where to fill`);
-  const picture = await decodePng(spec);
+  const picture = decodePng(await readAll(await fileSource(spec)), spec);
   if (picture.height !== height || picture.width !== width)
     throw new UserError(`${spec} is ${picture.height}x${picture.width}, the images are ${height}x${width}`);
   const hidden = Uint8Array.from({ length: height * width }, (_, i) =>

@@ -1,22 +1,12 @@
-import { readFile } from 'node:fs/promises';
-import { readSafetensors } from '../node/files.js';
+import { readSafetensors, readTextFile } from '../node/files.js';
 import { UserError } from '../src/errors.js';
 import { descriptionSchema, type Description } from '../src/flow/description.js';
 import { loadNetwork, type Network } from '../src/flow/network.js';
 import { check, parseYaml } from './config.js';
 
-/** The text of a file that a user named. */
-export async function readText(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    throw new UserError(`${path} cannot be read (${(error as NodeJS.ErrnoException).code}): check the path`);
-  }
-}
-
 /** A description of a foreign file, from YAML. @throws UserError with the line and column of a mistake */
 export async function readDescription(path: string): Promise<Description> {
-  const { tree, locate } = parseYaml(await readText(path), path);
+  const { tree, locate } = parseYaml(await readTextFile(path), path);
   return check(descriptionSchema, tree, (key) => `${path}${locate(key)}`);
 }
 

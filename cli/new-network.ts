@@ -1,9 +1,9 @@
+import { readTextFile } from '../node/files.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import { defaultArchitecture } from '../src/models/index.js';
 import { parseYaml } from './config.js';
-import { readText } from './networks.js';
 
 /** What a user says of a network that is yet to be trained. */
 export interface NewNetworkFlags {
@@ -38,7 +38,7 @@ export async function describeNetwork(
   if (!Object.hasOwn(paths, path))
     throw new UserError(`--path ${path}: choose one of ${Object.keys(paths).join(', ')}`);
   const description = {
-    architecture: arch ? parseYaml(await readText(arch), arch).tree : defaultArchitecture(data, model),
+    architecture: arch ? parseYaml(await readTextFile(arch), arch).tree : defaultArchitecture(data, model),
     prediction,
     path: paths[path],
     ...(path.startsWith('vp') && !arch && { timeScale: levelScale }),

@@ -2,13 +2,13 @@ import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
-import { writeFileAtomic } from '../node/files.js';
+import { readTextFile, writeFileAtomic } from '../node/files.js';
 import { estimate, type Estimate } from '../src/metrics/estimate.js';
 import { renderReport } from '../src/report/html.js';
 import { linePlot } from '../src/report/plot.js';
 import { markdownTable, type Table } from '../src/report/table.js';
 import { check, parseYaml } from './config.js';
-import { readText } from './networks.js';
+
 import { printTables } from './print.js';
 import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { openSession, type DeviceFlags } from './session.js';
@@ -33,7 +33,7 @@ const studySchema = z.strictObject({
  * figure over them. Runs that are done are not repeated, an interrupted one goes on.
  */
 export async function study(path: string, flags: DeviceFlags & { out?: string }): Promise<void> {
-  const { tree: parsed, locate } = parseYaml(await readText(path), path);
+  const { tree: parsed, locate } = parseYaml(await readTextFile(path), path);
   const plan = check(studySchema, parsed, (key) => `${path}${locate(key)}`);
   const out = flags.out ?? join('runs', basename(path).replace(/\.ya?ml$/, ''));
   const runs = Object.entries(plan.recipes).flatMap(([name, recipe]) =>

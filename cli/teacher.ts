@@ -3,8 +3,8 @@ import { parse } from 'yaml';
 import { checkFit } from '../trainers/batches.js';
 import { teacherDefaults, teacherSchema, type TeacherConfig } from '../trainers/config.js';
 import { trainTeacher } from '../trainers/runs.js';
-import { writeSafetensors } from '../node/files.js';
-import { loadDataset } from '../src/data/load.js';
+import { readTextFile, writeSafetensors } from '../node/files.js';
+import { loadDataset } from '../node/data.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import { createNetwork } from '../src/flow/network.js';
 import { buildModel } from '../src/models/index.js';
@@ -13,7 +13,7 @@ import { renderReport } from '../src/report/html.js';
 import { panels } from '../src/report/png.js';
 import { resolveConfig } from './config.js';
 import { teacherKnobs } from './knobs.js';
-import { readText } from './networks.js';
+
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import { picture } from '../trainers/evaluation/pictures.js';
 import { planPrinter, printTree } from './print.js';
@@ -48,6 +48,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const recipe = saved ? teacherSchema.parse(saved.recipe) : await recipeFor(flags, description);
   const out = saved?.out ?? flags.out;
   if (flags.printConfig) return printTree({ description, recipe });
+  console.log(data.summary);
 
   const network = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
   const note = checkFit(data, network.model, data.name, recipe.labelDropout);
@@ -101,7 +102,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
 }
 
 async function recipeFor(flags: TeacherFlags, { architecture }: Description): Promise<TeacherConfig> {
-  const file = flags.config ? { name: flags.config, text: await readText(flags.config) } : undefined;
+  const file = flags.config ? { name: flags.config, text: await readTextFile(flags.config) } : undefined;
   const { sampleShape, nullClass } = buildModel(architecture);
   return resolveConfig(teacherSchema, teacherDefaults(sampleShape, nullClass), teacherKnobs, flags, file);
 }

@@ -1,9 +1,10 @@
+import { readTextFile } from '../node/files.js';
 import { resolve } from 'node:path';
 import { checkFit, type SampleSet } from '../trainers/batches.js';
 import { distillationDefaults, distillationSchema, type DistillationConfig } from '../trainers/config.js';
 import { checkRecipe, methodRecipe } from '../trainers/methods.js';
 import { distil } from '../trainers/runs.js';
-import { loadDataset } from '../src/data/load.js';
+import { loadDataset } from '../node/data.js';
 import { UserError } from '../src/errors.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import type { Network } from '../src/flow/network.js';
@@ -13,7 +14,7 @@ import type { Device } from '../src/gpu/device.js';
 import { buildModel } from '../src/models/index.js';
 import { parseYaml, resolveConfig } from './config.js';
 import { distillationKnobs } from './knobs.js';
-import { readText, readTeacher } from './networks.js';
+import { readTeacher } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { finishReport } from './run-report.js';
@@ -106,7 +107,7 @@ const teacherOf = ({ from }: PreparedRun): Network | null => ('arena' in from ? 
  */
 export async function prepare(flags: TrainFlags, given?: { name: string; text: string }): Promise<PreparedRun> {
   const { teacher: path, arch, data } = flags;
-  const file = given ?? (flags.config ? { name: flags.config, text: await readText(flags.config) } : undefined);
+  const file = given ?? (flags.config ? { name: flags.config, text: await readTextFile(flags.config) } : undefined);
   const from = path ? await readTeacher(path, arch) : await fresh(flags);
   const description = 'arena' in from ? from.description : from;
   const { sampleShape, nullClass } = buildModel(description.architecture);
@@ -160,7 +161,11 @@ function savedRun({ teacher, arch, data, description, recipe }: PreparedRun): Sa
 /** Data to mix x_t from: the given set, or samples of the teacher itself. */
 async function samplesFor(device: Device, { from, data, recipe }: PreparedRun): Promise<SampleSet> {
   const range = ('arena' in from ? from.description : from).dataRange;
-  if (data || !('arena' in from)) return loadDataset(data!, { range });
+  if (data || !('arena' in from)) {
+    const set = await loadDataset(data!, { range });
+    console.log(set.summary);
+    return set;
+  }
   const { pool, seed, guidance } = recipe;
   console.log(`no --data: drawing ${pool.samples} samples of the teacher in ${pool.steps} steps each`);
   const { x, labels } = await drawSamples(device, from, {

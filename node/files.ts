@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { UserError } from '../src/errors.js';
+import { kindOf } from '../src/files/kind.js';
 import type { Source } from '../src/files/source.js';
 import { encodeSafetensors, openSafetensors, type SafetensorsFile } from '../src/checkpoint/safetensors.js';
 
@@ -39,7 +41,8 @@ export async function fileSource(path: string): Promise<Source> {
 async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
   let file: FileHandle | undefined;
   try {
-    file = await open(path, 'r');
+    // A pipe would keep `open` waiting for a writer.
+    file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     if (!(await file.stat()).isFile()) throw new UserError(`${path}: not a file; give the path of a file`);
     return await use(file);
   } catch (error) {
@@ -57,11 +60,28 @@ function allocate(length: number, path: string): Uint8Array {
   }
 }
 
-function readFailure(error: unknown): string {
+/** Why a file or folder cannot be read, and the mend, in words. */
+export function readFailure(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === 'ENOENT' || code === 'ENOTDIR') return 'there is no such file; check the path';
   if (code === 'EACCES' || code === 'EPERM') return 'permission to read is denied; change the permissions of the file';
   return `cannot be read (${oneLine(message)}); check the path and the disk`;
+}
+
+/** Longest text that is read: configurations and descriptions have kilobytes. */
+const mostText = 64 * 2 ** 20;
+
+/** The text of a file in UTF-8. @throws UserError where it cannot be read, is no text or too long for one */
+export async function readTextFile(path: string): Promise<string> {
+  const source = await fileSource(path);
+  if (source.size > mostText) throw new UserError(`${path}: ${source.size} bytes are no text that is wanted here`);
+  const bytes = await source.read(0, source.size);
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    const kind = kindOf(bytes.subarray(0, 512));
+    throw new UserError(`${path} is no text${kind ? `: it is ${kind}` : ' in UTF-8'}; check the path`);
+  }
 }
 
 /** Opens the safetensors file at `path`: the header is read and checked, tensors are read when asked for. */

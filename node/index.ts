@@ -2,5 +2,5 @@
 export * from '../index.js';
 export { openDevice } from './device.js';
 export { fileSource, readSafetensors, writeFileAtomic, writeSafetensors } from './files.js';
-export { folderStore } from './folder.js';
-export { loadDataset } from '../src/data/load.js';
+export { filesAt, folderStore } from './folder.js';
+export { loadDataset } from './data.js';

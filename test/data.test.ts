@@ -1,21 +1,27 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { gunzipSync, gzipSync } from 'node:zlib';
+import { dirname, join } from 'node:path';
+import { execFileSync } from 'node:child_process';
+import { Float16Array } from '@petamoriken/float16';
+import { deflateSync, gunzipSync, gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { decode, splitHeldOut } from '../src/data/dataset.js';
+import { type Dataset, decode, splitHeldOut } from '../src/data/dataset.js';
 import { distributions, samplePoints } from '../src/data/distributions.js';
-import { parseIdxImages, parseIdxLabels } from '../src/data/idx.js';
-import { datasetNames, loadDataset } from '../src/data/load.js';
+import { parseIdx } from '../src/data/idx.js';
+import { readDataset } from '../src/data/read.js';
+import { bytesSource } from '../src/files/source.js';
+import type { Files } from '../src/files/store.js';
+import { loadDataset } from '../node/data.js';
+import { readSafetensors, readTextFile } from '../node/files.js';
+import { datasetNames } from '../src/data/named.js';
 import { random } from '../src/tensor/philox.js';
 import { sampleShapes, shapeNames } from '../src/data/shapes.js';
 import { UserError } from '../src/errors.js';
-import { encodeNpy } from '../src/checkpoint/npy.js';
 import { decodePng } from '../src/data/png.js';
 import { encode } from 'fast-png';
 import { zipSync } from 'fflate';
-import { spawnSync } from 'node:child_process';
+import { chunk, makePng, pngKinds, pngSignature } from './png-maker.js';
 
 let folder: string;
 beforeAll(async () => {
@@ -32,6 +38,13 @@ async function messageOf(action: Promise<unknown>): Promise<string> {
   expect((error as UserError).message).not.toContain('\n');
   return (error as UserError).message;
 }
+
+/** A file that stands alone, as one that is dropped on a page. */
+const oneFile = (name: string, bytes: Uint8Array): Files => ({
+  name,
+  list: async () => [name],
+  open: async (path) => (path === name ? bytesSource(bytes, name) : null),
+});
 
 /** An IDX file put together by hand. */
 function idx(magic: number, extents: number[], data: ArrayLike<number>): Buffer {
@@ -201,44 +214,56 @@ describe('IDX files', () => {
   const images = idx(2051, [5, 3, 2], pixels(5));
   const labels = idx(2049, [5], [3, 1, 4, 1, 5]);
 
-  it('are read plain and gzipped', async () => {
+  const read = (bytes: Uint8Array, name = 'file-images-idx3-ubyte') =>
+    readDataset(oneFile(name, bytes), { heldOut: 1 });
+
+  it('are read plain and gzipped, of every type', async () => {
+    expect({ ...parseIdx(images, 'x'), values: [...parseIdx(images, 'x').values] }).toEqual({
+      shape: [5, 3, 2],
+      values: pixels(5),
+    });
     for (const bytes of [images, gzipSync(images)]) {
-      const parsed = await parseIdxImages(bytes, 'x');
-      expect(parsed).toMatchObject({ count: 5, height: 3, width: 2 });
-      expect([...parsed.values]).toEqual(pixels(5));
+      const set = await read(bytes);
+      expect([...set.values, ...set.heldOut.values].sort((a, b) => a - b)).toEqual(pixels(5).sort((a, b) => a - b));
     }
-    expect([...(await parseIdxLabels(gzipSync(labels), 'y'))]).toEqual([3, 1, 4, 1, 5]);
+    expect([...parseIdx(labels, 'y').values]).toEqual([3, 1, 4, 1, 5]);
+    const floats = Buffer.concat([
+      idx(0xd02, [2, 2], []),
+      Buffer.from([0x3f, 0x80, 0, 0, 0xc0, 0, 0, 0].concat(Array(8).fill(0))),
+    ]);
+    expect(parseIdx(floats, 'x')).toEqual({ shape: [2, 2], values: Float32Array.of(1, -2, 0, 0) });
+    expect([...parseIdx(idx(0xb01, [2], [255, 254, 1, 2]), 'x').values]).toEqual([-2, 258]);
   });
 
   it.each<[string, Buffer, RegExp]>([
     ['empty', Buffer.alloc(0), /0 bytes are too few|not an IDX/],
     ['three bytes', images.subarray(0, 3), /3 bytes are too few/],
     ['header cut', images.subarray(0, 11), /11 bytes are too few/],
-    ['labels for images', labels, /it holds labels.*2051/],
+    ['labels for images', labels, /it holds labels/],
     [
       'a PNG',
       Buffer.from([0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0]),
       /magic number is 2303741511/,
     ],
-    ['floats', idx(0xd03, [1, 1, 1], [0, 0, 0, 0]), /magic number is 3331/],
+    ['an unknown type', idx(0xf03, [1, 1, 1], [0, 0, 0, 0]), /magic number is 3843/],
     ['one byte short', images.subarray(0, -1), /5x3x2 take 46 bytes, the file has only 45/],
     ['one byte more', Buffer.concat([images, Buffer.from([0])]), /has more/],
     ['no images', idx(2051, [0, 28, 28], []), /holds 0 images/],
     ['no pixels', idx(2051, [5, 0, 28], []), /holds 5 images of 0x28/],
     ['huge extents', idx(2051, [0xffffffff, 0xffffffff, 0xffffffff], [1]), /the file has only 17/],
-    ['gzip cut', gzipSync(images).subarray(0, -6), /broken or cut off/],
-    ['gzip of junk', Buffer.concat([Buffer.from([0x1f, 0x8b]), Buffer.alloc(30, 7)]), /broken or cut off/],
+    ['gzip cut', gzipSync(images).subarray(0, -6), /damaged or cut off/],
+    ['gzip of junk', Buffer.concat([Buffer.from([0x1f, 0x8b, 8]), Buffer.alloc(30, 7)]), /damaged or cut off/],
     ['gzip of labels', gzipSync(labels), /it holds labels/],
     ['gzip of nothing', gzipSync(Buffer.alloc(0)), /too few/],
     ['gzip that swells', gzipSync(Buffer.concat([images, Buffer.alloc(50_000_000)])), /has more/],
     [
       'gzip with a flipped bit',
       Buffer.from(gzipSync(images).map((byte, i, all) => (i === all.length - 5 ? byte ^ 1 : byte))),
-      /broken/,
+      /damaged/,
     ],
   ])('%s is refused', async (_, bytes, expected) => {
-    const message = await messageOf(parseIdxImages(bytes, 'file.idx'));
-    expect(message).toMatch(/^file\.idx: /);
+    const message = await messageOf(read(bytes));
+    expect(message).toMatch(/^file-images-idx3-ubyte: /);
     expect(message).toMatch(expected);
   });
 
@@ -272,13 +297,13 @@ describe('IDX files', () => {
     for (const heldOut of [0, 50, -1, 2.5])
       expect(await messageOf(loadDataset(path, { heldOut }))).toMatch(/cannot be held out/);
     await writeFile(join(own, 'my-labels-idx1-ubyte'), idx(2049, [49], pixels(49, 1, 1)));
-    expect(await messageOf(loadDataset(path))).toMatch(/49 labels for the 50 images/);
+    expect(await messageOf(loadDataset(path))).toMatch(/49 labels for 50 samples/);
   });
 
   it('a folder uses its test files, and says what does not fit', async () => {
     const own = join(folder, 'folder');
     await mkdir(own);
-    expect(await messageOf(loadDataset(own))).toMatch(/holds no images that semiflow knows/);
+    expect(await messageOf(loadDataset(own))).toMatch(/holds no files; give another/);
     await writeFile(join(own, 'train-images-idx3-ubyte'), images);
     await writeFile(join(own, 't10k-images-idx3-ubyte.gz'), gzipSync(idx(2051, [4, 3, 2], pixels(4))));
     expect(await loadDataset(own)).toMatchObject({ name: 'folder', count: 5, classes: 0, heldOut: { count: 4 } });
@@ -290,7 +315,7 @@ describe('IDX files', () => {
     await writeFile(join(own, 't10k-images-idx3-ubyte.gz'), gzipSync(idx(2051, [4, 2, 3], pixels(4))));
     expect(await messageOf(loadDataset(own))).toMatch(/2x3 do not fit the training images of 3x2/);
     await writeFile(join(own, 't10k-images-idx3-ubyte.gz'), gzipSync(labels));
-    expect(await messageOf(loadDataset(own))).toMatch(/t10k-images-idx3-ubyte\.gz: not an IDX file of images/);
+    expect(await messageOf(loadDataset(own))).toMatch(/t10k-images-idx3-ubyte\.gz: it holds labels/);
   });
 
   it('an unknown name lists the names; odd numbers are refused', async () => {
@@ -376,39 +401,54 @@ describe('PNG images', () => {
   const png = (data: number[], width: number, height: number, channels: 1 | 2 | 3 | 4) =>
     encode({ width, height, data: Uint8Array.from(data), channels, depth: 8 });
 
-  it('grey, RGB, transparent over white, 16 bits and palettes', async () => {
-    const path = join(folder, 'one.png');
-    await writeFile(path, png([0, 51, 255, 7, 8, 9], 3, 2, 1));
-    expect(await decodePng(path)).toEqual({
-      width: 3,
-      height: 2,
-      channels: 1,
-      pixels: Uint8Array.of(0, 51, 255, 7, 8, 9),
-    });
-    await writeFile(path, png([10, 20, 30, 255, 100, 0, 200, 51], 2, 1, 4));
+  it('written by another library: grey, RGBA over white, 16 bits', () => {
+    const grey = decodePng(png([0, 51, 255, 7, 8, 9], 3, 2, 1), 'x');
+    expect(grey).toEqual({ width: 3, height: 2, channels: 1, pixels: Uint8Array.of(0, 51, 255, 7, 8, 9) });
     // 51 of 255 is a fifth: 100 / 5 + 255 * 4 / 5.
-    expect([...(await decodePng(path)).pixels]).toEqual([10, 20, 30, 224, 204, 244]);
-    await writeFile(
-      path,
-      encode({ width: 2, height: 1, data: Uint16Array.of(65535, 257 * 3), channels: 1, depth: 16 }),
+    const rgba = decodePng(png([10, 20, 30, 255, 100, 0, 200, 51], 2, 1, 4), 'x');
+    expect([...rgba.pixels]).toEqual([10, 20, 30, 224, 204, 244]);
+    const words = encode({ width: 2, height: 1, data: Uint16Array.of(65535, 257 * 3), channels: 1, depth: 16 });
+    expect([...decodePng(words, 'x').pixels]).toEqual([255, 3]);
+  });
+
+  it('every colour type, depth, filter, interlacing and transparent colour', () => {
+    let seen = 0;
+    for (const kind of pngKinds()) {
+      const { bytes, picture, name } = makePng(kind, random(seen));
+      const read = decodePng(bytes, name);
+      expect([name, read.width, read.height, read.channels]).toEqual([
+        name,
+        picture.width,
+        picture.height,
+        picture.channels,
+      ]);
+      const worst = read.pixels.reduce((most, value, i) => Math.max(most, Math.abs(value - picture.pixels[i])), 0);
+      expect(`${name} is off by ${worst}`).toBe(`${name} is off by 0`);
+      seen++;
+    }
+    expect(seen).toBeGreaterThan(100);
+  });
+
+  it('no flipped bit, cut or lie about its size goes unnoticed', () => {
+    const { bytes, picture } = makePng(
+      { type: 2, depth: 8, interlaced: true, clear: true, width: 9, height: 7 },
+      random(1),
     );
-    expect([...(await decodePng(path)).pixels]).toEqual([255, 3]);
-    const script = `
-import struct, zlib, sys
-def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-rows = b'\\x00' + bytes([0b01100000]) + b'\\x00' + bytes([0b10000000])
-out = b'\\x89PNG\\r\\n\\x1a\\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 3, 2, 1, 3, 0, 0, 0))
-out += chunk(b'PLTE', bytes([1, 2, 3, 200, 100, 50])) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
-sys.stdout.buffer.write(out)`;
-    const { stdout, status } = spawnSync('/usr/bin/python3', ['-c', script.replaceAll('\\\\', '\\')]);
-    if (status === 0) {
-      await writeFile(path, stdout);
-      const [dark, light] = [
-        [1, 2, 3],
-        [200, 100, 50],
-      ];
-      expect([...(await decodePng(path)).pixels]).toEqual([dark, light, light, light, dark, dark].flat());
-    } else console.log('skipped: no python3 to write a PNG with a palette');
+    for (let bit = 0; bit < 8 * bytes.length; bit++) {
+      const damaged = Uint8Array.from(bytes);
+      damaged[bit >> 3] ^= 1 << (bit & 7);
+      expect(() => decodePng(damaged, 'x.png')).toThrow(/^x\.png cannot be read as PNG: /);
+    }
+    for (let length = 0; length < bytes.length; length++)
+      expect(() => decodePng(bytes.subarray(0, length), 'x.png')).toThrow(UserError);
+    expect(decodePng(Buffer.concat([bytes, Buffer.from('behind the end')]), 'x.png').pixels).toEqual(picture.pixels);
+    const header = Buffer.alloc(13);
+    header.writeUInt32BE(100_000, 0);
+    header.writeUInt32BE(100_000, 4);
+    header.set([8, 6, 0, 0, 0], 8);
+    const huge = [pngSignature, chunk('IHDR', header), chunk('IDAT', deflateSync(Buffer.alloc(100))), chunk('IEND')];
+    expect(() => decodePng(Buffer.concat(huge), 'x.png')).toThrow(/do not fill it/);
+    expect(() => decodePng(Uint8Array.of(0xff, 0xd8, 0xff, 0xe0), 'x.png')).toThrow(/it is a JPEG/);
   });
 
   it('a folder of one size, its folders as classes; anything else is named', async () => {
@@ -437,52 +477,461 @@ sys.stdout.buffer.write(out)`;
   });
 });
 
-describe('NumPy files', () => {
-  const saved = async (name: string, bytes: Uint8Array) => {
-    const path = join(folder, name);
-    await writeFile(path, bytes);
-    return path;
-  };
-  const floats = (...shape: number[]) => {
-    const count = shape.reduce((a, b) => a * b);
-    return encodeNpy(
-      Float32Array.from({ length: count }, (_, i) => i / 2),
-      shape,
-    );
-  };
+/** A NumPy file put together by hand, format 1.0. */
+function npy(descr: string, shape: readonly number[], data: Uint8Array, fortran = false): Buffer {
+  const tuple = `(${shape.join(', ')}${shape.length === 1 ? ',' : ''})`;
+  const header = `{'descr': '${descr}', 'fortran_order': ${fortran ? 'True' : 'False'}, 'shape': ${tuple}, }`;
+  const padded = header.padEnd(Math.ceil((header.length + 11) / 64) * 64 - 11) + '\n';
+  const length = Buffer.alloc(2);
+  length.writeUInt16LE(padded.length);
+  return Buffer.concat([Buffer.from('\x93NUMPY\x01\0', 'latin1'), length, Buffer.from(padded), data]);
+}
 
-  it('images with channels first, last or none, and points', async () => {
-    const load = async (...shape: number[]) => loadDataset(await saved('x.npy', floats(...shape)), { heldOut: 1 });
-    expect((await load(4, 5, 6)).shape).toEqual([1, 5, 6]);
-    expect((await load(4, 3, 5, 6)).shape).toEqual([3, 5, 6]);
-    const last = await load(2, 2, 2, 3);
-    expect(last.shape).toEqual([3, 2, 2]);
-    const image = [...last.values, ...last.heldOut.values].map((value) => value * 2);
-    // Pixel by pixel 0 1 2 | 3 4 5 …: the first channel is 0 3 6 9.
-    expect(image.slice(0, 12).map((value) => value % 12)).toEqual([0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]);
-    expect(await load(7, 2)).toMatchObject({ kind: 'points', shape: [2], range: [0, 6.5], count: 6 });
+/** Elements as bytes of a kind, the high byte first or last. */
+function elements(kind: string, values: readonly number[], big = false): Uint8Array {
+  const size = Number(kind[1]);
+  const bytes = new Uint8Array(size * values.length);
+  const view = new DataView(bytes.buffer);
+  const write: Record<string, (at: number, value: number) => void> = {
+    b1: (at, value) => view.setUint8(at, value),
+    u1: (at, value) => view.setUint8(at, value),
+    i1: (at, value) => view.setInt8(at, value),
+    u2: (at, value) => view.setUint16(at, value, !big),
+    i2: (at, value) => view.setInt16(at, value, !big),
+    u4: (at, value) => view.setUint32(at, value, !big),
+    i4: (at, value) => view.setInt32(at, value, !big),
+    u8: (at, value) => view.setBigUint64(at, BigInt(value), !big),
+    i8: (at, value) => view.setBigInt64(at, BigInt(value), !big),
+    f2: (at, value) => view.setUint16(at, new Uint16Array(Float16Array.of(value).buffer)[0], !big),
+    f4: (at, value) => view.setFloat32(at, value, !big),
+    f8: (at, value) => view.setFloat64(at, value, !big),
+  };
+  values.forEach((value, i) => write[kind](i * size, value));
+  return bytes;
+}
+
+const whole = ['u1', 'u2', 'i2', 'u4', 'i4', 'u8', 'i8'];
+const real = ['f2', 'f4', 'f8'];
+const bothOrders = (kinds: readonly string[]) =>
+  kinds.flatMap((kind) => (kind[1] === '1' ? [`|${kind}`] : [`<${kind}`, `>${kind}`]));
+
+describe('NumPy files', () => {
+  const levels = [0, 1, 3, 128, 200, 255, 17, 90, 41, 250, 2, 66];
+  const read = async (bytes: Uint8Array, options = {}, name = 'x.npy') => {
+    const set = await readDataset(oneFile(name, bytes), { heldOut: 1, ...options });
+    const { values, heldOut, range } = set;
+    return { set, values: [...decode(values, range), ...decode(heldOut.values, range)].sort((a, b) => a - b) };
+  };
+  const expected = (range: readonly [number, number]) =>
+    levels.map((level) => range[0] + (level / 255) * (range[1] - range[0])).sort((a, b) => a - b);
+
+  it('the same pixels in every type, byte order and range are the same data', async () => {
+    const forms: [string, number[], number][] = [
+      ...bothOrders([...whole, 'f2', 'f4', 'f8']).map((descr): [string, number[], number] => [descr, levels, 255]),
+      ...bothOrders(real).map((descr): [string, number[], number] => [descr, levels.map((v) => v / 255), 1]),
+      ...bothOrders(real).map((descr): [string, number[], number] => [descr, levels.map((v) => v / 127.5 - 1), -1]),
+      ...bothOrders(['u2']).map((descr): [string, number[], number] => [descr, levels.map((v) => v * 257), 65535]),
+    ];
+    for (const [descr, pixels, top] of forms)
+      for (const range of [
+        [-1, 1],
+        [0, 1],
+      ] as const) {
+        const bytes = npy(descr, [3, 2, 2], elements(descr.slice(1), pixels, descr[0] === '>'));
+        const { values, set } = await read(bytes, { range });
+        const want = expected(range);
+        const tolerance = descr.endsWith('f2') ? 1e-3 : 1e-6;
+        values.forEach((value, i) => expect(Math.abs(value - want[i]), `${descr}, top ${top}`).toBeLessThan(tolerance));
+        expect(set).toMatchObject({ kind: 'images', shape: [1, 2, 2], range });
+        expect(set.summary).toContain(top === 255 ? 'of 0 … 255' : top < 0 ? 'of -1 … 1' : `of 0 … ${top}`);
+      }
+    const masks = npy(
+      '|b1',
+      [3, 2, 2],
+      elements(
+        'b1',
+        levels.map((v) => Number(v > 100)),
+      ),
+    );
+    expect(new Set((await read(masks)).values)).toEqual(new Set([-1, 1]));
+    expect(
+      (
+        await read(
+          npy(
+            '<i8',
+            [3, 2, 2],
+            elements(
+              'i8',
+              levels.map((v) => v & 1),
+            ),
+          ),
+        )
+      ).values.at(-1),
+    ).toBe(1);
   });
 
-  it('archives with labels, and what is wrong with others', async () => {
-    const labels = encodeNpy(Float32Array.of(0, 2, 1, 2), [4]);
-    const path = await saved('set.npz', zipSync({ 'images.npy': floats(4, 2, 2), 'labels.npy': labels }));
-    const set = await loadDataset(path, { heldOut: 1 });
-    expect([set.classes, set.count, set.heldOut.count]).toEqual([3, 3, 1]);
-    const fail = async (name: string, bytes: Uint8Array) => messageOf(loadDataset(await saved(name, bytes)));
-    expect(await fail('a.npz', zipSync({ 'images.npy': floats(3, 2, 2), 'labels.npy': labels }))).toMatch(
-      /4 labels for 3/,
+  it('pixels that fit no range are refused, unless one is declared', async () => {
+    const cases: [string, number[]][] = [
+      ['<f4', [-2.1, 2.6, 0, 1]],
+      ['<f4', [0, 300, 1, 2]],
+      ['<f4', [0, 1.7, 0.5, 1]],
+      ['<f8', [0, 16, 3, 4]],
+      ['<i4', [-3, 250, 1, 2]],
+      ['<i8', [0, 100_000, 1, 2]],
+      ['<u2', [0, 4095, 1, 2]],
+      ['|i1', [-128, 127, 1, 2]],
+    ];
+    for (const [descr, pixels] of cases) {
+      const bytes = npy(descr, [2, 1, 2], elements(descr.slice(1), pixels));
+      expect(await messageOf(read(bytes))).toMatch(/x\.npy: pixels run from .* to .*declare/);
+      const [low, high] = [Math.min(...pixels), Math.max(...pixels)];
+      const { values } = await read(bytes, { pixels: [low, high] });
+      expect(values[0]).toBeCloseTo(-1, 6);
+      expect(values.at(-1)).toBeCloseTo(1, 6);
+      expect(await messageOf(read(bytes, { pixels: [low, high - 0.4] }))).toMatch(/outside of/);
+      const inside = zipSync({
+        'x.npy': bytes,
+        'range.npy': npy('<f8', [2], elements('f8', [low, high])),
+      });
+      expect((await read(inside, {}, 'x.npz')).values).toEqual(values);
+    }
+    for (const bad of [NaN, Infinity, -Infinity])
+      for (const shape of [
+        [2, 1, 3],
+        [2, 3],
+      ])
+        expect(await messageOf(read(npy('<f4', shape, elements('f4', [0, 0.5, 1, 0, bad, 1]))))).toMatch(
+          /sample 1 holds/,
+        );
+  });
+
+  it('images with channels first, last or none, in both orders, and points', async () => {
+    const value = (n: number, c: number, y: number, x: number) => (((n * 7 + c) * 5 + y) * 3 + x) & 255;
+    const cases = [
+      { axes: 'nchw', extents: { n: 3, c: 3, h: 4, w: 5 } },
+      { axes: 'nhwc', extents: { n: 3, c: 3, h: 4, w: 5 } },
+      { axes: 'nhw', extents: { n: 2, c: 1, h: 4, w: 5 } },
+      { axes: 'nchw', extents: { n: 2, c: 1, h: 5, w: 4 } },
+      { axes: 'nhwc', extents: { n: 2, c: 1, h: 5, w: 4 } },
+      { axes: 'nchw', extents: { n: 2, c: 2, h: 4, w: 5 } },
+    ];
+    for (const { axes, extents } of cases)
+      for (const fortran of [false, true]) {
+        const shape = [...axes].map((axis) => extents[axis as 'n']);
+        const data: number[] = [];
+        const walk = (order: string, index: Record<string, number>) => {
+          if (!order) data.push(value(index.n, index.c ?? 0, index.h, index.w));
+          else for (let i = 0; i < extents[order[0] as 'n']; i++) walk(order.slice(1), { ...index, [order[0]]: i });
+        };
+        walk(fortran ? [...axes].reverse().join('') : axes, {});
+        const { set } = await read(npy('|u1', shape, Uint8Array.from(data), fortran));
+        const { c, h, w, n } = extents;
+        expect(set.shape).toEqual([c, h, w]);
+        const all = [...set.values, ...set.heldOut.values];
+        const images = Array.from({ length: n }, (_, i) => all.slice(i * c * h * w, (i + 1) * c * h * w).join());
+        const want = Array.from({ length: n }, (_, i) =>
+          Array.from({ length: c * h * w }, (_, k) =>
+            value(i, Math.floor(k / (h * w)), Math.floor(k / w) % h, k % w),
+          ).join(),
+        );
+        expect([axes, fortran, ...images.sort()]).toEqual([axes, fortran, ...want.sort()]);
+      }
+    const points = await read(
+      npy(
+        '<f8',
+        [7, 2],
+        elements(
+          'f8',
+          Array.from({ length: 14 }, (_, i) => i / 2),
+        ),
+      ),
     );
-    expect(await fail('b.npz', zipSync({ 'other.npy': floats(3, 2, 2) }))).toMatch(/holds other/);
-    expect(await fail('c.npz', floats(2, 2))).toMatch(/not a \.npz/);
-    expect(await fail('d.npy', floats(3, 2, 5, 4))).toMatch(/images are/);
-    expect(await fail('e.npy', floats(3, 2, 2).subarray(0, 140))).toMatch(/are announced/);
-    expect(await fail('f.npy', new Uint8Array(200))).toMatch(/not a \.npy/);
-    const fortran = Buffer.from(
-      Buffer.from(floats(3, 2, 2))
-        .toString('latin1')
-        .replace('False', 'True '),
-      'latin1',
+    expect(points.set).toMatchObject({ kind: 'points', shape: [2], range: [0, 6.5], count: 6 });
+    const alike = await read(npy('<f4', [7, 2], elements('f4', Array(14).fill(3))));
+    expect(alike.set.range[0]).toBeLessThan(alike.set.range[1]);
+    const latents = await read(
+      npy(
+        '<f4',
+        [3, 4, 5, 5],
+        elements(
+          'f4',
+          Array.from({ length: 300 }, (_, i) => Math.sin(i) * 4),
+        ),
+      ),
     );
-    expect(await fail('g.npy', fortran)).toMatch(/C order/);
+    expect(latents.set.shape).toEqual([4, 5, 5]);
+    expect(latents.set.summary).toMatch(/4 channels are no colours: values as they are/);
+    const rgba = await read(
+      npy('|u1', [2, 2, 1, 4], Uint8Array.of(100, 0, 200, 51, 10, 20, 30, 255, 0, 0, 0, 0, 1, 2, 3, 255)),
+    );
+    expect(rgba.set.shape).toEqual([3, 2, 1]);
+    const bytes = [...rgba.set.values, ...rgba.set.heldOut.values].sort((a, b) => a - b);
+    expect(bytes).toEqual([1, 2, 3, 10, 20, 30, 204, 224, 244, 255, 255, 255]);
+  });
+
+  it('archives under the names of other libraries, folders of arrays', async () => {
+    const x = npy(
+      '|u1',
+      [4, 2, 2],
+      Uint8Array.from({ length: 16 }, (_, i) => 16 * i),
+    );
+    const y = npy('<i8', [4], elements('i8', [0, 2, 1, 2]));
+    const column = npy('<i8', [4, 1], elements('i8', [0, 2, 1, 2]));
+    for (const [a, b, c, d] of [
+      ['x', 'y'],
+      ['images', 'labels'],
+      ['arr_0', 'arr_1'],
+      ['x_train', 'y_train', 'x_test', 'y_test'],
+      ['train_images', 'train_labels', 'test_images', 'test_labels'],
+    ]) {
+      const held = c ? { [`${c}.npy`]: x, [`${d}.npy`]: column } : {};
+      const { set } = await read(zipSync({ [`${a}.npy`]: x, [`${b}.npy`]: y, ...held }), {}, 'a.npz');
+      expect([set.classes, set.count, set.heldOut.count]).toEqual(c ? [3, 4, 4] : [3, 3, 1]);
+    }
+    const own = join(folder, 'arrays');
+    await mkdir(own);
+    await writeFile(join(own, 'x.npy'), x);
+    await writeFile(join(own, 'y.npy'), column);
+    await writeFile(join(own, 'notes.txt'), 'mine');
+    const set = await loadDataset(own, { heldOut: 1 });
+    expect([set.classes, set.count]).toEqual([3, 3]);
+    expect(set.summary).toMatch(/passed over: notes\.txt/);
+  });
+
+  it('what is wrong with others', async () => {
+    const x = npy('|u1', [3, 2, 2], new Uint8Array(12));
+    const labels = npy('<f4', [4], elements('f4', [0, 1, 2, 3]));
+    const archive = (files: Record<string, Uint8Array>) => zipSync(files);
+    const cases: [string, Uint8Array, RegExp][] = [
+      ['a.npz', archive({ 'images.npy': x, 'labels.npy': labels }), /4 labels for 3/],
+      ['b.npz', archive({ 'other.npy': x }), /holds other: samples are looked for/],
+      ['c.npz', archive({ 'mu.npy': x, 'sigma.npy': x }), /statistics of a Fréchet distance/],
+      ['d.npz', Buffer.alloc(50), /d\.npz is not a \.npz/],
+      ['e.npy', x.subarray(0, -1), /are announced/],
+      ['f.npy', Buffer.concat([x, Buffer.alloc(1)]), /1 bytes lie behind/],
+      ['g.npy', new Uint8Array(200), /not a \.np/],
+      ['h.npy', npy('|O', [3], new Uint8Array(24)), /Python objects, which are not opened/],
+      ['i.npy', npy('<c8', [3], new Uint8Array(24)), /holds '<c8'/],
+      ['j.npy', npy('|u1', [200], new Uint8Array(200)), /images are \[n, h, w\]/],
+      ['k.npy', npy('|u1', [0, 2, 2], new Uint8Array(0)), /no samples/],
+      ['l.npy', npy('|u1', [1, 2, 2], new Uint8Array(4)), /holds 1 sample; two are needed/],
+      ['m.npy', npy('<f4', [2 ** 31, 2 ** 31], new Uint8Array(4)), /are announced/],
+      ['n.npy', npy('<u8', [2, 1], elements('u8', [2 ** 60, 0])), /beyond 2\^53/],
+    ];
+    for (const [name, bytes, message] of cases) expect(await messageOf(read(bytes, {}, name))).toMatch(message);
   });
 });
+
+describe('labels', () => {
+  const load = (values: readonly number[], shape = [values.length], kind = 'f8') => {
+    const count = shape[0];
+    const x = npy(
+      '|u1',
+      [count, 1, 1],
+      Uint8Array.from({ length: count }, (_, i) => 200 + i),
+    );
+    const bytes = zipSync({ 'x.npy': x, 'y.npy': npy(`<${kind}`, shape, elements(kind, values)) });
+    return readDataset(oneFile('l.npz', bytes), { heldOut: 1 });
+  };
+  /** Labels in the order of their samples. */
+  const labelsOf = (set: Dataset) => {
+    const pairs = [set, set.heldOut].flatMap(({ values, labels }) => Array.from(values, (v, i) => [v, labels![i]]));
+    return pairs.sort(([a], [b]) => a - b).map(([, label]) => label);
+  };
+
+  it('from 0 stay as they are, from 1 and far apart are numbered anew, and it is said', async () => {
+    const plain = await load([0, 1, 2, 1]);
+    expect([plain.classes, labelsOf(plain)]).toEqual([3, [0, 1, 2, 1]]);
+    const gap = await load([0, 1, 3, 1]);
+    expect([gap.classes, labelsOf(gap)]).toEqual([4, [0, 1, 3, 1]]);
+    expect(gap.summary).toMatch(/1 of 4 classes have no samples \(2\)/);
+    const fromOne = await load([1, 3, 2, 3], [4], 'i4');
+    expect([fromOne.classes, labelsOf(fromOne)]).toEqual([3, [0, 2, 1, 2]]);
+    expect(fromOne.summary).toMatch(/labels 1 … 3 are taken as classes 0 … 2/);
+    for (const far of [1e9, 2 ** 40]) {
+      const set = await load([far, 5, 7, 5], [4], 'i8');
+      expect([set.classes, labelsOf(set)]).toEqual([3, [2, 0, 1, 0]]);
+      expect(set.summary).toMatch(/3 different labels from 5 to \d+ are taken as classes 0 … 2/);
+    }
+    const rows = await load([0, 1, 0, 0, 0, 1, 1, 0, 0], [3, 3]);
+    expect([rows.classes, labelsOf(rows)]).toEqual([3, [1, 2, 0]]);
+  });
+
+  it('that are no classes are refused', async () => {
+    for (const bad of [-1, 0.5, NaN, Infinity, 1e300])
+      expect(await messageOf(load([0, bad, 1]))).toMatch(/label 1 is .*classes are whole numbers from 0/);
+    expect(await messageOf(load([1, 1, 0, 0, 0, 1], [2, 3]))).toMatch(/no single class to sample 0/);
+    expect(await messageOf(load([0.2, 0.8, 0, 0, 0, 1], [2, 3]))).toMatch(/no single class to sample 0/);
+  });
+});
+
+describe('folders of pictures', () => {
+  const grey = (value: number) =>
+    encode({ width: 2, height: 2, data: new Uint8Array(4).fill(value), channels: 1, depth: 8 });
+  let made = 0;
+  const folderOf = async (files: Record<string, Uint8Array | string>) => {
+    const own = join(folder, `pictures${made++}`);
+    for (const [path, content] of Object.entries(files)) {
+      await mkdir(dirname(join(own, path)), { recursive: true });
+      await writeFile(join(own, path), content);
+    }
+    return own;
+  };
+  /** Which label each grey value has, for held-out and other pictures alike. */
+  const labelled = (set: Dataset) =>
+    Object.fromEntries(
+      [set, set.heldOut].flatMap(({ values, labels, count }) =>
+        Array.from({ length: count }, (_, i) => [values[4 * i], labels?.[i]]),
+      ),
+    );
+  const load = (own: string) => loadDataset(own, { heldOut: 1 });
+
+  it('say what they pass over', async () => {
+    const set = await load(
+      await folderOf({
+        'a.png': grey(1),
+        'b.png': grey(2),
+        'c.jpg': 'x',
+        'd.JPEG': 'x',
+        'e.jpg': 'x',
+        '.DS_Store': 'x',
+        'readme.txt': '',
+      }),
+    );
+    expect(set.summary).toMatch(/passed over: 2 \.jpg, d\.JPEG, readme\.txt/);
+    const beside = await load(await folderOf({ 'cat/1.png': grey(1), 'dog/1.png': grey(2), 'preview.png': grey(3) }));
+    expect([beside.classes, labelled(beside)]).toEqual([2, { 1: 0, 2: 1 }]);
+    expect(beside.summary).toMatch(
+      /passed over: 1 pictures beside the folders of classes, such as preview\.png.*classes: cat, dog/,
+    );
+    expect(await messageOf(load(await folderOf({ 'a.jpg': 'x', 'b.jpg': 'x' })))).toMatch(
+      /holds 2 pictures .* only PNG is read/,
+    );
+  });
+
+  it('take labels from dataset.json and metadata.jsonl rather than from folders', async () => {
+    const shards = { '00000/a.png': grey(1), '00000/b.png': grey(2), '00001/c.png': grey(3) };
+    const list = (labels: unknown) => JSON.stringify({ labels });
+    const style = await load(
+      await folderOf({
+        ...shards,
+        'dataset.json': list([
+          ['00000/a.png', 2],
+          ['00000/b.png', 0],
+          ['00001/c.png', 1],
+        ]),
+      }),
+    );
+    expect([style.classes, labelled(style)]).toEqual([3, { 1: 2, 2: 0, 3: 1 }]);
+    expect(style.summary).toMatch(/labels from dataset\.json/);
+    const none = await load(await folderOf({ ...shards, 'dataset.json': list(null) }));
+    expect([none.classes, none.labels]).toEqual([0, undefined]);
+    const some = await load(
+      await folderOf({ ...shards, 'dataset.json': list({ '00000/a.png': 1, '00001/c.png': 0 }) }),
+    );
+    expect(labelled(some)).toEqual({ 1: 1, 3: 0 });
+    expect(some.summary).toMatch(/1 pictures that dataset\.json has no label for/);
+    const lines = ['a', 'b']
+      .map((name, i) => JSON.stringify({ file_name: `${name}.png`, label: ['dog', 'cat'][i] }))
+      .join('\n');
+    const face = await load(await folderOf({ 'a.png': grey(1), 'b.png': grey(2), 'metadata.jsonl': lines }));
+    expect(labelled(face)).toEqual({ 1: 1, 2: 0 });
+    for (const bad of ['{', '[]x', list([['00000/a.png', {}]]), list(3), list([['other.png', 0]])])
+      await messageOf(
+        load(await folderOf({ ...shards, 'dataset.json': bad }))
+          .then((set) => expect(set.labels).toBeUndefined())
+          .then(() => {
+            throw new UserError('no labels');
+          }),
+      );
+  });
+
+  it('hold out what lies in val or test, and follow links once', async () => {
+    const own = await folderOf({
+      'train/cat/1.png': grey(1),
+      'train/dog/deeper/2.png': grey(2),
+      'val/dog/3.png': grey(3),
+      'test/cat/4.png': grey(4),
+    });
+    await symlink(own, join(own, 'train', 'cat', 'loop'));
+    await symlink(join(own, 'val', 'dog', '3.png'), join(own, 'train', 'dog', '5.png'));
+    const set = await loadDataset(own);
+    expect([set.count, [...set.labels!], set.heldOut.count, [...set.heldOut.labels!]]).toEqual([3, [0, 1, 1], 1, [1]]);
+    expect(set.summary).toMatch(/held out are the pictures of val, not those of test.*passed over: test\/cat\/4\.png/);
+  });
+});
+
+describe('archives and folders within folders', () => {
+  const record = (label: number) => [label, ...new Array<number>(3072).fill(20 * label)];
+  const batch = Uint8Array.from([record(3), record(9)].flat());
+
+  it('tar, gzipped tar and zip are opened; damage in them is told', async () => {
+    const tar = tarOf({
+      'cifar-10-batches-bin/data_batch_1.bin': batch,
+      'cifar-10-batches-bin/readme.html': Buffer.from('x'),
+    });
+    for (const [name, bytes] of [
+      ['c.tar', tar],
+      ['c.tar.gz', gzipSync(tar)],
+      ['c.zip', zipSync({ 'cifar/data_batch_1.bin': batch, 'cifar/readme.html': Buffer.from('x') })],
+    ] as const) {
+      const set = await readDataset(oneFile(name, bytes), { heldOut: 1 });
+      expect([set.shape, set.count, set.classes]).toEqual([[3, 32, 32], 1, 10]);
+      const middle = Uint8Array.from(bytes);
+      middle[60] ^= 4;
+      const told = await messageOf(readDataset(oneFile(name, middle), { heldOut: 1 }));
+      expect(told).toMatch(name === 'c.tar' ? /holds no data that semiflow knows/ : /damaged/);
+    }
+  });
+
+  it('sets below a folder are found, several are not guessed between', async () => {
+    const images = idx(2051, [5, 3, 2], pixels(5));
+    const own = join(folder, 'root');
+    await mkdir(join(own, 'MNIST', 'raw'), { recursive: true });
+    await writeFile(join(own, 'MNIST', 'raw', 'train-images-idx3-ubyte'), images);
+    await writeFile(join(own, 'MNIST', 'raw', 'train-labels-idx1-ubyte.gz'), gzipSync(idx(2049, [5], [1, 0, 2, 0, 1])));
+    expect(await loadDataset(own)).toMatchObject({ count: 4, classes: 3 });
+    await mkdir(join(own, 'Fashion'));
+    await writeFile(join(own, 'Fashion', 'emnist-letters-train.images.idx3-ubyte'), images);
+    expect(await messageOf(loadDataset(own))).toMatch(/holds 2 files of training images .*give the path of one/);
+    const dotted = await loadDataset(join(own, 'Fashion'), { heldOut: 1 });
+    expect(dotted).toMatchObject({ count: 4, classes: 0 });
+  });
+
+  it('what is no file or no data is refused at once', async () => {
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    for (const path of [pipe, '/dev/zero', '/dev/null']) {
+      expect(await messageOf(loadDataset(path))).toMatch(/neither a file nor a folder/);
+      expect(await messageOf(readSafetensors(path))).toMatch(/not a file/);
+      expect(await messageOf(readTextFile(path))).toMatch(/not a file/);
+    }
+    for (const [content, expected] of [
+      ['version https://git-lfs.github.com/spec/v1\noid sha256:0\n', /Git LFS pointer/],
+      ['<!DOCTYPE html><html></html>', /a web page/],
+      ['', /an empty file/],
+      ['PAR1', /a Parquet file/],
+    ] as const) {
+      const path = join(folder, 'unknown.data');
+      await writeFile(path, content);
+      expect(await messageOf(loadDataset(path))).toMatch(expected);
+    }
+  });
+});
+
+/** A tar archive of files, as ustar has it. */
+function tarOf(files: Record<string, Uint8Array>): Buffer {
+  const blocks = Object.entries(files).flatMap(([path, content]) => {
+    const header = Buffer.alloc(512);
+    header.write(path, 0);
+    header.write('0000644\0', 100);
+    header.write(`${content.length.toString(8).padStart(11, '0')}\0`, 124);
+    header.write('        ', 148);
+    header.write('0', 156);
+    header.write('ustar\x0000', 257);
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    return [header, content, Buffer.alloc((512 - (content.length % 512)) % 512)];
+  });
+  return Buffer.concat([...blocks, Buffer.alloc(1024)]);
+}

@@ -6,7 +6,7 @@ import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { readSafetensors } from '../node/files.js';
 import { decode } from '../src/data/dataset.js';
-import { loadDataset } from '../src/data/load.js';
+import { loadDataset } from '../node/data.js';
 import { createClassifier, exportClassifier } from '../src/features/classifier-file.js';
 import { Extractor } from '../src/features/extractor.js';
 import type { Device } from '../src/gpu/device.js';

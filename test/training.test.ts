@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDevice } from '../node/device.js';
-import { loadDataset } from '../src/data/load.js';
+import { loadDataset } from '../node/data.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { DivergenceError } from '../src/errors.js';
 import { createNetwork, type Network } from '../src/flow/network.js';

@@ -1,36 +1,80 @@
-import { gunzipSync } from 'node:zlib';
 import { UserError } from '../errors.js';
+import type { DataFiles } from './data-files.js';
+import type { DataFormat, RawSamples } from './format.js';
 
 const pixels = 3 * 32 * 32;
 
+/** CIFAR-10 has a label byte before the pixels, CIFAR-100 a coarse and a fine one. */
+interface Layout {
+  name: string;
+  labelBytes: number;
+  classes: number;
+}
+const layouts: readonly Layout[] = [
+  { name: 'CIFAR-10', labelBytes: 1, classes: 10 },
+  { name: 'CIFAR-100', labelBytes: 2, classes: 100 },
+];
+
 /**
- * CIFAR-10's binary format: records of a label byte and 3 x 32 x 32 bytes, planes red, green, blue; gzipped or not.
+ * CIFAR's binary format: records of one or two label bytes and 3 x 32 x 32 bytes, planes red, green, blue.
+ * @returns images [n, 3, 32, 32] and their labels, the fine ones for CIFAR-100
  * @throws UserError where the file is no whole number of such records
  */
-export function parseCifar(
-  bytes: Uint8Array,
-  name: string,
-): { count: number; values: Uint8Array; labels: Uint32Array } {
-  const plain = bytes[0] === 0x1f && bytes[1] === 0x8b ? unzip(bytes, name) : bytes;
-  const count = plain.length / (pixels + 1);
-  if (!Number.isInteger(count) || !count)
-    throw new UserError(`${name}: ${plain.length} bytes are no whole number of CIFAR-10 records of ${pixels + 1}`);
-  const values = new Uint8Array(count * pixels);
-  const labels = new Uint32Array(count);
+export function parseCifar(bytes: Uint8Array, name: string): Required<RawSamples> {
+  if (!bytes.length) throw new UserError(`${name} is an empty file; fetch it again or remove it`);
+  const layout = layouts.find(({ labelBytes }) => bytes.length % (labelBytes + pixels) === 0);
+  if (!layout)
+    throw new UserError(
+      `${name}: ${bytes.length} bytes are no whole number of CIFAR-10 records of ${pixels + 1} or CIFAR-100 records of ${pixels + 2}`,
+    );
+  const size = layout.labelBytes + pixels;
+  const count = bytes.length / size;
+  const [values, labels] = [new Uint8Array(count * pixels), new Uint32Array(count)];
   for (let i = 0; i < count; i++) {
-    const start = i * (pixels + 1);
-    labels[i] = plain[start];
-    if (labels[i] > 9)
-      throw new UserError(`${name}: record ${i} has label ${labels[i]}: this is not CIFAR-10's format`);
-    values.set(plain.subarray(start + 1, start + 1 + pixels), i * pixels);
+    const start = i * size + layout.labelBytes;
+    labels[i] = bytes[start - 1];
+    if (labels[i] >= layout.classes)
+      throw new UserError(`${name}: record ${i} has label ${labels[i]}: this is not ${layout.name}'s format`);
+    values.set(bytes.subarray(start, start + pixels), i * pixels);
   }
-  return { count, values, labels };
+  return { samples: { shape: [count, 3, 32, 32], values }, labels: { shape: [count], values: labels } };
 }
 
-function unzip(bytes: Uint8Array, name: string): Uint8Array {
-  try {
-    return gunzipSync(bytes);
-  } catch {
-    throw new UserError(`${name}: its gzip data are damaged: fetch the file again`);
+const binName = /\.bin(\.gz)?$/i;
+const batchName = /(^|\/)(data_batch|test_batch|train|test)[^/]*\.bin(\.gz)?$/i;
+const textName = /\.(txt|md|html)$/i;
+const isTest = (path: string) => /(^|\/)test[^/]*$/i.test(path);
+
+export const cifar: DataFormat = {
+  name: 'CIFAR',
+  looks: "CIFAR's data_batch_1.bin",
+  recognizes: ({ paths }) =>
+    paths.some((path) => batchName.test(path)) ||
+    (paths.some((path) => binName.test(path)) && paths.every((path) => binName.test(path) || textName.test(path))),
+  async read(files) {
+    const batches = files.paths.filter((path) => binName.test(path));
+    if (batches.length === 1) return { train: await join(files, batches), pixels: [0, 255], used: batches };
+    const [train, test] = [batches.filter((path) => !isTest(path)), batches.filter(isTest)];
+    if (!train.length) throw new UserError(`${files.name} holds CIFAR's test batch alone: add the training batches`);
+    return {
+      train: await join(files, train),
+      heldOut: test.length ? await join(files, test) : undefined,
+      pixels: [0, 255],
+      used: batches,
+    };
+  },
+};
+
+async function join(files: DataFiles, paths: readonly string[]): Promise<RawSamples> {
+  const parts = [];
+  for (const path of paths) parts.push(parseCifar(await files.bytes(path), files.where(path)));
+  const count = parts.reduce((sum, { labels }) => sum + labels.values.length, 0);
+  const [values, labels] = [new Uint8Array(count * pixels), new Uint32Array(count)];
+  let at = 0;
+  for (const part of parts) {
+    values.set(part.samples.values, at * pixels);
+    labels.set(part.labels.values, at);
+    at += part.labels.values.length;
   }
+  return { samples: { shape: [count, 3, 32, 32], values }, labels: { shape: [count], values: labels } };
 }

@@ -20,6 +20,23 @@ export interface Dataset extends Samples {
   /** Number of classes, 0 without labels. */
   classes: number;
   heldOut: Samples;
+  /** What was read, assumed, renumbered or passed over, a phrase each. */
+  notes: string[];
+  /** A line that says what was read: how many samples, their shape, range and classes, and the notes. */
+  summary: string;
+}
+
+export interface LoadOptions {
+  /** Of generated samples and of the split. */
+  seed?: number;
+  /** Training samples of a generated set. */
+  count?: number;
+  /** Held-out samples of a generated set or of a file without test files. */
+  heldOut?: number;
+  /** What the darkest and the brightest pixel stand for in the set that is made; -1 and 1 where it is not said. */
+  range?: [number, number];
+  /** What the darkest and the brightest pixel stand at in the files, where type and values do not tell. */
+  pixels?: [number, number];
 }
 
 /** The samples at `indices`, `size` values each. */
@@ -44,6 +61,7 @@ export function splitHeldOut(
   name: string,
 ): { train: Samples; heldOut: Samples } {
   const { count } = samples;
+  if (count < 2) throw new UserError(`${name} holds 1 sample; two are needed, one to train on and one to hold out`);
   if (!Number.isInteger(heldOut) || heldOut < 1 || heldOut >= count) {
     throw new UserError(`${name}: ${heldOut} of ${count} samples cannot be held out; hold out 1 to ${count - 1}`);
   }

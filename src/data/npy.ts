@@ -1,64 +1,60 @@
-import { unzipSync } from 'fflate';
 import { UserError } from '../errors.js';
+import type { NumberArray } from './format.js';
+import { bytesOf, isNumberKind, readNumbers } from './numbers.js';
 
-/** An array from NumPy. */
-export interface NpyArray {
-  shape: number[];
-  values: Uint8Array | Float32Array;
-}
-
-const magic = '\x93NUMPY';
+export const isNpy = (bytes: Uint8Array): boolean =>
+  bytes.length >= 10 && [...'\x93NUMPY'].every((character, i) => bytes[i] === character.charCodeAt(0));
 
 /**
- * A .npy file: little-endian, in C order; bytes stay bytes, every other number becomes f32.
- * @throws UserError where it is another kind of file, or holds what no image set does
+ * An array of NumPy's .npy format, versions 1 to 3: numbers of any size and byte order, in C or Fortran order.
+ * @throws UserError where it is another kind of file, ends early, goes on behind its data, or holds what are no numbers
  */
-export function parseNpy(bytes: Uint8Array, name: string): NpyArray {
-  const latin = (from: number, to: number) => String.fromCharCode(...bytes.subarray(from, to));
-  if (latin(0, 6) !== magic) throw new UserError(`${name} is not a .npy file`);
+export function parseNpy(bytes: Uint8Array, name: string): NumberArray {
+  if (!isNpy(bytes)) throw new UserError(`${name} is not a .npy file`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const long = bytes[6] > 1;
-  const start = long ? 12 : 10;
-  const length = long ? view.getUint32(8, true) : view.getUint16(8, true);
-  const header = latin(start, start + length);
-  const descr = /'descr': *'([^']*)'/.exec(header)?.[1];
-  const shapeText = /'shape': *\(([^)]*)\)/.exec(header)?.[1];
-  if (!descr || shapeText === undefined || /'fortran_order': *True/.test(header))
-    throw new UserError(`${name}: only plain arrays in C order are read: save it by np.save(np.ascontiguousarray(x))`);
-  const shape = shapeText.split(',').flatMap((text) => (text.trim() ? [Number(text)] : []));
-  const count = shape.reduce((size, extent) => size * extent, 1);
-  const reader = readers[descr];
-  if (!reader) throw new UserError(`${name} holds ${descr}: save it as uint8, integers or floats`);
+  const damaged = (what: string) => new UserError(`${name}: ${what}: it is damaged; save or fetch it again`);
+  if (bytes[6] < 1 || bytes[6] > 3) throw damaged(`its format version is ${bytes[6]}`);
+  const start = bytes[6] > 1 ? 12 : 10;
+  if (bytes.length < start) throw damaged('its header ends early');
+  const length = bytes[6] > 1 ? view.getUint32(8, true) : view.getUint16(8, true);
   const offset = start + length;
-  if (bytes.length < offset + count * reader.bytes)
-    throw new UserError(`${name} ends after ${bytes.length} bytes, ${offset + count * reader.bytes} are announced`);
-  if (descr === '|u1') return { shape, values: bytes.slice(offset, offset + count) };
-  const values = Float32Array.from({ length: count }, (_, i) => reader.read(view, offset + i * reader.bytes));
-  return { shape, values };
+  if (offset > bytes.length || length > 65536) throw damaged('its header ends early');
+  const header = new TextDecoder().decode(bytes.subarray(start, offset));
+  const fields =
+    /^\{\s*'descr':\s*('[^']*'|\[.*\]),\s*'fortran_order':\s*(True|False),\s*'shape':\s*\(([\d\s,]*)\),?\s*\}\s*$/.exec(
+      header,
+    );
+  if (!fields) throw damaged('its header does not describe an array');
+  const [, descr, order, extents] = fields;
+  const kind = /^'[<>=|]?(.*)'$/.exec(descr)?.[1] ?? descr;
+  if (kind.startsWith('O'))
+    throw new UserError(`${name} holds Python objects, which are not opened: save it as an array of numbers`);
+  if (!isNumberKind(kind))
+    throw new UserError(`${name} holds ${descr.slice(0, 40)}: save it as integers or floats of up to 64 bits`);
+  const shape = extents.split(',').flatMap((text) => (text.trim() ? [Number(text)] : []));
+  const count = shape.reduce((size, extent) => size * extent, 1);
+  const end = offset + count * bytesOf(kind);
+  if (!Number.isSafeInteger(count) || bytes.length < end)
+    throw new UserError(`${name} ends after ${bytes.length} bytes, ${end} are announced; save or fetch it again`);
+  if (bytes.length > end) throw damaged(`${bytes.length - end} bytes lie behind its data`);
+  const values = readNumbers(bytes.subarray(offset), kind, count, descr[1] !== '>');
+  const lost = kind === 'i8' || kind === 'u8' ? values.findIndex((value) => !Number.isSafeInteger(value)) : -1;
+  if (lost >= 0) throw new UserError(`${name}: element ${lost} is ${values[lost]}, beyond 2^53: save smaller numbers`);
+  const array = { shape, values, ...(kind === 'b1' && { boolean: true as const }) };
+  return order === 'True' ? toRowMajor(array) : array;
 }
 
-const readers: Record<string, { bytes: number; read: (view: DataView, at: number) => number }> = {
-  '|u1': { bytes: 1, read: (view, at) => view.getUint8(at) },
-  '|i1': { bytes: 1, read: (view, at) => view.getInt8(at) },
-  '<i2': { bytes: 2, read: (view, at) => view.getInt16(at, true) },
-  '<i4': { bytes: 4, read: (view, at) => view.getInt32(at, true) },
-  '<i8': { bytes: 8, read: (view, at) => Number(view.getBigInt64(at, true)) },
-  '<f4': { bytes: 4, read: (view, at) => view.getFloat32(at, true) },
-  '<f8': { bytes: 8, read: (view, at) => view.getFloat64(at, true) },
-};
-
-/** The arrays of a .npz file by name. */
-export function parseNpz(bytes: Uint8Array, name: string): Map<string, NpyArray> {
-  let files;
-  try {
-    files = unzipSync(bytes);
-  } catch {
-    throw new UserError(`${name} is not a .npz file, or is damaged`);
+/** The same array with its last index running fastest; Fortran's order has its first one so. */
+function toRowMajor(array: NumberArray): NumberArray {
+  const { shape, values } = array;
+  if (shape.length < 2) return array;
+  const ordered = values.slice();
+  const index = shape.map(() => 0);
+  for (let from = 0; from < values.length; from++) {
+    let to = 0;
+    for (let axis = 0; axis < shape.length; axis++) to = to * shape[axis] + index[axis];
+    ordered[to] = values[from];
+    for (let axis = 0; axis < shape.length && ++index[axis] === shape[axis]; axis++) index[axis] = 0;
   }
-  return new Map(
-    Object.entries(files).map(([entry, content]) => [
-      entry.replace(/\.npy$/, ''),
-      parseNpy(content, `${name}, ${entry}`),
-    ]),
-  );
+  return { ...array, values: ordered };
 }

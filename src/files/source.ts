@@ -12,9 +12,8 @@ export interface Source {
 
 /** Bytes in memory. */
 export function bytesSource(bytes: Uint8Array, name: string): Source {
-  // Buffer.prototype.slice would share the memory.
-  const read = async (offset: number, length: number) =>
-    Uint8Array.prototype.slice.call(bytes, offset, offset + length);
+  // A Uint8Array also of a Buffer, whose `slice` would share the memory.
+  const read = async (offset: number, length: number) => new Uint8Array(bytes.subarray(offset, offset + length));
   return { name, size: bytes.byteLength, read };
 }
 

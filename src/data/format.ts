@@ -1,0 +1,48 @@
+import type { DataFiles } from './data-files.js';
+
+/** Elements as a file holds them. */
+export type NumberValues =
+  Uint8Array | Int8Array | Uint16Array | Int16Array | Uint32Array | Int32Array | Float32Array | Float64Array;
+
+/** An array of numbers in row-major order, a sample along the first axis. */
+export interface NumberArray {
+  shape: number[];
+  values: NumberValues;
+  /** Elements that mean yes or no. */
+  boolean?: true;
+}
+
+/** Samples as a file holds them: their range, layout and labels are looked at where the data set is put together. */
+export interface RawSamples {
+  /** [n, h, w], [n, h, w, c] or [n, c, h, w] for images, [n, d] for points. */
+  samples: NumberArray;
+  /** A class of each sample [n] or [n, 1], or a one in a row of zeros [n, classes]. */
+  labels?: NumberArray;
+}
+
+/** What a format read. */
+export interface RawDataset {
+  train: RawSamples;
+  /** Samples that the files themselves hold out. */
+  heldOut?: RawSamples;
+  /** What the lowest and the highest pixel stand at, where the format or the file says so. */
+  pixels?: [number, number];
+  /** Names of the classes 0, 1, …, where the files have them. */
+  classNames?: string[];
+  /** Paths of the files that were read; others are passed over aloud. */
+  used: readonly string[];
+  /** What else is to be said, a phrase each. */
+  notes?: string[];
+}
+
+/** A kind of files that hold a data set: a file of this folder, and a line in `formats.ts`. */
+export interface DataFormat {
+  /** Its name in the line that says what was read. */
+  readonly name: string;
+  /** What its files are called, for the message that nothing known was found. */
+  readonly looks: string;
+  /** Whether these files are of this format, by their names and by the first bytes of a file that stands alone. */
+  recognizes(files: DataFiles): boolean;
+  /** @throws UserError in one line, naming file, cause and mend */
+  read(files: DataFiles): Promise<RawDataset>;
+}

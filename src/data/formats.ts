@@ -1,0 +1,8 @@
+import { cifar } from './cifar.js';
+import type { DataFormat } from './format.js';
+import { idx } from './idx.js';
+import { numpy } from './numpy.js';
+import { pictures } from './pictures.js';
+
+/** What is read, in the order of trying: pictures last, since previews lie beside data of every kind. */
+export const formats: readonly DataFormat[] = [numpy, idx, cifar, pictures];

@@ -1,0 +1,91 @@
+import { UserError } from '../errors.js';
+import { bytesSource } from '../files/source.js';
+import { isZip, openZip } from '../files/zip.js';
+import type { DataFiles } from './data-files.js';
+import type { DataFormat, NumberArray, RawDataset } from './format.js';
+import { isNpy, parseNpy } from './npy.js';
+
+/** What people call the arrays of a .npz: by hand, NumPy's own default, Keras, MedMNIST, guided diffusion. */
+const names = {
+  samples: ['x', 'X', 'images', 'data', 'samples', 'x_train', 'X_train', 'train_images', 'train_x', 'arr_0'],
+  labels: ['y', 'Y', 'labels', 'label', 'targets', 'y_train', 'Y_train', 'train_labels', 'train_y', 'arr_1'],
+  testSamples: ['x_test', 'X_test', 'test_images', 'test_x', 'x_val', 'val_images'],
+  testLabels: ['y_test', 'Y_test', 'test_labels', 'test_y', 'y_val', 'val_labels'],
+  /** What the lowest and the highest pixel stand at. */
+  range: ['range'],
+};
+
+const isArchive = (path: string) => /\.npz(\.gz)?$/i.test(path);
+const isArray = (path: string) => /\.npy(\.gz)?$/i.test(path);
+
+export const numpy: DataFormat = {
+  name: 'NumPy',
+  looks: '.npy, .npz',
+  recognizes: ({ paths, head }) =>
+    paths.length === 1 ? isNpy(head) || isZip(head) || isArchive(paths[0]) || isArray(paths[0]) : someArrays(paths),
+  async read(files) {
+    const archives = files.paths.filter(isArchive);
+    if (archives.length > 1)
+      throw new UserError(
+        `${files.name} holds ${archives.length} archives (${archives.slice(0, 4).join(', ')}${archives.length > 4 ? ', …' : ''}): give the path of one`,
+      );
+    const [path] = archives.length ? archives : files.paths;
+    if (archives.length || (files.paths.length === 1 && isZip(files.head))) {
+      const raw = await readArrays(await archiveEntries(files, path), files.where(path));
+      return { ...raw, used: [path] };
+    }
+    const arrays = files.paths.length === 1 ? files.paths : files.paths.filter(isArray);
+    if (arrays.length === 1)
+      return { train: { samples: parseNpy(await files.bytes(arrays[0]), files.where(arrays[0])) }, used: arrays };
+    const keyOf = (file: string) => file.replace(/^.*\//, '').replace(/\.npy(\.gz)?$/i, '');
+    const entries = new Map(arrays.map((file) => [keyOf(file), () => files.bytes(file)]));
+    return { ...(await readArrays(entries, files.name)), used: arrays };
+  },
+};
+
+/** Arrays that people keep a file each, or one file among texts. */
+function someArrays(paths: readonly string[]): boolean {
+  return paths.some((path) => isArchive(path) || isArray(path));
+}
+
+type Entries = Map<string, () => Promise<Uint8Array>>;
+
+async function archiveEntries(files: DataFiles, path: string): Promise<Entries> {
+  const bytes = await files.bytes(path);
+  const name = files.where(path);
+  if (!isZip(bytes)) throw new UserError(`${name} is not a .npz file, or is damaged`);
+  const entries = await openZip(bytesSource(bytes, name));
+  return new Map([...entries].map(([entry, { read }]) => [entry.replace(/\.npy$/, ''), read]));
+}
+
+/** Samples and labels among arrays by their names. */
+async function readArrays(entries: Entries, name: string): Promise<Omit<RawDataset, 'used'>> {
+  const read = new Set<string>();
+  const array = async (candidates: readonly string[]): Promise<NumberArray | undefined> => {
+    const key = candidates.find((candidate) => entries.has(candidate));
+    if (key === undefined) return undefined;
+    read.add(key);
+    return parseNpy(await entries.get(key)!(), `${name}, ${key}`);
+  };
+  const samples = await array(names.samples);
+  if (!samples) {
+    const held = [...entries.keys()];
+    const statistics = entries.has('mu') && entries.has('sigma') ? ', the statistics of a Fréchet distance' : '';
+    throw new UserError(
+      `${name} holds ${held.slice(0, 6).join(', ') || 'nothing'}${held.length > 6 ? ', …' : ''}${statistics}: samples are looked for under x, images, x_train or arr_0`,
+    );
+  }
+  const labels = await array(names.labels);
+  const test = await array(names.testSamples);
+  const testLabels = test && (await array(names.testLabels));
+  const range = await array(names.range);
+  if (range && range.values.length !== 2)
+    throw new UserError(`${name}: range holds ${range.values.length} numbers, two are wanted: [low, high]`);
+  const unread = [...entries.keys()].filter((key) => !read.has(key));
+  return {
+    train: { samples, ...(labels && { labels }) },
+    ...(test && { heldOut: { samples: test, ...(testLabels && { labels: testLabels }) } }),
+    ...(range && { pixels: [range.values[0], range.values[1]] as [number, number] }),
+    ...(unread.length && { notes: [`passed over: the arrays ${unread.slice(0, 6).join(', ')}`] }),
+  };
+}

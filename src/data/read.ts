@@ -1,0 +1,133 @@
+import { UserError } from '../errors.js';
+import type { Files } from '../files/store.js';
+import { contentsOf, type DataFiles, lookInto } from './data-files.js';
+import { type Dataset, type LoadOptions, type Samples, splitHeldOut } from './dataset.js';
+import type { NumberArray, RawDataset, RawSamples } from './format.js';
+import { formats } from './formats.js';
+import { classesOf } from './labels.js';
+import { channelsFirst } from './layout.js';
+import { extremesOf, pixelRange, rescale } from './pixel-range.js';
+import { summarize } from './summary.js';
+
+/**
+ * The data set that files hold: a folder's, those dropped on a page, or a single file's with its neighbours. What is in
+ * them is told by `formats`; what is passed over, assumed or renumbered stands in the set's notes.
+ * @throws UserError in one line: nothing that is known, or files that are not what their names or headers claim
+ */
+export async function readDataset(files: Files, options: LoadOptions = {}): Promise<Dataset> {
+  const found = await lookInto(files);
+  const name = files.name.replace(/[/\\]+$/, '').replace(/^.*[/\\]/, '') || files.name;
+  const format = formats.find((candidate) => candidate.recognizes(found));
+  if (!format) {
+    // Damage that hides what a file is comes first.
+    if (found.paths.length === 1) await found.bytes(found.paths[0]);
+    const looks = formats.map((candidate) => candidate.looks).join('; ');
+    throw new UserError(
+      `${found.name}: holds no data that semiflow knows: ${contentsOf(found.paths, found.head)} (known are ${looks}); give another folder or the path of a file`,
+    );
+  }
+  return assemble(name, found, await format.read(found), format.name, options);
+}
+
+/** Puts a data set together: layout, range, labels and split are the same for every format. */
+function assemble(name: string, files: DataFiles, raw: RawDataset, format: string, options: LoadOptions): Dataset {
+  const where = files.name;
+  const notes = [`${format} files`, ...(raw.notes ?? [])];
+  const parts = raw.heldOut ? [raw.train, raw.heldOut] : [raw.train];
+  const empty = parts.find(({ samples }) => !samples.values.length);
+  if (empty) throw new UserError(`${where} holds an array [${empty.samples.shape}], which has no samples`);
+  const points = raw.train.samples.shape.length === 2;
+  const laid = parts.map(({ samples }) => (points ? samples : laidOut(samples, where, notes)));
+  const shape = laid[0].shape.slice(1);
+  if (laid[1] && laid[1].shape.slice(1).join() !== shape.join())
+    throw new UserError(
+      `${where}: test images of ${sideOf(laid[1].shape)} do not fit the training images of ${sideOf(laid[0].shape)}; give files of one set`,
+    );
+  const { values, range } = points ? asTheyAre(laid, where) : asImages(laid, where, notes, raw.pixels, options);
+  const classes = labelsOf(parts, laid, where, notes, raw.classNames);
+  const samples = values.map((part, i): Samples => ({
+    count: laid[i].shape[0],
+    values: part,
+    ...(classes && { labels: classes.labels[i] }),
+  }));
+  const size = shape.reduce((product, extent) => product * extent, 1);
+  const { heldOut = Math.ceil(samples[0].count / 10), seed = 0 } = options;
+  const split = samples[1]
+    ? { train: samples[0], heldOut: samples[1] }
+    : splitHeldOut(samples[0], size, heldOut, seed, name);
+  const rest = files.paths.filter((path) => !raw.used.includes(path));
+  if (rest.length) notes.push(`passed over: ${contentsOf(rest)}`);
+  return summarize({
+    name,
+    kind: points ? 'points' : 'images',
+    shape,
+    range,
+    classes: classes?.count ?? 0,
+    ...split.train,
+    heldOut: split.heldOut,
+    notes,
+  });
+}
+
+const sideOf = (shape: readonly number[]) => shape.slice(-2).join('x');
+
+function laidOut(samples: NumberArray, where: string, notes: string[]): NumberArray {
+  const { array, notes: said } = channelsFirst(samples, where);
+  notes.push(...said.filter((note) => !notes.includes(note)));
+  return array;
+}
+
+interface Valued {
+  values: (Float32Array | Uint8Array)[];
+  range: [number, number];
+}
+
+/** Points and latents are taken as they are; their range is where they lie. */
+function asTheyAre(parts: readonly NumberArray[], where: string): Valued {
+  const { low, high } = extremesOf(parts, where);
+  // All alike, they still need a square to be drawn in.
+  const margin = low === high ? Math.max(1, Math.abs(low)) / 2 : 0;
+  return { values: parts.map(({ values }) => Float32Array.from(values)), range: [low - margin, high + margin] };
+}
+
+function asImages(
+  parts: readonly NumberArray[],
+  where: string,
+  notes: string[],
+  pixels: [number, number] | undefined,
+  options: LoadOptions,
+): Valued {
+  const [{ shape, values, boolean = false }] = parts;
+  const declared = options.pixels ?? pixels;
+  const float = values instanceof Float32Array || values instanceof Float64Array;
+  if (float && !declared && shape[1] !== 1 && shape[1] !== 3) {
+    notes.push(`${shape[1]} channels are no colours: values as they are`);
+    return asTheyAre(parts, where);
+  }
+  const found = extremesOf(parts, where);
+  const from = pixelRange(values, boolean, found, where, declared);
+  const { range = [-1, 1] } = options;
+  notes.push(`pixels ${format(found.low)} … ${format(found.high)} of ${from[0]} … ${from[1]}`);
+  return { values: parts.map((part) => rescale(part.values, found.whole, from, range)), range };
+}
+
+const format = (value: number) => String(Number(value.toPrecision(4)));
+
+function labelsOf(
+  parts: readonly RawSamples[],
+  laid: readonly NumberArray[],
+  where: string,
+  notes: string[],
+  names: readonly string[] | undefined,
+): { labels: Uint32Array[]; count: number } | null {
+  const labelled = parts.flatMap(({ labels }, i) => (labels ? [{ labels, samples: laid[i].shape[0] }] : []));
+  if (!labelled.length) return null;
+  if (labelled.length < parts.length) {
+    notes.push('labels of one part alone are left out');
+    return null;
+  }
+  const classes = classesOf(labelled, where);
+  notes.push(...classes.notes);
+  if (names) notes.push(`classes: ${names.slice(0, 12).join(', ')}${names.length > 12 ? ', …' : ''}`);
+  return classes;
+}
