@@ -1,6 +1,6 @@
 /** The library, as it runs anywhere: no files, no processes, no driver. `node/index.ts` adds what Node has. */
 export { compile, type CompileOptions, type Program } from './src/autodiff/compile.js';
-export { evaluate, openDevice } from './src/autodiff/eager.js';
+export { evaluate } from './src/autodiff/eager.js';
 export { gradients } from './src/autodiff/gradients.js';
 export { encodeSafetensors, openSafetensors, type SafetensorsFile } from './src/checkpoint/safetensors.js';
 export type { Dataset, LoadOptions } from './src/data/dataset.js';
@@ -19,7 +19,7 @@ export { createNetwork, exportNetwork, loadNetwork, studentOf, type Network } fr
 export { Runner } from './src/flow/runner.js';
 export { drawSamples } from './src/flow/sampling.js';
 export { slope, type Solver } from './src/flow/solvers.js';
-export { Device } from './src/gpu/device.js';
+export { Device, openDevice } from './src/gpu/device.js';
 export { TensorStorage } from './src/gpu/storage.js';
 export { buildModel, type Architecture } from './src/models/index.js';
 export {

@@ -102,7 +102,7 @@ async function measure(
   const arithmetic = 'flops' in work;
   const rate = (arithmetic ? work.flops : work.bytes) / ms / 1e6;
   measured.push({ name, ms, arithmetic, rate });
-  program.destroy();
+  program.dispose();
 }
 
 for (const [m, k, n] of [
@@ -212,4 +212,4 @@ const head = [
 console.log(`${head.join('\n')}\n\n${textTable(table)}`);
 const out = process.argv[2];
 if (out) writeFileSync(out, `${head.map((line) => `${line}  `).join('\n')}\n\n${markdownTable(table)}\n`);
-device.close();
+device.dispose();

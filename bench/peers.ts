@@ -165,9 +165,9 @@ if (!existsSync(new URL('node_modules', folder))) {
   console.error('the peers are not installed: npm install --prefix bench/peers');
   process.exit(2);
 }
-const device = await openDevice();
+const device = await openDevice({ toggles: 'fast' });
 const { description } = device.profile;
-device.close();
+device.dispose();
 
 const peers: Peer[] = [await webgpuPeer('semiflow', 'semiflow.ts')];
 for (const [name, file, modes] of [

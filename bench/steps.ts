@@ -119,4 +119,4 @@ for (const [name, architecture] of Object.entries({ 'DiT, 192 wide, 4 blocks': d
 }
 const columns = ['batch of 16', 'stored', 'plan, MiB', 'least, MiB', 'ratio', 'kernels'];
 console.log(`\n${textTable({ columns, rows })}`);
-device.close();
+device.dispose();

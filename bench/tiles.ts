@@ -49,9 +49,9 @@ for (const options of ways) {
       const own = chosen(m, 2 * m * k * n);
       const isChosen = own.rows === tile.rows && own.columns === tile.columns;
       rows.push([source, `${m}x${k}x${n}`, `${tile.rows}x${tile.columns}`, rate, isChosen ? 'chosen' : '']);
-      program.destroy();
+      program.dispose();
     }
   }
-  device.close();
+  device.dispose();
 }
 console.log(textTable({ columns: ['kernel', 'matmul', 'tile', 'GFLOP/s', ''], rows }));

@@ -37,7 +37,7 @@ export async function bias(flags: BiasFlags): Promise<void> {
   console.log(
     '\nA perfect network trained at a constant ε ends at these errors; annealing ε ends at those of its last value.',
   );
-  device.close();
+  device.dispose();
 }
 
 const heading = ({ samples, seed, distance }: BiasReport) =>

@@ -77,7 +77,7 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
       console.log(`${done} of ${total} pairs of times`);
     },
   );
-  device.close();
+  device.dispose();
   const { worst, mean } = map;
   const passed = mean <= budget;
   if (flags.out) {

@@ -78,7 +78,7 @@ export async function trainClassifierCommand(flags: ClassifierFlags): Promise<vo
     await writeSafetensors(out, tensors, metadata);
     console.log(`right on ${(100 * share).toFixed(2)} % of ${data.heldOut.count} held-out images\nclassifier  ${out}`);
   }
-  device.close();
+  device.dispose();
 }
 
 /** Share of held-out images that get their own label. */
@@ -86,7 +86,7 @@ export async function accuracy(device: Device, network: ClassifierNetwork, data:
   const { values, labels } = data.heldOut;
   const extractor = await Extractor.create(device, network, data.shape, data.range);
   const { classes } = await extractor.see(decode(values, data.range));
-  extractor.close();
+  extractor.dispose();
   return agreement(classes, labels!);
 }
 

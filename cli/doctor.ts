@@ -45,7 +45,7 @@ export async function doctor(flags: DeviceFlags): Promise<void> {
     'computes',
     `${right ? 'yes' : 'NO'}: softmax(A·B) of ${rows}×${inner} and ${inner}×${columns}, largest error ${error.toExponential(1)} (allowed ${tolerance})`,
   );
-  device.close();
+  device.dispose();
   if (!right) {
     console.error(
       'semiflow: this adapter computes wrong values: update its driver, or choose another one with --adapter',

@@ -47,5 +47,5 @@ export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
   );
   printTables(tables);
   if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ report, quality, tables }, null, 2)}\n`);
-  device.close();
+  device.dispose();
 }

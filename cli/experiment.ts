@@ -140,7 +140,7 @@ export async function experiment(which: (typeof experiments)[number], flags: Exp
   await folder.write('report.html', pageOf(about, sections));
   for (const { print } of sections) console.log(print);
   console.log(`\nreport  ${folder.file('report.html')}`);
-  device.close();
+  device.dispose();
 }
 
 async function runSteps({ cast, masked, mask, extractor, real, folder, seed, teacher }: Stage): Promise<Section> {

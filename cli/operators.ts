@@ -130,7 +130,7 @@ async function withRunner(
   const { tensors, says } = await apply(runner);
   await writeSafetensors(flags.out, tensors);
   console.log(`${says} of ${count} samples on ${device.profile.description}: ${flags.out}`);
-  device.close();
+  device.dispose();
 }
 
 const samplesTensor = ({ model }: Network, count: number, data: Float32Array): TensorData => ({

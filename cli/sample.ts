@@ -70,7 +70,7 @@ export async function sample(flags: SampleFlags): Promise<void> {
   console.log(
     `${plural(count, 'sample')} by ${sampler.name} in ${plural(samples.evaluations, 'evaluation')}${guidance === 1 ? '' : `, guidance ${guidance}`} on ${device.profile.description}: ${out}`,
   );
-  device.close();
+  device.dispose();
 }
 
 const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ? '' : 's'}`;

@@ -22,7 +22,7 @@ export async function openSession(flags: DeviceFlags): Promise<Device> {
   const device = await openDevice({
     adapter: flags.adapter ?? process.env.SEMIFLOW_ADAPTER,
     family: flags.family ?? (process.env.SEMIFLOW_FAMILY as KernelFamily | undefined),
-    toggles: flags.toggles ?? (process.env.SEMIFLOW_TOGGLES as Toggles | undefined),
+    toggles: flags.toggles ?? (process.env.SEMIFLOW_TOGGLES as Toggles | undefined) ?? 'fast',
     onFailure: (message) => {
       console.error(`semiflow: ${message}`);
       process.exit(1);

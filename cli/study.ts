@@ -57,13 +57,13 @@ export async function study(path: string, flags: DeviceFlags & { out?: string })
       });
       if (!finished) {
         console.log(`go on with: semiflow study ${path}${flags.out ? ` --out ${flags.out}` : ''}`);
-        device.close();
+        device.dispose();
         return;
       }
     }
     results.push({ name, seed, evaluation: JSON.parse(readFileSync(file, 'utf8')) as Evaluation });
   }
-  device.close();
+  device.dispose();
 
   const rows = Object.keys(plan.recipes).map((name) =>
     summarize(

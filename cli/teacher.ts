@@ -98,7 +98,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
     );
     console.log(`teacher  ${out}\nreport   ${folder.file('report.html')}`);
   }
-  device.close();
+  device.dispose();
 }
 
 async function recipeFor(flags: TeacherFlags, { architecture }: Description): Promise<TeacherConfig> {

@@ -63,7 +63,7 @@ export async function train(flags: TrainFlags): Promise<string | null> {
   }
   const device = await openSession(flags);
   const finished = await carryOut(device, run, flags);
-  device.close();
+  device.dispose();
   return finished && finished.folder.path;
 }
 
@@ -90,7 +90,7 @@ export async function carryOut(
     },
   });
   const student = finished ? await training.now() : null;
-  training.trainer.destroy();
+  training.trainer.dispose();
   if (!student) return null;
   const evaluation = await finishReport(device, folder, teacher ?? student, student, run.data, {
     evaluate: flags.evaluate !== false,

@@ -20,19 +20,22 @@ const disabled: Record<Toggles, string[]> = {
 };
 
 /** Dawn frees the whole implementation with the object that `create` returns, so it must stay reachable. */
-const kept: GPU[] = [];
+const kept = new Map<string, GPU>();
 
 /** Dawn. @param name part of an adapter's name that it should choose, e.g. `llvmpipe` */
 async function dawn(toggles: Toggles, name?: string): Promise<GPU> {
   // Loaded when a device is wanted: what only reads files needs no driver.
   const { create, globals } = await import('webgpu');
   Object.assign(globalThis, globals);
-  const gpu = create([
-    `enable-dawn-features=${enabled[toggles].join(',')}`,
-    `disable-dawn-features=${disabled[toggles].join(',')}`,
-    ...(name ? [`adapter=${name}`] : []),
-  ]);
-  kept.push(gpu);
+  const key = `${toggles} ${name ?? ''}`;
+  const gpu =
+    kept.get(key) ??
+    create([
+      `enable-dawn-features=${enabled[toggles].join(',')}`,
+      `disable-dawn-features=${disabled[toggles].join(',')}`,
+      ...(name ? [`adapter=${name}`] : []),
+    ]);
+  kept.set(key, gpu);
   return gpu;
 }
 
@@ -62,4 +65,5 @@ export const dawnAdapters: AdapterSource = {
     );
     return [...refusal.matchAll(/name: '(.*)'/g)].map(([, name]) => name);
   },
+  mend: 'install a Vulkan driver (Debian, Ubuntu: mesa-vulkan-drivers of Mesa 25 or later)',
 };

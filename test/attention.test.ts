@@ -112,7 +112,7 @@ describe.each(kinds)('attention, %s', (kind) => {
     supported = kind !== 'plain with subgroups' || device.profile.subgroupSize === 8;
     if (kind === 'plain') device.profile.subgroupSize = 0;
   });
-  afterAll(() => device.close());
+  afterAll(() => device.dispose());
 
   // One token; odd and prime extents; less than a vec4 and several tiles with a rest; MNIST's; for subgroups also more
   // vec4 columns than lanes.
@@ -204,7 +204,7 @@ describe('materializedAttention', () => {
     const [tq, tk, tv] = [q, k, v].map((x) => tensor(x, [2, 7, 24]));
     const { out } = await evaluate(device, { out: materializedAttention(tq, tk, tv, 2) });
     expect(error(out, reference(s, q, k, v, q).out)).toBeLessThan(2e-6);
-    device.close();
+    device.dispose();
   });
 });
 
@@ -233,6 +233,6 @@ describe('attention by matrix products', () => {
     expect(reachable(products).some(({ op }) => op.startsWith('attention'))).toBe(false);
     const [kernels, materialized] = [await evaluate(device, named(wanted)), await evaluate(device, named(products))];
     for (const key of Object.keys(kernels)) expect(error(materialized[key], kernels[key])).toBeLessThan(1e-5);
-    device.close();
+    device.dispose();
   });
 });

@@ -70,7 +70,7 @@ function checkerboardSet(count: number) {
 
 describe('solverBias', () => {
   const device = openDevice({ toggles: 'checked' });
-  afterAll(async () => (await device).close());
+  afterAll(async () => (await device).dispose());
   const std = 0.5;
 
   /** A teacher without weights: data N(0, 0.5² I) in 3 dimensions have v = x (t - (1-t) std²) / ((1-t)² std² + t²). */

@@ -216,7 +216,7 @@ describe('bootstrap', () => {
 describe('operators of networks', () => {
   let device: Device;
   beforeAll(async () => void (device = await openDevice()));
-  afterAll(() => device.close());
+  afterAll(() => device.dispose());
   const real = createNetwork(
     parseDescription(
       {
@@ -265,7 +265,7 @@ describe('operators of networks', () => {
     const hops = await inHops(jump('', runner, labels), 3, '').go(x, t, s, 0);
     const equal = await runner.jump({ x, t, s, labels }, 3);
     hops.forEach((value, i) => expect(value).toBeCloseTo(equal[i], 4));
-    await runner.close();
+    runner.dispose();
   });
 
   it('make whole results, the same twice', async () => {
@@ -291,8 +291,8 @@ describe('operators of networks', () => {
     const trips = await roundTripChain(whole, identity, extractor, 0, 2);
     expect(trips.error.every((error) => error === 0)).toBe(true);
     expect(trips.retention.every((kept) => kept === 1)).toBe(true);
-    extractor.close();
-    await runner.close();
+    extractor.dispose();
+    runner.dispose();
   });
 });
 

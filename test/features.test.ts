@@ -145,7 +145,7 @@ describe('other distances of features', () => {
 describe('classifier', () => {
   let device: Device;
   beforeAll(async () => void (device = await openDevice()));
-  afterAll(() => device.close());
+  afterAll(() => device.dispose());
 
   it('cross-entropy and its gradient are softmax - one-hot, for large logits too', async () => {
     const [rows, classes] = [7, 5];
@@ -180,7 +180,7 @@ describe('classifier', () => {
       const images = Float32Array.from({ length: count * size }, () => draw.uniform() * 6 - 2);
       const extractor = await Extractor.create(device, network, config.imageShape, [-1, 3]);
       const seen = await extractor.see(images);
-      extractor.close();
+      extractor.dispose();
       const pixels = tensor(
         images.map((value) => Math.min(1, Math.max(0, (value + 1) / 4))),
         [count, ...config.imageShape],
@@ -242,6 +242,6 @@ describe('classifier', () => {
     const distance = async (n: number) =>
       frechetDistance(momentsOf((await extractor.see(train(n))).values, 32), moments);
     expect(await distance(2000)).toBeCloseTo(2.82, 1);
-    extractor.close();
+    extractor.dispose();
   });
 });

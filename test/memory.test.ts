@@ -48,7 +48,7 @@ describe('programs in memory', () => {
   beforeAll(async () => {
     device = await openDevice({ toggles: 'checked' });
   });
-  afterAll(() => device.close());
+  afterAll(() => device.dispose());
 
   /** Two layers with normalisation, softmax and gradients: much that lives for different times. */
   function network(): Record<string, Tensor> {
@@ -79,7 +79,7 @@ describe('programs in memory', () => {
     for (const [i, name] of Object.keys(outputs).entries()) {
       expect(relativeError(await program.read(name), expected[i])).toBeLessThan(1e-5);
     }
-    program.destroy();
+    program.dispose();
   });
 
   it('replays to the same bits', async () => {
@@ -90,7 +90,7 @@ describe('programs in memory', () => {
       seen.push(Buffer.from((await program.read('g1')).buffer).toString('hex'));
     }
     expect(new Set(seen).size).toBe(1);
-    program.destroy();
+    program.dispose();
   });
 
   it('says what the plan takes before anything is allocated', async () => {
@@ -99,7 +99,7 @@ describe('programs in memory', () => {
     expect(plans).toHaveLength(1);
     expect(plans[0].kernels).toBe(program.dispatches.length);
     expect(plans[0].bytes).toBeGreaterThanOrEqual(plans[0].lowerBound);
-    program.destroy();
+    program.dispose();
   });
 
   it('names a tensor that the adapter cannot bind', async () => {
@@ -123,7 +123,7 @@ describe('programs in memory', () => {
     program.run();
     expect(Array.from(await device.read(state))).toEqual([7, 11, 15, 19, 23, 27, 31]);
     expect((await program.read('before'))[0]).toBe(2 * 28 + 7);
-    program.destroy();
+    program.dispose();
   });
 
   it('reads bytes of a resident data set as they are', async () => {
@@ -145,7 +145,7 @@ describe('programs in memory', () => {
     const rows = tensor(numbers(count * 3), [count, 3]);
     const { p } = await evaluate(tiled, { p: softmax(rows) });
     expect(relativeError(p, interpret([softmax(rows)])[0])).toBeLessThan(1e-6);
-    tiled.close();
+    tiled.dispose();
   });
 });
 
@@ -154,9 +154,9 @@ describe('a device that fails', () => {
     const messages: string[] = [];
     const device = await openDevice({ toggles: 'checked', onFailure: (message) => messages.push(message) });
     device.gpu.createBuffer({ size: 16, usage: 0xffff });
-    await expect(device.finished()).rejects.toThrow(/GPU error/);
+    await expect(device.finished()).rejects.toThrow(/GPU: /);
     expect(messages).toHaveLength(1);
-    device.close();
+    device.dispose();
   });
 
   it('reports a loss that was not asked for', async () => {
@@ -180,6 +180,6 @@ describe('a device opened with less than its adapter has', () => {
     expect(device.limits).toMatchObject(limits);
     expect(device.profile.maxBindings).toBe(8);
     await expect(evaluate(device, { x: sum(tensor(new Float32Array(2 ** 25 + 4))) })).rejects.toThrow(/128 MiB/);
-    device.close();
+    device.dispose();
   });
 });

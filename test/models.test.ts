@@ -23,7 +23,7 @@ const device = (toggles: 'fast' | 'checked') => {
   return devices.get(toggles)!;
 };
 afterAll(async () => {
-  for (const opened of devices.values()) (await opened).close();
+  for (const opened of devices.values()) (await opened).dispose();
 });
 
 const shared = '../shared/data/teachers';
@@ -78,7 +78,7 @@ async function memoryOf(architecture: Architecture, checkpointBlocks: boolean): 
   );
   const outputs = Object.fromEntries(slopes.map((slope, i) => [i, slope]));
   const program = await compile(await device('fast'), { outputs });
-  program.destroy();
+  program.dispose();
   return program.memory.bytes;
 }
 

@@ -24,7 +24,7 @@ let device: Device;
 beforeAll(async () => {
   device = await openDevice({ toggles: 'checked' });
 });
-afterAll(() => device.close());
+afterAll(() => device.dispose());
 
 // Data N(0, c²): everything has a closed form.
 const c = 0.5;
@@ -91,7 +91,7 @@ describe('targets of the objectives on a Gaussian, with the exact map as target 
     ['a trajectory of one Euler step is the Eulerian', objectiveNamed('trajectory').target(inputs(rows)), 5],
     ['mean velocity: the map itself', objectiveNamed('meanVelocity').target(inputs(rows, { difference: 5e-3 })), 4],
   ] as const)('%s', async (name, target, index) => {
-    const values = await target.data();
+    const values = await evaluate(device, target);
     // The difference quotient has an error of its own.
     const digits = name.startsWith('mean') ? 2 : 5;
     golden.forEach((row, i) => expect(values[i]).toBeCloseTo(row[index], digits));
@@ -120,7 +120,7 @@ describe('the gradient of each objective at the true flow map of a Gaussian', ()
     const target = objectiveNamed(name).target(given);
     const errors = squaredErrors(student(given.x, given.t, given.s), target, unweighted, context(rows.length));
     const [slope] = gradients(sum(errors), [a]);
-    return [...(await slope.data())];
+    return [...(await evaluate(device, slope))];
   }
   const size = (slopes: readonly number[]) => Math.hypot(...slopes) / Math.sqrt(slopes.length);
   const limit = { tangent: { form: 'limit', normalization: 0, warmup: tensor([1]) } } as const;
@@ -171,26 +171,23 @@ describe('the tangent form', () => {
   const shifted: AverageVelocity = (x, t, s) => add(exact(x, t, s), mul(x, 0.3));
   const given = { map: shifted, target: shifted };
   it('moves the student by the finite step over ε', async () => {
-    const finite = await objectiveNamed('emd').target(inputs(rows, given)).data();
+    const finite = await evaluate(device, objectiveNamed('emd').target(inputs(rows, given)));
     const tangent = { form: 'limit', normalization: 0, warmup: tensor([1]) } as const;
     const { x, t, s } = inputs(rows);
-    const u = await shifted(x, t, s).data();
-    const far = await objectiveNamed('emd')
-      .target(inputs(rows, { ...given, tangent }))
-      .data();
+    const u = await evaluate(device, shifted(x, t, s));
+    const far = await evaluate(device, objectiveNamed('emd').target(inputs(rows, { ...given, tangent })));
     far.forEach((value, i) => expect(value).toBeCloseTo(u[i] + (finite[i] - u[i]) / 0.05, 4));
   });
   it('is normalised to g / (‖g‖ + c), and without warm-up is the pull to the velocity', async () => {
     const { x, t, s } = inputs(rows);
-    const [u, v] = [await shifted(x, t, s).data(), await velocity(x, t).data()];
+    const [u, v] = [await evaluate(device, shifted(x, t, s)), await evaluate(device, velocity(x, t))];
     const cold = { form: 'limit', normalization: 0, warmup: tensor([0]) } as const;
-    const plain = await objectiveNamed('emd')
-      .target(inputs(rows, { ...given, tangent: cold }))
-      .data();
+    const plain = await evaluate(device, objectiveNamed('emd').target(inputs(rows, { ...given, tangent: cold })));
     plain.forEach((value, i) => expect(value).toBeCloseTo(v[i], 5));
-    const unit = await objectiveNamed('emd')
-      .target(inputs(rows, { ...given, tangent: { ...cold, normalization: 0.1 } }))
-      .data();
+    const unit = await evaluate(
+      device,
+      objectiveNamed('emd').target(inputs(rows, { ...given, tangent: { ...cold, normalization: 0.1 } })),
+    );
     unit.forEach((value, i) => {
       const g = v[i] - u[i];
       expect(value).toBeCloseTo(u[i] + g / (Math.abs(g) + 0.1), 5);

@@ -311,7 +311,7 @@ describe.each(Object.keys(devices))(
     beforeAll(async () => {
       device = await openDevice({ toggles: 'checked', ...devices[family] });
     });
-    afterAll(() => device.close());
+    afterAll(() => device.dispose());
 
     // What has no kernel of its own is the same on every family.
     const kernels = /^(matmul|reduce|softmax|normalize)/;

@@ -18,7 +18,7 @@ describe('Adam over flat arenas', () => {
   beforeAll(async () => {
     device = await openDevice({ toggles: 'checked' });
   });
-  afterAll(() => device.close());
+  afterAll(() => device.dispose());
 
   const length = 132;
   const settings = { learningRate: 3e-3, beta1: 0.9, beta2: 0.99, epsilon: 1e-6, weightDecay: 0.1, clipNorm: 2 };

@@ -12,7 +12,7 @@ let device: Device;
 beforeAll(async () => {
   device = await openDevice({ toggles: 'checked' });
 });
-afterAll(() => device.close());
+afterAll(() => device.dispose());
 
 const architecture = { kind: 'mlp', dim: 2, width: 2, depth: 1, activation: 'silu', time: 'concat' };
 const describeAs = (parts: object): Description => parseDescription({ architecture, ...parts }, 'test');

@@ -60,7 +60,7 @@ describe(`graphs made at random: fusion and memory change no value (SEED=${fresh
   beforeAll(async () => {
     device = await openDevice({ toggles: 'checked' });
   });
-  afterAll(() => device.close());
+  afterAll(() => device.dispose());
 
   it.each(Array.from({ length: 30 }, (_, i) => i))('graph %i', { timeout: 60_000 }, async (i) => {
     const outputs = randomGraph(random(fresh, i));

@@ -70,7 +70,7 @@ describe.each(['plain', 'tiled'] as const)('rows, %s family', (family) => {
   beforeAll(async () => {
     device = await openDevice({ toggles: 'checked', family });
   });
-  afterAll(() => device.close());
+  afterAll(() => device.dispose());
 
   // Shorter than a vec4, with a rest, longer than a workgroup; more rows than one workgroup of the plain family has.
   const lengths = [

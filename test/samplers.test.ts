@@ -15,7 +15,7 @@ let device: Device;
 beforeAll(async () => {
   device = await openDevice({ toggles: 'checked' });
 });
-afterAll(() => device.close());
+afterAll(() => device.dispose());
 
 // Data N(0, c²): velocity and flow map in closed form.
 const c = 0.5;
@@ -60,7 +60,7 @@ async function run(sampler: Sampler, grid: readonly number[], x: Float32Array, [
   const runner = new Runner(device, network(map ? 'flow-map' : 'teacher', true), Math.min(x.length, 4096));
   const fill = (value: number) => new Float32Array(x.length).fill(value);
   const result = await runner.count({ x, t: fill(t), s: fill(s) }, grid, sampler, 7);
-  await runner.close();
+  runner.dispose();
   return result;
 }
 

@@ -45,7 +45,7 @@ describe('the tensor family on the null backend', () => {
       (message) => errors.push(message),
     );
   });
-  afterAll(() => device.close());
+  afterAll(() => device.dispose());
 
   const cases: Record<string, () => { y: Tensor; inputs: Tensor[] }> = {
     'matmul with epilogue': () => {
@@ -93,7 +93,7 @@ describe('the tensor family where it cannot run', () => {
   it('is refused in one line', async () => {
     const device = await openDevice();
     const lacking = !device.gpu.features.has(subgroupMatrix as GPUFeatureName);
-    device.close();
+    device.dispose();
     if (lacking) await expect(openDevice({ family: 'tensor' })).rejects.toThrow(/needs subgroup matrices/);
   });
 });

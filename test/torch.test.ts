@@ -248,7 +248,7 @@ describe.skipIf(!found)(`PyTorch in float64, random shapes and numbers (SEED=${s
     if (done.status !== 0) throw new Error(done.stderr);
     reference = JSON.parse(done.stdout);
   }, 120_000);
-  afterAll(() => device.close());
+  afterAll(() => device.dispose());
 
   it.each(drawn.map((entry, i) => [entry.name, i] as const))('%s', { timeout: 60_000 }, async (_, i) => {
     const { x, output, weights } = drawn[i];

@@ -35,7 +35,7 @@ beforeAll(async () => {
   );
   teacher = createNetwork(description, 5);
 });
-afterAll(() => device.close());
+afterAll(() => device.dispose());
 
 async function finalState(advance: (run: Awaited<ReturnType<typeof distil>>) => Promise<void>) {
   const run = await distil(device, teacher, data, recipe);

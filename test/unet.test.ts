@@ -68,14 +68,14 @@ describe.skipIf(!found)('UNets against PyTorch', () => {
       async (_, options) => {
         const device = await openDevice(options);
         await parity(`${folder}/${name}`, architecture, device);
-        device.close();
+        device.dispose();
       },
     );
     it(`${name} in f16: output within 2e-2`, { timeout: 600_000 }, async (context) => {
       const device = await openDevice({ toggles: 'fast' });
       if (!device.profile.f16) context.skip('this adapter has no f16');
       await halfParity(`${folder}/${name}`, architecture, device);
-      device.close();
+      device.dispose();
     });
   }
 });

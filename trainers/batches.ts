@@ -26,7 +26,7 @@ export class SampleSource {
 
   constructor(private readonly set: SampleSet) {
     const dtype = set.values instanceof Uint8Array ? 'u8' : 'f32';
-    this.values = fromStorage(new TensorStorage('data', dtype, set.values.length, set.values), [
+    this.values = fromStorage(new TensorStorage('data', dtype, set.values.length, set.values, true), [
       set.count,
       sizeOf(set.shape),
     ]);

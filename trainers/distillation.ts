@@ -79,7 +79,9 @@ export function distillationLoss(
   const { batch } = config;
   const scale = parametrization(description);
   const led = teacher && config.velocity === 'teacher';
-  const teacherWeights = led ? bindNetwork(teacher, 'teacher', config.precision).parameters : null;
+  const teacherWeights = led
+    ? bindNetwork(teacher, 'teacher', { precision: config.precision, fixed: true }).parameters
+    : null;
   return ({ parameters, target, key, schedule }: LossContext): Loss => {
     const [weights, targetWeights] = [adapt(parameters), adapt(target)];
     const drawn = data.draw(key, batch);

@@ -103,7 +103,7 @@ export async function distil(
 
   if (start.loraRank) {
     const lora = { rank: start.loraRank, alpha: start.loraAlpha };
-    const base = bindNetwork(network, 'base', config.precision).parameters;
+    const base = bindNetwork(network, 'base', { precision: config.precision, fixed: true }).parameters;
     const adapter = adapterOf(network, lora, seed);
     const loss = distillationLoss(teacher, network, source, config, (trained) => adapter.adapt(base, trained));
     const trainer = await create(adapter.layout, adapter.arena, loss);

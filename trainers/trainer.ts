@@ -3,6 +3,7 @@ import { gradients } from '../src/autodiff/gradients.js';
 import { DivergenceError, UserError } from '../src/errors.js';
 import type { Device } from '../src/gpu/device.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
+import { Resource } from '../src/gpu/resource.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import type { ParameterLayout, Parameters } from '../src/nn/parameters.js';
 import { expand, sum } from '../src/ops/broadcast.js';
@@ -101,9 +102,9 @@ const ringLength = 64;
 
 /**
  * One compiled training step (forward, backward, clip, AdamW, averages), replayed. Learning rate, decays, ε, seed and
- * step are data in small buffers: nothing that changes is ever part of a recording.
+ * step are data in small buffers: nothing that changes is ever part of a recording. Whoever made it disposes of it.
  */
-export class Trainer {
+export class Trainer extends Resource {
   private step = 0;
   private constructor(
     readonly device: Device,
@@ -112,7 +113,9 @@ export class Trainer {
     private readonly metricNames: readonly string[],
     private readonly ring: TensorStorage,
     private readonly program: Program,
-  ) {}
+  ) {
+    super('this trainer');
+  }
 
   /**
    * Traces and compiles a step.
@@ -204,6 +207,7 @@ export class Trainer {
    * @throws DivergenceError when a loss was not finite
    */
   async advance(count: number): Promise<StepMetrics[]> {
+    this.assertUsable();
     const steps = Math.min(count, ringLength, this.options.steps - this.step);
     const first = this.step;
     for (let i = 0; i < steps; i++) {
@@ -229,9 +233,8 @@ export class Trainer {
     return this.program.profile();
   }
 
-  /** Gives the step's memory back. */
-  destroy(): void {
-    this.program.destroy();
+  protected free(): void {
+    for (const held of [...Object.values(this.storages), this.ring, this.program]) held?.dispose();
   }
 
   /** The average that is exported and evaluated. */

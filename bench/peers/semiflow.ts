@@ -90,7 +90,7 @@ async function step(c: Extract<Case, { kind: 'step' }>): Promise<Prepared> {
       const { y } = await evaluate(device, { y: result(ops, c, [...given, ...names.map(parameters)]) });
       return y as Float32Array;
     },
-    dispose: () => trainer.destroy(),
+    dispose: () => trainer.dispose(),
   };
 }
 
@@ -110,7 +110,7 @@ async function adamOf(c: Extract<Case, { kind: 'adam' | 'gelu' | 'silu' }>): Pro
       program.run();
       return (await device.read(parameters)) as Float32Array;
     },
-    dispose: () => program.destroy(),
+    dispose: () => program.dispose(),
   };
 }
 
@@ -130,6 +130,6 @@ serve(async (c, mode) => {
     run: () => program.run(),
     finish: () => device.finished(),
     read: async () => (await evaluate(device, { y })).y as Float32Array,
-    dispose: () => program.destroy(),
+    dispose: () => program.dispose(),
   };
 });

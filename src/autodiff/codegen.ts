@@ -178,7 +178,7 @@ class Prelude {
 
   private accessor(leaf: Tensor, { slot, scalar, vector }: LeafUse): void {
     const buffer = `buffer${slot}`;
-    if (leaf.dtype === 'u8') {
+    if (isBytes(leaf)) {
       this.declare(slot, 'array<u32>');
       this.functions.push(
         `fn read${slot}_1(i: u32) -> u32 { return (${buffer}[i >> 2u] >> ((i & 3u) * 8u)) & 0xffu; }`,
@@ -284,5 +284,7 @@ class Prelude {
   }
 }
 
+const isBytes = (node: Tensor) =>
+  node.op === 'storage' && (node as Tensor<'storage'>).attributes.storage.dtype === 'u8';
 const scalarType = (node: Tensor) => (node.dtype === 'f32' ? 'f32' : 'u32');
 const vectorType = (node: Tensor) => (node.dtype === 'f32' ? 'vec4f' : 'vec4u');

@@ -1,9 +1,10 @@
 import { UserError } from '../errors.js';
-import type { Device } from '../gpu/device.js';
 import { usesTensorCores } from '../gpu/profile.js';
 import { profile as profileDispatches, type KernelTime } from '../gpu/profiler.js';
+import { stored, type Device } from '../gpu/device.js';
 import { bind, gridOf, submit, type Dispatch, type Region } from '../gpu/program.js';
-import { bytesPerElement, type HostArray } from '../gpu/storage.js';
+import { Resource } from '../gpu/resource.js';
+import { bytesPerElement, type HostArray, type TensorStorage } from '../gpu/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { link, type Binding } from './codegen.js';
 import { materializeAttention } from './materialize.js';
@@ -24,29 +25,37 @@ export interface CompileOptions {
   onProgress?: (ready: number, total: number) => void;
 }
 
-/** A graph compiled to a flat list of dispatches over planned memory: traced once, replayed at will. */
-export class Program {
+/**
+ * A graph compiled to a flat list of dispatches over planned memory: traced once, replayed at will. Its memory, with that
+ * of the fixed storages it reads, is given back by `dispose()`; other storages stay.
+ */
+export class Program extends Resource {
   constructor(
     private readonly device: Device,
     readonly dispatches: readonly Dispatch[],
-    private readonly arena: GPUBuffer | null,
+    private readonly buffers: readonly GPUBuffer[],
     private readonly results: ReadonlyMap<string, { region: Region; tensor: Tensor }>,
     /** Bytes of the arena, and the least that any plan needs. */
     readonly memory: { bytes: number; lowerBound: number },
-  ) {}
+  ) {
+    super('this program');
+  }
 
   /** Submits one run; does not wait for it. */
   run(): void {
+    this.assertUsable();
     submit(this.device, this.dispatches);
   }
 
   /** Runs once with timestamps, for a table of where the time goes. */
   profile(): Promise<KernelTime[]> {
+    this.assertUsable();
     return profileDispatches(this.device, this.dispatches);
   }
 
   /** A named output of the last run. */
   async read(name: string): Promise<HostArray> {
+    this.assertUsable();
     const result = this.results.get(name);
     if (!result) throw new Error(`this program has no output named ${name}`);
     const { region, tensor } = result;
@@ -54,9 +63,8 @@ export class Program {
     return tensor.dtype === 'f32' ? new Float32Array(bytes) : new Uint32Array(bytes);
   }
 
-  /** Frees the arena; storages stay. */
-  destroy(): void {
-    this.arena?.destroy();
+  protected free(): void {
+    for (const buffer of this.buffers) this.device.destroyBuffer(buffer);
   }
 }
 
@@ -76,51 +84,73 @@ export async function compile(device: Device, options: CompileOptions): Promise<
   const isHalf = (node: Tensor) => kept.has(node) || storageOf(node)?.dtype === 'f16';
   const memory = layOut(device, tasks, outputs, kept);
   options.onPlan?.({ bytes: memory.bytes, lowerBound: memory.lowerBound, kernels: tasks.length });
-  const arena = memory.bytes ? device.createBuffer('the memory of a program', memory.bytes) : null;
-  if (arena) clearOnce(device, arena);
+  const own = new Map<TensorStorage | 'arena', GPUBuffer>();
+  const bufferOf = (storage: TensorStorage): GPUBuffer => {
+    if (!storage.fixed) return device.buffer(storage);
+    let buffer = own.get(storage);
+    if (!buffer) {
+      const { name, bytes, initial } = storage;
+      buffer = device.createBuffer(`the values of ${name}`, bytes, initial && stored(storage, initial));
+      own.set(storage, buffer);
+    }
+    return buffer;
+  };
+  const arenaOf = (): GPUBuffer => {
+    let arena = own.get('arena');
+    if (!arena) own.set('arena', (arena = device.createBuffer('the memory of a program', memory.bytes)));
+    return arena;
+  };
 
   const regionOf = (binding: Binding): Region => {
-    if ('storage' in binding) return whole(device.buffer(binding.storage), binding.storage.bytes);
-    if ('second' in binding) return memory.region(arena!, binding.second, true);
+    if ('storage' in binding) return whole(bufferOf(binding.storage), binding.storage.bytes);
+    if ('second' in binding) return memory.region(arenaOf(), binding.second, true);
     const node = 'leaf' in binding ? binding.leaf : binding.output;
     if (node.op === 'assign') {
       const { storage } = (node as Tensor<'assign'>).attributes;
-      return whole(device.buffer(storage), storage.bytes);
+      return whole(bufferOf(storage), storage.bytes);
     }
     if (node.op === 'storage') {
       const { storage, offset } = (node as Tensor<'storage'>).attributes;
       const scale = bytesPerElement[storage.dtype];
-      return { buffer: device.buffer(storage), offset: offset * scale, size: Math.ceil((node.size * scale) / 4) * 4 };
+      return { buffer: bufferOf(storage), offset: offset * scale, size: Math.ceil((node.size * scale) / 4) * 4 };
     }
-    return memory.region(arena!, node, false);
+    return memory.region(arenaOf(), node, false);
   };
 
   const isLeaf = (node: Tensor) =>
     tabulated.has(node) || node.op === 'storage' || node.op === 'secondary' || node.op === 'pack';
+  const linkTask = (task: Task) => {
+    const grid = gridOf(task.kernel.workgroups, device.limits.maxComputeWorkgroupsPerDimension);
+    const linked = link(task, isLeaf, isHalf, grid[0]);
+    const regions = linked.bindings.map(regionOf);
+    for (const region of regions) checkBinding(device, region, task);
+    return { task, grid, regions, source: linked.source };
+  };
   let ready = 0;
-  const dispatches = await Promise.all(
-    tasks.map(async (task): Promise<Dispatch> => {
-      const grid = gridOf(task.kernel.workgroups, device.limits.maxComputeWorkgroupsPerDimension);
-      const linked = link(task, isLeaf, isHalf, grid[0]);
-      const regions = linked.bindings.map(regionOf);
-      for (const region of regions) checkBinding(device, region, task);
-      const pipeline = await device.pipeline(linked.source, task.kernel.source);
-      options.onProgress?.(++ready, tasks.length);
-      const bytes = regions.reduce((sum, region) => sum + region.size, 0);
-      return {
-        label: task.kernel.source,
-        pipeline,
-        bindGroup: bind(device, pipeline, regions),
-        grid,
-        flops: task.kernel.flops ?? 0,
-        bytes,
-      };
-    }),
-  );
-  const results = new Map(
-    names.map((name, i) => [name, { region: regionOf({ leaf: outputs[i] }), tensor: outputs[i] }]),
-  );
-  return new Program(device, dispatches, arena, results, memory);
+  const record = async ({ task, grid, regions, source }: ReturnType<typeof linkTask>): Promise<Dispatch> => {
+    const pipeline = await device.pipeline(source, task.kernel.source);
+    options.onProgress?.(++ready, tasks.length);
+    return {
+      label: task.kernel.source,
+      pipeline,
+      bindGroup: bind(device, pipeline, regions),
+      grid,
+      flops: task.kernel.flops ?? 0,
+      bytes: regions.reduce((sum, region) => sum + region.size, 0),
+    };
+  };
+  try {
+    const linked = tasks.map(linkTask);
+    const results = new Map(
+      names.map((name, i) => [name, { region: regionOf({ leaf: outputs[i] }), tensor: outputs[i] }]),
+    );
+    await device.ready(new Set(linked.flatMap(({ regions }) => regions.map(({ buffer }) => buffer))));
+    const dispatches = await Promise.all(linked.map(record));
+    return new Program(device, dispatches, [...own.values()], results, memory);
+  } catch (error) {
+    for (const buffer of own.values()) device.destroyBuffer(buffer);
+    throw error;
+  }
 }
 
 const storageOf = (node: Tensor) =>
@@ -165,12 +195,6 @@ function checkBinding(device: Device, region: Region, { output }: Task): void {
   throw new UserError(
     `${output.op} of shape [${output.shape}] works on a tensor of ${mebibytes(region.size)} MiB, this adapter binds at most ${mebibytes(limit)} MiB: use a smaller batch`,
   );
-}
-
-function clearOnce(device: Device, buffer: GPUBuffer): void {
-  const encoder = device.gpu.createCommandEncoder();
-  encoder.clearBuffer(buffer);
-  device.gpu.queue.submit([encoder.finish()]);
 }
 
 interface Place {

@@ -1,21 +1,29 @@
-import { requestDevice, type Device, type DeviceOptions } from '../gpu/device.js';
+import type { Device } from '../gpu/device.js';
 import { Tensor } from '../tensor/tensor.js';
 import { compile } from './compile.js';
 
-/** Opens a device and makes it the one on which `tensor.data()` evaluates. */
-export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
-  const device = await requestDevice(options);
-  Tensor.evaluator = async (tensor) => (await evaluate(device, { tensor })).tensor as Float32Array | Uint32Array;
-  return device;
-}
+/** Elements of a tensor: Float32Array of f32, Uint32Array of u32. */
+export type Values = Float32Array | Uint32Array;
 
-/** Compiles, runs once and reads back: for exploration and tests; what runs often is compiled once instead. */
-export async function evaluate<K extends string>(device: Device, outputs: Record<K, Tensor>) {
+/**
+ * The values of a tensor, or of several by name, computed on a device: compiled, run once, read back and given back, for
+ * exploration and tests. What runs often is compiled once instead.
+ */
+export async function evaluate(device: Device, tensor: Tensor): Promise<Values>;
+export async function evaluate<K extends string>(
+  device: Device,
+  outputs: Record<K, Tensor>,
+): Promise<Record<K, Values>>;
+export async function evaluate(device: Device, wanted: Tensor | Record<string, Tensor>) {
+  const outputs = wanted instanceof Tensor ? { tensor: wanted } : wanted;
   const program = await compile(device, { outputs });
-  program.run();
-  const results = {} as Record<K, Float32Array | Uint32Array>;
-  for (const name of Object.keys(outputs) as K[])
-    results[name] = (await program.read(name)) as Float32Array | Uint32Array;
-  program.destroy();
-  return results;
+  try {
+    program.run();
+    const names = Object.keys(outputs);
+    const values = await Promise.all(names.map((name) => program.read(name)));
+    const results = Object.fromEntries(names.map((name, i) => [name, values[i]]));
+    return wanted instanceof Tensor ? results.tensor : results;
+  } finally {
+    program.dispose();
+  }
 }

@@ -1,6 +1,7 @@
 import { compile, type Program } from '../autodiff/compile.js';
 import { UserError } from '../errors.js';
 import type { Device } from '../gpu/device.js';
+import { Resource } from '../gpu/resource.js';
 import { TensorStorage } from '../gpu/storage.js';
 import { assign } from '../ops/optimizer.js';
 import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
@@ -12,8 +13,8 @@ import type { ClassifierNetwork } from './classifier-file.js';
 /** Images that the device handles at a time. */
 const batch = 128;
 
-/** A classifier that judges images, compiled once. */
-export class Extractor {
+/** A classifier that judges images, compiled once. Whoever made it disposes of it. */
+export class Extractor extends Resource {
   private constructor(
     private readonly device: Device,
     private readonly network: ClassifierNetwork,
@@ -21,7 +22,9 @@ export class Extractor {
     private readonly features: TensorStorage,
     private readonly logits: TensorStorage,
     private readonly program: Program,
-  ) {}
+  ) {
+    super('this extractor');
+  }
 
   /**
    * @param shape of an image, [channels, height, width]
@@ -37,7 +40,7 @@ export class Extractor {
     const { model, config } = network;
     if (!sameShape(model.imageShape, shape))
       throw new UserError(`the classifier takes images of shape [${model.imageShape}], these are [${shape}]`);
-    const weights = new TensorStorage('classifier', 'f32', network.layout.length, network.arena);
+    const weights = new TensorStorage('classifier', 'f32', network.layout.length, network.arena, true);
     const images = new TensorStorage('images', 'f32', batch * sizeOf(shape));
     const features = new TensorStorage('features', 'f32', batch * config.features);
     const logits = new TensorStorage('logits', 'f32', batch * model.classes);
@@ -51,6 +54,7 @@ export class Extractor {
 
   /** Features and classes of images [n, ...shape], which are clipped to black and white first. */
   async see(images: Float32Array): Promise<SampleFeatures> {
+    this.assertUsable();
     const { config, model } = this.network;
     const [size, dim] = [sizeOf(model.imageShape), config.features];
     const count = images.length / size;
@@ -71,9 +75,8 @@ export class Extractor {
     return { values, dim, classes };
   }
 
-  /** Frees the program's memory. */
-  close(): void {
-    this.program.destroy();
+  protected free(): void {
+    for (const held of [this.images, this.features, this.logits, this.program]) held.dispose();
   }
 }
 

@@ -140,12 +140,16 @@ export function studentOf(
 const parametersByName = ({ parameters }: ParameterLayout) =>
   new Map(parameters.map((parameter) => [parameter.name, parameter]));
 
-/** A network's weights in a storage of their own. */
+/**
+ * A network's weights in a storage of their own.
+ * @param name for messages
+ * @param options how it keeps them, and whether it is fixed: part of the programs that read it, with nothing to dispose of
+ */
 export function bindNetwork(
   network: Network,
   name: string,
-  precision: 'f32' | 'f16' = 'f32',
+  { precision = 'f32', fixed = false }: { precision?: 'f32' | 'f16'; fixed?: boolean } = {},
 ): { storage: TensorStorage; parameters: Parameters } {
-  const storage = new TensorStorage(name, precision, network.layout.length, network.arena);
+  const storage = new TensorStorage(name, precision, network.layout.length, network.arena, fixed);
   return { storage, parameters: network.layout.bind(storage) };
 }

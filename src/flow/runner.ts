@@ -1,6 +1,7 @@
 import { UserError } from '../errors.js';
 import { compile, type Program } from '../autodiff/compile.js';
 import type { Device } from '../gpu/device.js';
+import { Resource } from '../gpu/resource.js';
 import { TensorStorage } from '../gpu/storage.js';
 import { meanSquares } from '../ops/normalization.js';
 import { assign } from '../ops/optimizer.js';
@@ -28,8 +29,11 @@ type ProgramKind = StepKind | 'velocity' | 'tried';
 /** Steps that an adaptive sampler may take: beyond them the tolerance cannot be met. */
 const mostSteps = 10_000;
 
-/** A network ready to be asked: programs are compiled on first use and replayed for any number of samples. */
-export class Runner {
+/**
+ * A network ready to be asked: programs are compiled on first use and replayed for any number of samples. Whoever made it
+ * disposes of it.
+ */
+export class Runner extends Resource {
   private readonly programs = new Map<ProgramKind, Promise<Program>>();
   private readonly storages;
   private readonly weights: ReturnType<typeof bindNetwork>;
@@ -47,6 +51,7 @@ export class Runner {
     readonly batch: number,
     private readonly guidance = guidanceOf(network),
   ) {
+    super('this runner');
     checkGuidance(network, guidance);
     this.sampleSize = sizeOf(network.model.sampleShape);
     this.weights = bindNetwork(network, 'weights');
@@ -62,11 +67,6 @@ export class Runner {
       part: new TensorStorage('part of the way', 'f32', 4),
       key: new TensorStorage('random key', 'u32', 3),
     };
-  }
-
-  /** Replaces the weights, for looking at a network in training. */
-  setWeights(arena: Float32Array): void {
-    this.device.write(this.weights.storage, arena);
   }
 
   /** The teacher's velocity, or a student's u(x, t, t), at (x, t). */
@@ -121,10 +121,14 @@ export class Runner {
     return { x, evaluations: (grid.length - 1) * evaluationsOf(sampler) };
   }
 
-  /** Frees the programs' memory. */
-  async close(): Promise<void> {
-    for (const program of this.programs.values()) (await program).destroy();
-    this.programs.clear();
+  protected free(): void {
+    for (const storage of [...Object.values(this.storages), this.weights.storage]) storage.dispose();
+    for (const program of this.programs.values())
+      program.then(
+        (compiled) => compiled.dispose(),
+        // Whoever asked for it was told.
+        () => {},
+      );
   }
 
   /** Dormand-Prince with one step length for all samples of a batch: that of the worst. */
@@ -185,6 +189,7 @@ export class Runner {
   }
 
   private program(kind: ProgramKind): Promise<Program> {
+    this.assertUsable();
     let program = this.programs.get(kind);
     if (!program) {
       program = compile(this.device, { effects: this.effects(kind) });

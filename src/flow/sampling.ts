@@ -49,9 +49,12 @@ export async function drawSamples(device: Device, network: Network, options: Sam
   const [first, last] = [times[0], times[times.length - 1]];
   const batch = { x: noise, t: new Float32Array(count).fill(first), s: new Float32Array(count).fill(last), labels };
   const grid = times.map((time) => (first - time) / (first - last));
-  const { x, evaluations } = await runner.count(batch, grid, sampler, seedFor(seed, hostStreams.samplerNoise));
-  await runner.close();
-  return { noise, x, labels, evaluations };
+  try {
+    const { x, evaluations } = await runner.count(batch, grid, sampler, seedFor(seed, hostStreams.samplerNoise));
+    return { noise, x, labels, evaluations };
+  } finally {
+    runner.dispose();
+  }
 }
 
 function labelsFor({ count, seed, label, randomLabels }: SampleOptions, classes: number): Uint32Array {

@@ -55,7 +55,7 @@ export async function teacherFit(
   const lossOf = async (network: Network) => {
     const runner = new Runner(device, network, batch, 1);
     const velocity = await runner.velocity({ x, t, labels });
-    await runner.close();
+    runner.dispose();
     return meanSquare(velocity, slope);
   };
   return {

@@ -1,4 +1,4 @@
-import { UserError } from '../errors.js';
+import { SemiflowError } from '../errors.js';
 
 /** `checked` keeps every validation and bounds check; `fast` drops them for work with kernels that tests have checked. */
 export type Toggles = 'fast' | 'checked';
@@ -12,6 +12,8 @@ export interface AdapterSource {
   request(toggles: Toggles, name?: string): Promise<GPUAdapter | null>;
   /** The names that `request` can be given; empty where they are not known. */
   names(): Promise<string[]>;
+  /** What to do where there is no adapter at all. */
+  readonly mend: string;
 }
 
 /** The page's own WebGPU, whose validation cannot be switched off and whose adapters have no names to choose by. */
@@ -21,19 +23,20 @@ export const browserAdapters: AdapterSource = {
       ? navigator.gpu.requestAdapter({ powerPreference: 'high-performance' })
       : null,
   names: async () => [],
+  mend: 'take a browser with WebGPU, such as a recent Chrome, Edge, Safari or Firefox, and a page from https or localhost',
 };
 
 /**
  * An adapter of a source.
- * @throws UserError when no adapter answers or none has the given name
+ * @throws SemiflowError when no adapter answers or none has the given name
  */
 export async function requestAdapter(source: AdapterSource, toggles: Toggles, name?: string): Promise<GPUAdapter> {
   const adapter = await source.request(toggles, name);
   if (adapter) return adapter;
   const names = name ? await source.names() : [];
-  throw new UserError(
-    names.length
-      ? `no WebGPU adapter is named like "${name}": there is ${names.map((other) => `"${other}"`).join(', ')}`
-      : 'no WebGPU adapter found: install a Vulkan driver (Debian, Ubuntu: mesa-vulkan-drivers of Mesa 25 or later)',
-  );
+  if (names.length) {
+    const there = names.map((other) => `"${other}"`).join(', ');
+    throw new SemiflowError('device', `no WebGPU adapter is named like "${name}": there is ${there}`, 'adapter');
+  }
+  throw new SemiflowError('device', `no WebGPU adapter found: ${source.mend}`);
 }

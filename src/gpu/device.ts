@@ -1,14 +1,17 @@
-import { UserError } from '../errors.js';
+import { Float16Array } from '@petamoriken/float16';
+import { SemiflowError, UserError } from '../errors.js';
 import { browserAdapters, requestAdapter, type AdapterSource, type Toggles } from './adapter.js';
 import { profileOf, subgroupMatrix, type KernelFamily, type Profile } from './profile.js';
-import { Float16Array } from '@petamoriken/float16';
+import { Resource } from './resource.js';
 import { bytesPerElement, type HostArray, type TensorStorage } from './storage.js';
+import { patchWord } from './patch.js';
 
 export interface DeviceOptions {
   /** Where adapters come from; by default the browser itself. */
   source?: AdapterSource;
   /** Part of the wanted adapter's name; without it the fastest one. */
   adapter?: string;
+  /** Default `checked`. */
   toggles?: Toggles;
   /** Forces a kernel family, for tests and comparisons. */
   family?: KernelFamily;
@@ -23,36 +26,66 @@ export interface DeviceOptions {
   onFailure?: (message: string) => void;
 }
 
-/** One WebGPU device with its kernel profile, compiled pipelines and the buffers of storages. */
-export class Device {
+/** What a device holds: buffers made and not yet given back, and their bytes. */
+export interface DeviceMemory {
+  buffers: number;
+  bytes: number;
+}
+
+interface Allocation {
+  bytes: number;
+  /** Why there is no such buffer, or null: known some time after it was asked for. */
+  problem: Promise<SemiflowError | null>;
+}
+
+/**
+ * One WebGPU device with its kernel profile, compiled pipelines and the buffers of storages. Errors have the code
+ * `device` and reach whoever awaits what failed; those that nobody awaits reach all who use the device after them.
+ */
+export class Device extends Resource {
   private readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
   private readonly buffers = new WeakMap<TensorStorage, GPUBuffer>();
-  private closing = false;
-  /** The first error that nobody caught, if any. */
-  failure: string | null = null;
+  private readonly allocations = new WeakMap<GPUBuffer, Allocation>();
+  private readonly held: DeviceMemory = { buffers: 0, bytes: 0 };
+  /** The first error that nobody caught, if any: nothing that was computed since can be trusted. */
+  failure: SemiflowError | null = null;
 
   constructor(
     readonly gpu: GPUDevice,
     readonly profile: Profile,
     readonly toggles: Toggles,
-    onFailure?: (message: string) => void,
+    private readonly onFailure?: (message: string) => void,
   ) {
-    const fail = (message: string) => {
-      if (this.closing || this.failure) return;
-      this.failure = message.split('\n')[0];
-      onFailure?.(this.failure);
-    };
-    gpu.addEventListener('uncapturederror', (event) =>
-      fail(`GPU error: ${(event as GPUUncapturedErrorEvent).error.message}`),
+    super('this device');
+    gpu.addEventListener('uncapturederror', (event) => {
+      const { error } = event as GPUUncapturedErrorEvent;
+      if (error instanceof GPUOutOfMemoryError) this.fail(error.message, smaller);
+      else this.fail(error.message);
+    });
+    void gpu.lost.then(({ reason, message }) =>
+      this.fail(`the device was lost (${reason}): ${message}`, 'open it anew, for smaller work if it is lost again'),
     );
-    void gpu.lost.then((info) => fail(`the GPU device was lost (${info.reason}): ${info.message}`));
   }
 
   get limits(): GPUSupportedLimits {
     return this.gpu.limits;
   }
 
-  /** Compiles WGSL with the entry point `main`, or returns the pipeline compiled from the same text before. */
+  /** What is held now: of storages, programs, and copies on their way to the host. */
+  get memory(): DeviceMemory {
+    return { ...this.held };
+  }
+
+  /** @throws UserError where it was disposed, SemiflowError where it failed */
+  override assertUsable(): void {
+    super.assertUsable();
+    if (this.failure) throw this.failure;
+  }
+
+  /**
+   * Compiles WGSL with the entry point `main`, or returns the pipeline compiled from the same text before.
+   * @throws SemiflowError where the adapter refuses it
+   */
   pipeline(source: string, label: string): Promise<GPUComputePipeline> {
     let pipeline = this.pipelines.get(source);
     if (!pipeline) {
@@ -60,93 +93,194 @@ export class Device {
       pipeline = this.gpu
         .createComputePipelineAsync({ label, layout: 'auto', compute: { module, entryPoint: 'main' } })
         .catch((error: Error) => {
-          throw new Error(`kernel ${label} does not compile: ${error.message}`);
+          throw this.failure ?? deviceError(`kernel ${label} does not compile on this adapter: ${error.message}`);
         });
       this.pipelines.set(source, pipeline);
     }
     return pipeline;
   }
 
-  createBuffer(label: string, bytes: number, usage = 0): GPUBuffer {
-    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
-    if (size > this.limits.maxBufferSize) {
-      throw new UserError(
-        `${label} needs ${mebibytes(size)} MiB but this adapter allows ${mebibytes(this.limits.maxBufferSize)} MiB in one buffer: use a smaller batch or model`,
-      );
-    }
-    return this.gpu.createBuffer({
-      label,
-      size,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC | usage,
-    });
+  /**
+   * A buffer that kernels can bind, to be given back by `destroyBuffer`. What is wrong with it shows in `ready`.
+   * @param content first values; zeros by default
+   * @throws SemiflowError where the adapter has no buffers of that size
+   */
+  createBuffer(label: string, bytes: number, content?: ArrayBufferView): GPUBuffer {
+    return this.allocate(
+      {
+        label,
+        size: wordsOf(bytes),
+        usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
+      },
+      // Zeros by hand, because the fast toggles switch Dawn's own clearing off.
+      (buffer) => (content ? this.upload(buffer, content, 0, true) : this.clear(buffer)),
+    );
   }
 
-  /** The storage's buffer on this device, made and filled on first use. */
+  /** Waits until it is known that buffers are there. @throws SemiflowError where there is no memory for one */
+  async ready(buffers: Iterable<GPUBuffer>): Promise<void> {
+    const problems = await Promise.all([...buffers].map((buffer) => this.allocations.get(buffer)?.problem));
+    const problem = problems.find(Boolean);
+    if (problem) throw problem;
+  }
+
+  /** Gives a buffer's memory back. */
+  destroyBuffer(buffer: GPUBuffer): void {
+    const allocation = this.allocations.get(buffer);
+    if (!allocation || this.disposed) return;
+    this.allocations.delete(buffer);
+    this.held.buffers--;
+    this.held.bytes -= allocation.bytes;
+    buffer.destroy();
+  }
+
+  /**
+   * The storage's buffer on this device, made and filled on first use.
+   * @throws UserError where it was disposed or lies on another device
+   */
   buffer(storage: TensorStorage): GPUBuffer {
+    this.assertUsable();
+    storage.assertUsable();
+    if (storage.fixed)
+      throw new UserError(`storage ${storage.name} is fixed: only programs read it, and none writes it`);
+    if (storage.owner && storage.owner !== this)
+      throw new UserError(`storage ${storage.name} lies on another device: make one anew for this device`);
     let buffer = this.buffers.get(storage);
     if (!buffer) {
-      buffer = this.createBuffer(storage.name, storage.bytes);
-      this.buffers.set(storage, buffer);
-      if (storage.initial) this.upload(buffer, stored(storage, storage.initial));
-      else this.clear(buffer);
+      const made = this.createBuffer(
+        `storage ${storage.name}`,
+        storage.bytes,
+        storage.initial && stored(storage, storage.initial),
+      );
+      void this.allocations.get(made)!.problem.then((problem) => {
+        if (problem) this.buffers.delete(storage);
+      });
+      this.buffers.set(storage, (buffer = made));
+      storage.owner = this;
     }
     return buffer;
   }
 
-  /** Writes values into a storage, from element `offset` on. */
+  /** Gives a storage's memory back: what `storage.dispose()` does. */
+  release(storage: TensorStorage): void {
+    const buffer = this.buffers.get(storage);
+    if (buffer) this.destroyBuffer(buffer);
+    this.buffers.delete(storage);
+  }
+
+  /**
+   * Writes values into a storage, from element `offset` on: after all that was submitted before, before all that follows.
+   * @throws UserError where they do not fit or are of another type
+   */
   write(storage: TensorStorage, values: HostArray, offset = 0): void {
-    if (offset + values.length > storage.length) {
+    storage.checkValues(values);
+    if (!Number.isInteger(offset) || offset < 0 || offset + values.length > storage.length)
       throw new UserError(
         `${values.length} values at ${offset} do not fit storage ${storage.name} of ${storage.length}`,
       );
-    }
-    this.upload(this.buffer(storage), stored(storage, values), offset * bytesPerElement[storage.dtype]);
+    const toEnd = offset + values.length === storage.length;
+    this.upload(this.buffer(storage), stored(storage, values), offset * bytesPerElement[storage.dtype], toEnd);
   }
 
+  /** A storage's values, once all that was submitted before has run. */
   async read(storage: TensorStorage): Promise<HostArray> {
     const bytes = await this.readBuffer(this.buffer(storage), 0, Math.ceil(storage.bytes / 4) * 4);
-    if (storage.dtype === 'f16') return Float32Array.from(new Float16Array(bytes).subarray(0, storage.length));
+    if (storage.dtype === 'f16') return Float32Array.from(new Float16Array(bytes, 0, storage.length));
     if (storage.dtype === 'u8') return new Uint8Array(bytes, 0, storage.length);
     return storage.dtype === 'u32' ? new Uint32Array(bytes) : new Float32Array(bytes);
   }
 
   /** Copies part of a buffer to the host; `bytes` a multiple of 4. Waits for all work submitted before. */
   async readBuffer(buffer: GPUBuffer, offset: number, bytes: number): Promise<ArrayBuffer> {
-    const staging = this.gpu.createBuffer({ size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
-    const encoder = this.gpu.createCommandEncoder();
-    encoder.copyBufferToBuffer(buffer, offset, staging, 0, bytes);
-    this.gpu.queue.submit([encoder.finish()]);
-    await staging.mapAsync(GPUMapMode.READ);
-    const copy = staging.getMappedRange().slice(0);
-    staging.destroy();
-    if (this.failure) throw new Error(this.failure);
-    return copy;
-  }
-
-  /** Waits until everything submitted has run. */
-  async finished(): Promise<void> {
-    await this.gpu.queue.onSubmittedWorkDone();
-    if (this.failure) throw new Error(this.failure);
-  }
-
-  close(): void {
-    this.closing = true;
-    this.gpu.destroy();
-  }
-
-  private upload(buffer: GPUBuffer, values: ArrayBufferView, offset = 0): void {
-    // The queue writes whole words: a u8 tail is padded.
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    const whole = bytes.length & ~3;
-    if (whole) this.gpu.queue.writeBuffer(buffer, offset, bytes as Uint8Array<ArrayBuffer>, 0, whole);
-    if (whole < bytes.length) {
-      const tail = new Uint8Array(4);
-      tail.set(bytes.subarray(whole));
-      this.gpu.queue.writeBuffer(buffer, offset + whole, tail);
+    this.assertUsable();
+    let mapped!: Promise<Error | null>;
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    const staging = this.allocate({ label: 'a copy for the host', size: bytes, usage }, (copy) => {
+      const encoder = this.gpu.createCommandEncoder();
+      encoder.copyBufferToBuffer(buffer, offset, copy, 0, bytes);
+      this.gpu.queue.submit([encoder.finish()]);
+      mapped = copy.mapAsync(GPUMapMode.READ).then(
+        () => null,
+        (error: Error) => error,
+      );
+    });
+    try {
+      const error = await mapped;
+      await this.ready([staging]);
+      this.assertUsable();
+      if (error) throw deviceError(`reading from the device failed: ${error.message}`);
+      return staging.getMappedRange().slice(0);
+    } finally {
+      this.destroyBuffer(staging);
     }
   }
 
-  // Explicit, because the fast toggles switch Dawn's own clearing off.
+  /** Waits until everything submitted has run. @throws SemiflowError where something failed */
+  async finished(): Promise<void> {
+    await this.gpu.queue.onSubmittedWorkDone().catch(() => {});
+    this.assertUsable();
+  }
+
+  protected free(): void {
+    this.gpu.destroy();
+    Object.assign(this.held, { buffers: 0, bytes: 0 });
+  }
+
+  private fail(message: string, mend = 'this is a fault of semiflow or of the driver'): void {
+    if (this.disposed || this.failure) return;
+    this.failure = deviceError(message, mend);
+    this.onFailure?.(this.failure.message);
+  }
+
+  /** A buffer and what is first done with it; errors of both are its own, not the device's. */
+  private allocate(descriptor: GPUBufferDescriptor & { label: string }, begin: (buffer: GPUBuffer) => void): GPUBuffer {
+    this.assertUsable();
+    const { label, size } = descriptor;
+    const most = this.limits.maxBufferSize;
+    if (size > most)
+      throw deviceError(
+        `${label} needs ${mebibytes(size)} MiB, but this adapter allows ${mebibytes(most)} MiB in one buffer`,
+        smaller,
+      );
+    this.gpu.pushErrorScope('validation');
+    this.gpu.pushErrorScope('out-of-memory');
+    const buffer = this.gpu.createBuffer(descriptor);
+    begin(buffer);
+    const [memory, validation] = [this.gpu.popErrorScope(), this.gpu.popErrorScope()];
+    this.held.buffers++;
+    this.held.bytes += size;
+    const problem = Promise.all([memory, validation]).then(
+      ([full, invalid]) => {
+        if (!full && !invalid) return null;
+        const held = `${mebibytes(this.held.bytes - size)} MiB of it are held by this program`;
+        this.destroyBuffer(buffer);
+        return full
+          ? deviceError(`the device has no memory for ${label} of ${mebibytes(size)} MiB; ${held}`, smaller)
+          : deviceError(`${label}: ${invalid!.message}`);
+      },
+      // The device is lost or disposed, and says so itself.
+      () => null,
+    );
+    this.allocations.set(buffer, { bytes: size, problem });
+    return buffer;
+  }
+
+  /** @param toEnd whether what follows the values in their last word is padding */
+  private upload(buffer: GPUBuffer, values: ArrayBufferView, offset = 0, toEnd = false): void {
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength) as Uint8Array<ArrayBuffer>;
+    // The queue writes whole words. Where values begin or end within one, their neighbours are left as they are.
+    const start = Math.min(Math.ceil(offset / 4) * 4 - offset, bytes.length);
+    const end = start + ((bytes.length - start) & ~3);
+    if (start) patchWord(this.gpu, buffer, offset, bytes.subarray(0, start));
+    if (end > start) this.gpu.queue.writeBuffer(buffer, offset + start, bytes, start, end - start);
+    if (end === bytes.length) return;
+    if (toEnd) {
+      const last = new Uint8Array(4);
+      last.set(bytes.subarray(end));
+      this.gpu.queue.writeBuffer(buffer, offset + end, last);
+    } else patchWord(this.gpu, buffer, offset + end, bytes.subarray(end));
+  }
+
   private clear(buffer: GPUBuffer): void {
     const encoder = this.gpu.createCommandEncoder();
     encoder.clearBuffer(buffer);
@@ -155,10 +289,16 @@ export class Device {
 }
 
 /** Values as the storage keeps them. */
-const stored = (storage: TensorStorage, values: HostArray): ArrayBufferView =>
+export const stored = (storage: TensorStorage, values: HostArray): ArrayBufferView =>
   storage.dtype === 'f16' ? new Uint16Array(new Float16Array(values).buffer) : values;
 
+const deviceError = (message: string, mend?: string) =>
+  new SemiflowError('device', [`GPU: ${message.split('\n')[0]}`, ...(mend ? [mend] : [])].join(': '));
+
+const smaller = 'use a smaller batch or network, or dispose of what is no longer needed';
 const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
+/** Whole vec4s of words. */
+const wordsOf = (bytes: number) => Math.max(16, Math.ceil(bytes / 16) * 16);
 
 const wantedFeatures = ['subgroups', 'shader-f16', 'timestamp-query', subgroupMatrix] as GPUFeatureName[];
 const wantedLimits = [
@@ -171,17 +311,26 @@ const wantedLimits = [
   'minStorageBufferOffsetAlignment',
 ] as const;
 
-/** Opens a WebGPU device with the adapter's own limits. Errors nobody catches go to `onFailure`. */
-export async function requestDevice(options: DeviceOptions = {}): Promise<Device> {
-  const toggles = options.toggles ?? 'fast';
+/**
+ * Opens a WebGPU device, with the adapter's own limits unless told otherwise. Whoever opens it disposes of it, which gives
+ * back all that was made on it.
+ * @throws SemiflowError where there is no such adapter, or it refuses
+ */
+export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
+  const toggles = options.toggles ?? 'checked';
   const adapter = await requestAdapter(options.source ?? browserAdapters, toggles, options.adapter);
-  const gpu = await adapter.requestDevice({
-    requiredFeatures: wantedFeatures.filter(
-      (feature) => adapter.features.has(feature) && !options.without?.includes(feature),
-    ),
-    requiredLimits: Object.fromEntries(
-      wantedLimits.map((limit) => [limit, options.limits?.[limit] ?? adapter.limits[limit]]),
-    ),
-  });
+  const wanted = wantedLimits.map((limit) => [limit, options.limits?.[limit] ?? adapter.limits[limit]] as const);
+  const gpu = await adapter
+    .requestDevice({
+      requiredFeatures: wantedFeatures.filter(
+        (feature) => adapter.features.has(feature) && !options.without?.includes(feature),
+      ),
+      requiredLimits: Object.fromEntries(wanted),
+    })
+    .catch((error: Error) => {
+      throw deviceError(
+        `the adapter ${adapter.info.description || adapter.info.device} opens no device: ${error.message}`,
+      );
+    });
   return new Device(gpu, profileOf(adapter, gpu, options.family), toggles, options.onFailure);
 }

@@ -17,6 +17,7 @@ export interface Dispatch {
   bytes: number;
 }
 
+/** Binds parts of buffers to a pipeline, in the order of `@binding`. */
 export function bind(device: Device, pipeline: GPUComputePipeline, regions: readonly Region[]): GPUBindGroup {
   return device.gpu.createBindGroup({
     layout: pipeline.getBindGroupLayout(0),
@@ -33,6 +34,7 @@ export function gridOf(workgroups: number, limit: number): [number, number] {
 
 /** Encodes a recorded list in one pass and submits it. */
 export function submit(device: Device, dispatches: readonly Dispatch[]): void {
+  device.assertUsable();
   const encoder = device.gpu.createCommandEncoder();
   const pass = encoder.beginComputePass();
   for (const { pipeline, bindGroup, grid } of dispatches) {

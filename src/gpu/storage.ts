@@ -1,31 +1,59 @@
 import { UserError } from '../errors.js';
+import { Resource } from './resource.js';
 
 /**
- * Element types. u8 exists only for resident data sets, four to a word; kernels read it as u32. f16 is a way to store
- * numbers: kernels compute with them in f32, and the host sees Float32Array.
+ * How a storage keeps its elements. u8 exists only for resident data sets, four to a word; kernels read it as u32. f16 is
+ * a way to store numbers: kernels compute with them in f32, and the host sees Float32Array.
  */
 export type DType = 'f32' | 'u32' | 'u8' | 'f16';
+/** Elements on the host: Float32Array of f32 and f16, Uint32Array of u32, Uint8Array of u8. */
 export type HostArray = Float32Array | Uint32Array | Uint8Array;
 
 /**
- * Memory that outlives a program: parameters, optimizer state, data sets, the scalars of a step. A device gives it a
- * buffer on first use, filled from `initial` or with zeros.
+ * Memory that outlives a program: parameters, optimizer state, the scalars of a step. The device that uses it first gives
+ * it a buffer, filled from `initial` or with zeros, until it is disposed; another device refuses it.
+ *
+ * A `fixed` one is mere values (a literal tensor, a data set, a frozen network): nothing writes it, each program that
+ * reads it has a copy of its own, which goes with the program, and no one needs to dispose of it.
  */
-export class TensorStorage {
+export class TensorStorage extends Resource {
+  /** The device that it lies on, once it does. */
+  owner?: { release(storage: TensorStorage): void };
+
+  /** @throws UserError where the length is none, or `initial` is of another type or length */
   constructor(
     readonly name: string,
     readonly dtype: DType,
     readonly length: number,
     readonly initial?: HostArray,
+    readonly fixed = false,
   ) {
-    if (initial && initial.length !== length) {
+    super(`storage ${name}`);
+    if (!Number.isSafeInteger(length) || length < 1)
+      throw new UserError(`storage ${name} of ${length} elements: a storage has one at least`);
+    if (initial) this.checkValues(initial);
+    if (initial && initial.length !== length)
       throw new UserError(`storage ${name} has ${length} elements but ${initial.length} initial values`);
-    }
   }
 
+  /** What its elements take, without padding. */
   get bytes(): number {
     return this.length * bytesPerElement[this.dtype];
+  }
+
+  /** @throws UserError where the host keeps such elements in another type */
+  checkValues(values: HostArray): void {
+    const type = hostType[this.dtype];
+    if (!(values instanceof type))
+      throw new UserError(
+        `storage ${this.name} keeps ${this.dtype}: give it a ${type.name}, not a ${values.constructor.name}`,
+      );
+  }
+
+  protected free(): void {
+    this.owner?.release(this);
   }
 }
 
 export const bytesPerElement: Record<DType, number> = { f32: 4, u32: 4, f16: 2, u8: 1 };
+const hostType = { f32: Float32Array, f16: Float32Array, u32: Uint32Array, u8: Uint8Array };

@@ -1,5 +1,5 @@
 import { UserError } from '../errors.js';
-import { TensorStorage, type DType } from '../gpu/storage.js';
+import { TensorStorage } from '../gpu/storage.js';
 import { sizeOf, type Shape } from './shape.js';
 
 export type ReduceKind = 'sum' | 'max';
@@ -66,6 +66,8 @@ export interface OpAttributes {
   adam: { state: OptimizerState };
 }
 export type OpName = keyof OpAttributes;
+/** What kernels compute with: numbers, and whole numbers that do not fall below 0. */
+export type NumberType = 'f32' | 'u32';
 
 /** Which patches of an image [N, H, W, C] are taken: `before` may be negative, what lies outside reads as 0. */
 export interface Patches {
@@ -96,7 +98,7 @@ export class Tensor<K extends OpName = OpName> {
     readonly inputs: readonly Tensor[],
     readonly attributes: OpAttributes[K],
     readonly shape: Shape,
-    readonly dtype: DType = 'f32',
+    readonly dtype: NumberType = 'f32',
   ) {
     if (shape.some((extent) => !Number.isInteger(extent) || extent < 1)) {
       throw new UserError(`${op} of shape [${shape}]: every extent must be a positive whole number`);
@@ -106,38 +108,33 @@ export class Tensor<K extends OpName = OpName> {
   get size(): number {
     return sizeOf(this.shape);
   }
-
-  /** Evaluates this tensor now, on the device opened last, and reads it back. */
-  data(): Promise<Float32Array | Uint32Array> {
-    if (!Tensor.evaluator) throw new UserError('no device is open: await openDevice() before data()');
-    return Tensor.evaluator(this);
-  }
-
-  /** Set when a device is opened, so that the graph itself needs to know no device. */
-  static evaluator: ((tensor: Tensor) => Promise<Float32Array | Uint32Array>) | null = null;
 }
 
 /** A tensor over (part of) a storage, `offset` in elements. */
 export function fromStorage(storage: TensorStorage, shape: Shape = [storage.length], offset = 0): Tensor<'storage'> {
-  if (offset < 0 || offset + sizeOf(shape) > storage.length) {
+  if (!Number.isInteger(offset) || offset < 0 || offset + sizeOf(shape) > storage.length) {
     throw new UserError(`[${shape}] at ${offset} does not fit storage ${storage.name} of ${storage.length} elements`);
   }
-  // Numbers are f32 to the graph, however a storage keeps them.
-  return new Tensor('storage', [], { storage, offset }, shape, storage.dtype === 'f16' ? 'f32' : storage.dtype);
+  // Numbers are f32 to the graph and whole ones u32, however a storage keeps them.
+  const dtype = storage.dtype === 'f32' || storage.dtype === 'f16' ? 'f32' : 'u32';
+  return new Tensor('storage', [], { storage, offset }, shape, dtype);
 }
 
-/** A tensor with the given values; f32 unless a Uint32Array is given. */
+/**
+ * A tensor with the given values; f32 unless a Uint32Array is given. It belongs to no device: each program that reads it
+ * holds the values for itself.
+ */
 export function tensor(values: ArrayLike<number> | Uint32Array, shape: Shape = [values.length]): Tensor<'storage'> {
   const integer = values instanceof Uint32Array;
   const data = integer ? values : Float32Array.from(values);
   if (data.length !== sizeOf(shape)) {
     throw new UserError(`${data.length} values do not fill a tensor of shape [${shape}]`);
   }
-  return fromStorage(new TensorStorage('tensor', integer ? 'u32' : 'f32', data.length, data), shape);
+  return fromStorage(new TensorStorage('tensor', integer ? 'u32' : 'f32', data.length, data, true), shape);
 }
 
 /** A tensor filled with one number. */
-export function constant(value: number, shape: Shape = [], dtype: DType = 'f32'): Tensor<'constant'> {
+export function constant(value: number, shape: Shape = [], dtype: NumberType = 'f32'): Tensor<'constant'> {
   return new Tensor('constant', [], { value }, shape, dtype);
 }
 

@@ -103,7 +103,7 @@ export async function halfParity(folder: string, architecture: Architecture, dev
   });
   program.run();
   const error = relative(await program.read('out'), await io.readF32('out'));
-  program.destroy();
+  program.dispose();
   expect(error).toBeLessThan(2e-2);
   expect(error).toBeGreaterThan(1e-5);
 }

@@ -58,7 +58,7 @@ export async function evaluateStudent(
   if (!data) return { report, quality: [], tables };
   const extractor = classifier && (await Extractor.create(device, classifier, data.shape, data.range));
   const quality = await sampleQuality({ device, teacher, student, data, extractor }, onProgress);
-  extractor?.close();
+  extractor?.dispose();
   tables.push(qualityTable(data, quality));
   if (densities && data.name === 'checkerboard') tables.push(await checkerboardKl(device, teacher, student));
   return { report, quality: quality.rows, tables };

@@ -112,8 +112,8 @@ export async function evaluateFlowMap(
 
   progress('tangent');
   const tangent = rmse(await map.velocity(set), await field.velocity(set), size);
-  await field.close();
-  await map.close();
+  field.dispose();
+  map.dispose();
   return {
     samples,
     seed,

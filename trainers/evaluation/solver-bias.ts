@@ -83,6 +83,6 @@ export async function solverBias(device: Device, teacher: Network, options: Bias
       options.onProgress?.(rows.length, grids.length * solvers.length);
     }
   }
-  await runner.close();
+  runner.dispose();
   return { samples, seed, distance: rmse(truth, x, size), rows };
 }
