@@ -1,5 +1,5 @@
 import { readSafetensors, writeSafetensors } from '../node/files.js';
-import type { TensorData } from '../src/checkpoint/safetensors.js';
+import type { Dtype, TensorData } from '../src/checkpoint/safetensors.js';
 import { metadataKey } from '../src/flow/description.js';
 import { loadNetwork } from '../src/flow/network.js';
 import { readDescription } from './networks.js';
@@ -15,7 +15,11 @@ export async function importCommand(input: string, output: string, { arch }: { a
   const file = await readSafetensors(input);
   const { layout } = await loadNetwork(file, description);
   const tensors = new Map<string, TensorData>();
-  for (const [name, { dtype, shape }] of file.tensors) tensors.set(name, { dtype, shape, data: await file.read(name) });
+  for (const [name, { dtype, shape }] of file.tensors) {
+    // Tensors of types that are not known were refused when the network was loaded.
+    const data = await file.read(name);
+    tensors.set(name, { dtype: dtype as Dtype, shape, data });
+  }
   await writeSafetensors(output, tensors, { ...file.metadata, [metadataKey]: JSON.stringify(description) });
   console.log(`${output}: a ${description.role} of ${layout.count} parameters that says what it is`);
 }

@@ -2,13 +2,20 @@ import { UserError } from '../errors.js';
 import { type Dtype, dtypes, isDtype } from './dtypes.js';
 import { duplicateKey } from './duplicate-key.js';
 
+/** Most extents of a shape; no framework has as many. */
+const maxRank = 64;
+
 /** Where a tensor lies: `offset` counts from the file's first byte. */
 export interface TensorEntry {
-  dtype: Dtype;
+  /** Of a type that later versions of the format brought, only the bytes are known. */
+  dtype: Dtype | NewerDtype;
   shape: number[];
   offset: number;
   bytes: number;
 }
+
+/** An element type that the format had not when this was written; such tensors are listed and not read. */
+export type NewerDtype = string & { readonly newer?: never };
 
 /** Longest JSON header accepted, the limit of the reference implementation. */
 export const maxHeaderBytes = 100_000_000;
@@ -32,7 +39,9 @@ export function parseHeader(
   file: string,
 ): { metadata: Record<string, string>; tensors: Map<string, TensorEntry> } {
   const header = parseJson(json, file);
-  const { __metadata__: metadata = {}, ...entries } = header;
+  const { __metadata__: given, ...entries } = header;
+  // Null means none to the reference implementation.
+  const metadata = given ?? {};
   if (!isRecord(metadata)) throw new UserError(`${file}: __metadata__ is not an object of strings; ${damaged}`);
   for (const [key, value] of Object.entries(metadata)) {
     if (typeof value !== 'string') {
@@ -73,25 +82,28 @@ function parseEntry(entry: unknown, dataStart: number, fileSize: number, where: 
   const { dtype, shape, data_offsets: offsets, ...rest } = entry;
   const unknown = Object.keys(rest)[0];
   if (unknown !== undefined) fail(`its entry has an unknown key ${quote(unknown)}`);
-  if (!isDtype(dtype)) {
-    const known = Object.keys(dtypes).join(', ');
-    throw new UserError(`${where}: unknown dtype ${quote(String(dtype))}; export it as one of ${known}`);
-  }
+  if (typeof dtype !== 'string' || !/^[A-Z][A-Z0-9_]{0,31}$/.test(dtype)) return fail('its dtype is no name of a type');
   if (!Array.isArray(shape) || !shape.every(isCount)) return fail('its shape is not a list of non-negative integers');
+  if (shape.length > maxRank) return fail(`its shape has ${shape.length} extents`);
   const elements = shape.reduce((product, extent) => (isCount(product) ? product * extent : NaN), 1);
-  const bytes = elements * dtypes[dtype].size;
-  if (!isCount(elements) || !isCount(bytes)) fail(`its shape [${shape}] overflows`);
+  // What a newer type takes is not known.
+  const bytes = isDtype(dtype) ? elements * dtypes[dtype].size : null;
+  if (!isCount(elements) || (bytes !== null && !isCount(bytes))) fail(`its shape [${shape}] overflows`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
     return fail('its data_offsets are not two non-negative integers');
   }
   const [begin, end] = offsets as number[];
   if (begin > end) fail(`its data_offsets [${offsets}] run backwards`);
   const available = fileSize - dataStart;
-  if (end > available) fail(`its data_offsets [${offsets}] pass the ${available} bytes of data in the file`);
-  if (end - begin !== bytes) {
+  if (end > available) {
+    throw new UserError(
+      `${where}: its data_offsets [${offsets}] pass the ${available} bytes of data in the file: it is cut off, as an interrupted download is; fetch it again`,
+    );
+  }
+  if (bytes !== null && end - begin !== bytes) {
     fail(`${dtype} of shape [${shape}] takes ${bytes} bytes, but its data_offsets [${offsets}] span ${end - begin}`);
   }
-  return { dtype, shape, offset: dataStart + begin, bytes };
+  return { dtype, shape, offset: dataStart + begin, bytes: end - begin };
 }
 
 /** The tensors must tile the data section: no overlap, no hole, nothing behind the last one. */

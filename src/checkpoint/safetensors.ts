@@ -1,4 +1,5 @@
 import { UserError } from '../errors.js';
+import { kindOf } from '../files/kind.js';
 import type { Source } from '../files/source.js';
 import { type Dtype, dtypes, isDtype, type RawArray, toFloat32 } from './dtypes.js';
 import { damaged, maxHeaderBytes, parseHeader, quote, type TensorEntry } from './header.js';
@@ -31,18 +32,25 @@ export interface SafetensorsFile {
  */
 export async function openSafetensors(source: Source): Promise<SafetensorsFile> {
   const { name: file, size } = source;
-  if (size < 10) throw new UserError(`${file}: ${size} bytes are too few for a safetensors file; ${damaged}`);
-  const prefix = await readExactly(source, 0, 8);
-  const headerBytes = new DataView(prefix.buffer, prefix.byteOffset).getBigUint64(0, true);
-  if (headerBytes > maxHeaderBytes) {
-    throw new UserError(`${file}: a header of ${headerBytes} bytes is beyond 100 MB; this is no safetensors file`);
-  }
+  const head = await readExactly(source, 0, Math.min(512, size));
+  const other = (why: string) => {
+    const kind = kindOf(head);
+    return new UserError(
+      kind && kind !== 'a safetensors file'
+        ? `${file} is no safetensors file but ${kind}; give a file of weights`
+        : `${file} is no safetensors file, or a damaged one: ${why}`,
+    );
+  };
+  if (size < 10) throw other(`${size} bytes are too few`);
+  const headerBytes = new DataView(head.buffer, head.byteOffset).getBigUint64(0, true);
+  if (headerBytes > maxHeaderBytes || headerBytes < 2)
+    throw other(`a header of ${headerBytes} bytes, where 2 to ${maxHeaderBytes} can be`);
   const headerLength = Number(headerBytes);
-  if (headerLength < 2) {
-    throw new UserError(`${file}: a header of ${headerBytes} bytes cannot be; this is no safetensors file`);
-  }
+  if (head[8] !== 0x7b) throw other('its header is not a JSON object');
   if (headerLength > size - 8) {
-    throw new UserError(`${file}: a header of ${headerBytes} bytes passes the end of the file; ${damaged}`);
+    throw new UserError(
+      `${file}: its header takes ${headerLength} bytes and passes the end of the file of ${size}: it is cut off, as an interrupted download is; fetch it again`,
+    );
   }
   const { metadata, tensors } = parseHeader(await readExactly(source, 8, headerLength), size, file);
 
@@ -55,8 +63,13 @@ export async function openSafetensors(source: Source): Promise<SafetensorsFile> 
     }
     return entry;
   };
+  const unknownDtype = (name: string, dtype: string) => {
+    const known = Object.keys(dtypes).join(', ');
+    return new UserError(`${file}: tensor ${quote(name)}: unknown dtype ${dtype}; export it as one of ${known}`);
+  };
   const read = async (name: string): Promise<RawArray> => {
     const { dtype, offset, bytes } = entryOf(name);
+    if (!isDtype(dtype)) throw unknownDtype(name, dtype);
     const content = await readExactly(source, offset, bytes);
     const row = dtypes[dtype];
     const aligned = content.byteOffset % row.size === 0 ? content : Uint8Array.from(content);
@@ -64,6 +77,7 @@ export async function openSafetensors(source: Source): Promise<SafetensorsFile> 
   };
   const readF32 = async (name: string): Promise<Float32Array> => {
     const { dtype } = entryOf(name);
+    if (!isDtype(dtype)) throw unknownDtype(name, dtype);
     const values = toFloat32(dtype, await read(name));
     if (typeof values === 'string') {
       throw new UserError(`${file}: tensor ${quote(name)}: ${values}; export it as F32`);

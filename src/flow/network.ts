@@ -68,6 +68,10 @@ export async function loadNetwork(file: SafetensorsFile, description?: Descripti
     throw new UserError(
       `${file.name} is an adapter, not a network: fold it into its teacher with \`semiflow merge --model TEACHER --lora ${file.name} --out FILE\``,
     );
+  if (own === undefined && file.tensors.has('firstMoment') && file.tensors.has('secondMoment'))
+    throw new UserError(
+      `${file.name} is a run's state, from which it goes on, not weights: give the student.safetensors or teacher.safetensors beside it`,
+    );
   const chosen =
     description ??
     (own === undefined ? undefined : parseDescription(parseJson(own, metadataKey, file.name), file.name));
