@@ -15,13 +15,42 @@ export { memoryStore, type Files, type Store } from './src/files/store.js';
 export { parseDescription, type Description } from './src/flow/description.js';
 export { evaluateFlowMap, type FlowMapReport } from './trainers/evaluation/flow-map.js';
 export { averageVelocityOf, interpolate, step, velocityOf } from './src/flow/field.js';
-export { createNetwork, exportNetwork, loadNetwork, studentOf, type Network } from './src/flow/network.js';
+export { createNetwork, exportNetwork, loadNetwork, networkOf, studentOf, type Network } from './src/flow/network.js';
 export { Runner } from './src/flow/runner.js';
 export { drawSamples } from './src/flow/sampling.js';
 export { slope, type Solver } from './src/flow/solvers.js';
 export { Device, openDevice } from './src/gpu/device.js';
 export { TensorStorage } from './src/gpu/storage.js';
-export { buildModel, type Architecture } from './src/models/index.js';
+export { defineBackbone, type Backbone, type BackboneDefinition, type SampleLaw } from './src/models/backbone.js';
+export {
+  backboneNames,
+  buildModel,
+  defaultArchitecture,
+  registerBackbone,
+  type Architecture,
+} from './src/models/index.js';
+export type { BuildOptions, Model, ModelParts, NetworkInputs } from './src/models/model.js';
+export { fanIn, normal as normalInitializer, ones, xavier, zeros, type Initializer } from './src/nn/initializers.js';
+export {
+  affineGroupNorm,
+  affineLayerNorm,
+  applyConvolution,
+  applyLinear,
+  convolutionParameters,
+  embedGuidance,
+  embedJump,
+  embedLabels,
+  guidanceParameters,
+  harmonics,
+  harmonicsWidth,
+  jumpParameters,
+  linearParameters,
+  normParameters,
+  requireThat,
+  sinusoids,
+} from './src/nn/layers.js';
+export type { Parameter, Parameters } from './src/nn/parameters.js';
+export { runBlock, type Block } from './src/nn/rematerialize.js';
 export {
   elu,
   gelu,
@@ -52,3 +81,5 @@ export { distillationDefaults, teacherDefaults } from './trainers/config.js';
 export { methodRecipe } from './trainers/methods.js';
 export { distil, trainTeacher } from './trainers/runs.js';
 export { Trainer } from './trainers/trainer.js';
+/** Schemas of sizes are written with the zod that checks them. */
+export { z } from 'zod';

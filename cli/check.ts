@@ -17,6 +17,7 @@ import { openSession, type DeviceFlags } from './session.js';
 
 export interface CheckFlags extends DeviceFlags {
   model: string;
+  arch?: string;
   budget: string;
   data?: string;
   samples?: string;
@@ -32,7 +33,7 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
   const budget = numberBetween('--budget', flags.budget, 0, 1e6);
   const seed = seedNumber('--seed', flags.seed);
   if (flags.out) await checkOutput(flags.out, ['.svg', '.json'], flags.model);
-  const network = await readNetwork(flags.model);
+  const network = await readNetwork(flags.model, flags.arch);
   if (network.description.role !== 'flow-map')
     throw new UserError(`${flags.model} is a teacher: the semigroup law is checked of flow maps`);
   const { sampleShape } = network.model;

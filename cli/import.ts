@@ -1,6 +1,6 @@
 import { readSafetensors, writeSafetensors } from '../node/files.js';
 import type { Dtype, TensorData } from '../src/checkpoint/safetensors.js';
-import { metadataKey } from '../src/flow/description.js';
+import { fileDescription, metadataKey } from '../src/flow/description.js';
 import { loadNetwork } from '../src/flow/network.js';
 import { readDescription } from './networks.js';
 import { checkOutput } from './output.js';
@@ -20,6 +20,9 @@ export async function importCommand(input: string, output: string, { arch }: { a
     const data = await file.read(name);
     tensors.set(name, { dtype: dtype as Dtype, shape, data });
   }
-  await writeSafetensors(output, tensors, { ...file.metadata, [metadataKey]: JSON.stringify(description) });
+  await writeSafetensors(output, tensors, {
+    ...file.metadata,
+    [metadataKey]: JSON.stringify(fileDescription(description)),
+  });
   console.log(`${output}: a ${description.role} of ${layout.count} parameters that says what it is`);
 }

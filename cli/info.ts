@@ -5,13 +5,13 @@ import { metadataKey, type Description } from '../src/flow/description.js';
 import { loadNetwork, type Network } from '../src/flow/network.js';
 import { textTable } from '../src/report/table.js';
 import { sizeOf } from '../src/tensor/shape.js';
-import { readDescription } from './networks.js';
+import { readNetwork } from './networks.js';
 
 /** `semiflow info`: what a file is, or what is missing to know it. */
 export async function info(path: string, { arch }: { arch?: string }): Promise<void> {
   const file = await readSafetensors(path);
   if (arch) {
-    describe(file, await loadNetwork(file, await readDescription(arch)));
+    describe(file, await readNetwork(path, arch));
     const own = file.metadata[metadataKey] !== undefined;
     console.log(
       `\n${arch} fits the file${own ? ', which says itself what it is' : `; bake it in with: semiflow import --arch ${arch} ${path} OUT.safetensors`}`,
@@ -47,9 +47,10 @@ function describe(file: SafetensorsFile, { description, model, layout }: Network
   const { role, architecture, data, dataRange, ...rest } = description;
   const shape = model.sampleShape.join(' × ');
   console.log(`${file.name}: a ${role === 'teacher' ? 'teacher, v(x, t)' : 'flow map, f(x, t, s)'}`);
-  const { kind, ...sizes } = architecture;
+  const { kind, module, ...sizes } = architecture;
   const lines: [string, string][] = [
     ['architecture', `${kind}, ${inline(sizes)}`],
+    ...(module ? [['module', `${module.name}, sha256 ${module.sha256}`] as [string, string]] : []),
     ['parameters', `${layout.count} in ${layout.parameters.length} tensors, ${storage(file)}`],
     ['samples', model.sampleShape.length === 1 ? `points of ${shape} coordinates` : `images of ${shape}`],
     ['classes', model.classes ? `${model.classes}${model.nullClass ? ', and none' : ''}` : 'none: not conditional'],
@@ -122,7 +123,7 @@ function reportForeign(file: SafetensorsFile): void {
   printMetadata(file);
   console.log(`
 missing, if these are a network's weights:
-  architecture   the kind of network (mlp, sit, vit) and its sizes
+  architecture   the kind of network (mlp, sit, vit, unet or one's own) and its sizes
   time           noise-at-1 or data-at-1: which end of the network's own time is noise
   prediction     velocity or data
   and, where they differ from the defaults: role, source, dataRange, minimumTime, timeScale, data

@@ -1,18 +1,52 @@
+import { dirname, resolve } from 'node:path';
 import { readSafetensors, readTextFile } from '../node/files.js';
+import { isModule, loadBackbone } from '../node/module.js';
 import { UserError } from '../src/errors.js';
-import { descriptionSchema, type Description } from '../src/flow/description.js';
+import { descriptionSchema, metadataKey, type Description } from '../src/flow/description.js';
 import { loadNetwork, type Network } from '../src/flow/network.js';
 import { check, parseYaml } from './config.js';
 
-/** A description of a foreign file, from YAML. @throws UserError with the line and column of a mistake */
+/**
+ * A description of a foreign file, from YAML; its architecture's `module`, a path beside the YAML, is loaded.
+ * @throws UserError with the line and column of a mistake
+ */
 export async function readDescription(path: string): Promise<Description> {
+  if (isModule(path))
+    throw new UserError(
+      `${path} is a module, which defines a backbone and no more: say in a YAML file what the weights mean (architecture: {kind: NAME, module: ${path}})`,
+      'arch',
+    );
   const { tree, locate } = parseYaml(await readTextFile(path), path);
+  await loadModuleOf(tree, dirname(path));
   return check(descriptionSchema, tree, (key) => `${path}${locate(key)}`);
 }
 
-/** A network from a safetensors file; `arch` is the YAML that describes it where it does not do so itself. */
+/**
+ * Loads the module that a description names: a path in YAML, or where it lay when a run was started.
+ * @param folder that relative paths start from
+ */
+export async function loadModuleOf(description: unknown, folder: string): Promise<void> {
+  const { module } = ((description ?? {}) as { architecture?: { module?: unknown } }).architecture ?? {};
+  const path = typeof module === 'string' ? module : (module as { path?: unknown } | undefined)?.path;
+  if (typeof path === 'string') await loadBackbone(resolve(folder, path));
+}
+
+/**
+ * A network from a safetensors file.
+ * @param arch where the file does not say all itself: the YAML that describes it, or the module of its backbone
+ */
 export async function readNetwork(path: string, arch?: string): Promise<Network> {
-  return loadNetwork(await readSafetensors(path), arch ? await readDescription(arch) : undefined);
+  const file = await readSafetensors(path);
+  if (!arch || !isModule(arch)) return loadNetwork(file, arch ? await readDescription(arch) : undefined);
+  await loadBackbone(arch);
+  const network = await loadNetwork(file);
+  const { module } = network.description.architecture;
+  const own = file.metadata[metadataKey];
+  if (module && own !== undefined && !own.includes(module.sha256))
+    console.log(
+      `${path} was written with another version of ${module.name} than ${arch}: its weights fit all the same`,
+    );
+  return network;
 }
 
 /** A teacher; a student is refused, because its velocity is only an approximation. */

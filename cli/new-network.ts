@@ -1,13 +1,16 @@
+import { dirname } from 'node:path';
 import { readTextFile } from '../node/files.js';
+import { isModule, loadBackbone } from '../node/module.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import { defaultArchitecture } from '../src/models/index.js';
 import { parseYaml } from './config.js';
+import { loadModuleOf } from './networks.js';
 
 /** What a user says of a network that is yet to be trained. */
 export interface NewNetworkFlags {
-  /** The architecture in full, as YAML. */
+  /** The architecture in full or what the network is to be, as YAML, or the module of a backbone of one's own. */
   arch?: string;
   /** A kind of network, of the default size for the data. */
   model?: string;
@@ -37,13 +40,23 @@ export async function describeNetwork(
 ): Promise<Description> {
   if (!Object.hasOwn(paths, path))
     throw new UserError(`--path ${path}: choose one of ${Object.keys(paths).join(', ')}`);
+  const described = arch && !isModule(arch) ? await readTree(arch) : null;
   const description = {
-    architecture: arch ? parseYaml(await readTextFile(arch), arch).tree : defaultArchitecture(data, model),
+    architecture: described?.architecture ?? defaultArchitecture(data, arch ? (await loadBackbone(arch)).name : model),
     prediction,
     path: paths[path],
-    ...(path.startsWith('vp') && !arch && { timeScale: levelScale }),
+    ...(path.startsWith('vp') && !described && { timeScale: levelScale }),
     data: data.name,
     ...(data.kind === 'images' && { dataRange: data.range }),
+    ...described,
   };
   return parseDescription(description, arch ?? '--prediction and --path');
+}
+
+/** A YAML file that holds a description or an architecture alone; its module is loaded. */
+async function readTree(path: string): Promise<{ architecture: unknown }> {
+  const { tree } = parseYaml(await readTextFile(path), path);
+  const whole = 'architecture' in tree ? (tree as { architecture: unknown }) : { architecture: tree };
+  await loadModuleOf(whole, dirname(path));
+  return whole;
 }

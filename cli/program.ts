@@ -57,10 +57,10 @@ export function createProgram(): Command {
   const train = computing('train')
     .description('distil a teacher into a flow map, or train one from data')
     .option('--teacher <file>', 'teacher as safetensors')
-    .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+    .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
     .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
     .option('--method <name>', 'preset of the recipe, listed below (default fmap)')
-    .option('--model <kind>', 'without a teacher: mlp, sit or unet, with the default size for the data')
+    .option('--model <kind>', 'without a teacher: mlp, sit, vit or unet, with the default size for the data')
     .option('--out <folder>', 'run folder (default runs/flow-map)')
     .option('--no-evaluate', 'leave out the evaluation at the end')
     .action(async (flags) => {
@@ -78,8 +78,8 @@ export function createProgram(): Command {
   const teacher = computing('teacher')
     .description('train a teacher on data: a rectified flow, or a diffusion')
     .option('--data <name or path>', 'data set: a name such as checkerboard, or IDX files')
-    .option('--model <kind>', 'mlp, sit or unet, with the default size for the data')
-    .option('--arch <yaml>', 'the architecture in full, instead of --model')
+    .option('--model <kind>', 'mlp, sit, vit or unet, with the default size for the data')
+    .option('--arch <yaml or module>', 'the architecture in full, instead of --model')
     .option('--prediction <kind>', 'velocity, noise, data or v', 'velocity')
     .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve', 'straight')
     .option('--out <file>', 'where the teacher is written', 'rf.safetensors')
@@ -111,7 +111,7 @@ export function createProgram(): Command {
   computing('sample')
     .description('draw samples from a flow map or a teacher')
     .requiredOption('--model <file>', 'safetensors')
-    .option('--arch <yaml>', 'what the file is, where it does not say so')
+    .option('--arch <yaml or module>', 'what the file is, where it does not say so')
     .addOption(
       new Option(
         '--sampler <name>',
@@ -136,7 +136,7 @@ export function createProgram(): Command {
   computing('jump')
     .description('apply f(x, t, s) to given tensors')
     .requiredOption('--model <file>', 'flow map')
-    .option('--arch <yaml>', 'what the file is, where it does not say so')
+    .option('--arch <yaml or module>', 'what the file is, where it does not say so')
     .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally labels, t and s [n]')
     .option('--from <tensor>', 'the tensor to start from, such as the noise of `sample`', 'x')
     .option('--t <time>', 'for all samples, unless the file has t')
@@ -147,7 +147,7 @@ export function createProgram(): Command {
   computing('invert')
     .description('from data to the noise that leads to it')
     .requiredOption('--model <file>', 'a flow map that learned forward jumps, or a teacher')
-    .option('--arch <yaml>', 'what the file is, where it does not say so')
+    .option('--arch <yaml or module>', 'what the file is, where it does not say so')
     .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally labels [n]')
     .option('--steps <n>', 'equal steps (default: one jump, or 50 steps of a solver)')
     .addOption(
@@ -160,7 +160,7 @@ export function createProgram(): Command {
     .command('merge')
     .description('fold a low-rank adapter into its teacher')
     .requiredOption('--model <file>', 'the teacher')
-    .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+    .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
     .requiredOption('--lora <file>', 'the adapter')
     .requiredOption('--out <file>', 'flow map as safetensors')
     .action(async (flags) => (await import('./merge.js')).merge(flags));
@@ -175,7 +175,7 @@ export function createProgram(): Command {
     .description('compare jumps with integration on images: few steps, composition, chains of edits')
     .addArgument(new Argument('<which>', 'the experiment').choices(['steps', 'drift', 'editing', 'violation', 'all']))
     .option('--teacher <file>', 'teacher of images (default: the shipped ones of Fashion-MNIST, all of them)')
-    .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+    .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
     .option('--flow-map <file>', 'its flow map')
     .option('--consistency <file>', 'its consistency student')
     .option('--ctm <file>', 'a CTM student to compare')
@@ -192,6 +192,7 @@ export function createProgram(): Command {
   computing('check')
     .description('test the semigroup law of a flow map: exit code 0 within the budget, 1 over it')
     .requiredOption('--model <file>', 'flow map')
+    .option('--arch <yaml or module>', 'what the file is, where it does not say so')
     .option('--budget <share>', "largest mean violation allowed, of the data's variance", '1e-2')
     .option('--data <name or path>', "held-out data to start from (default: the flow map's own samples)")
     .option('--samples <n>', 'samples (default 4096 for points, 256 for images)')
@@ -202,7 +203,7 @@ export function createProgram(): Command {
   computing('velocity')
     .description('apply v(x, t) to given tensors')
     .requiredOption('--model <file>', 'teacher, or flow map for u(x, t, t)')
-    .option('--arch <yaml>', 'what the file is, where it does not say so')
+    .option('--arch <yaml or module>', 'what the file is, where it does not say so')
     .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally labels and t [n]')
     .option('--from <tensor>', 'the tensor to start from, such as the noise of `sample`', 'x')
     .option('--t <time>', 'for all samples, unless the file has t')
@@ -213,7 +214,7 @@ export function createProgram(): Command {
     .description("measure a flow map against its teacher's true flow")
     .requiredOption('--model <file>', 'flow map')
     .requiredOption('--teacher <file>', 'the teacher that it was distilled from')
-    .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+    .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
     .option(
       '--data <name or path>',
       'data for test points and sample quality (default: the data that the teacher names, or its samples)',
@@ -228,7 +229,7 @@ export function createProgram(): Command {
   computing('bias')
     .description('print from a teacher alone the error that each ε and solver converges to')
     .requiredOption('--teacher <file>', 'teacher')
-    .option('--arch <yaml>', 'what the teacher is, where its file does not say so')
+    .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
     .option('--samples <n>', 'test points (default 2000 for points, 64 for images)')
     .option('--seed <n>', 'seed of the test points', '0')
     .action(async (flags) => (await import('./bias.js')).bias(flags));
@@ -237,7 +238,7 @@ export function createProgram(): Command {
     .command('info')
     .description('say what a file is, and what is missing')
     .argument('<files...>', 'safetensors')
-    .option('--arch <yaml>', 'check this description against the files')
+    .option('--arch <yaml or module>', 'check this description against the files')
     .action(async (files: string[], flags) => {
       const { info } = await import('./info.js');
       for (const file of files) await info(file, flags);
@@ -248,7 +249,7 @@ export function createProgram(): Command {
     .description('bake a description into a foreign state dict')
     .argument('<input>', 'safetensors')
     .argument('<output>', 'safetensors')
-    .requiredOption('--arch <yaml>', 'what the file is')
+    .requiredOption('--arch <yaml or module>', 'what the file is')
     .action(async (input, output, flags) => (await import('./import.js')).importCommand(input, output, flags));
 
   computing('doctor')

@@ -13,7 +13,7 @@ import { renderReport } from '../src/report/html.js';
 import { panels } from '../src/report/png.js';
 import { resolveConfig } from './config.js';
 import { teacherKnobs } from './knobs.js';
-
+import { loadModuleOf } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import { picture } from '../trainers/evaluation/pictures.js';
 import { planPrinter, printTree } from './print.js';
@@ -42,6 +42,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const folderBefore = flags.resume ? RunFolder.open(flags.resume, weightsFile) : null;
   const saved = folderBefore ? (parse(folderBefore.configText) as SavedRun) : null;
   const data = await loadDataset(saved?.data ?? flags.data!);
+  await loadModuleOf(saved?.description, '.');
   const description = saved
     ? parseDescription(saved.description, folderBefore!.file('config.yaml'))
     : await describeNetwork(flags, data);

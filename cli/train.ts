@@ -14,7 +14,7 @@ import type { Device } from '../src/gpu/device.js';
 import { buildModel } from '../src/models/index.js';
 import { parseYaml, resolveConfig } from './config.js';
 import { distillationKnobs } from './knobs.js';
-import { readTeacher } from './networks.js';
+import { loadModuleOf, readTeacher } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { finishReport } from './run-report.js';
@@ -142,6 +142,7 @@ export async function reopen(path: string): Promise<PreparedRun> {
   const folder = RunFolder.open(path, studentFile);
   const name = folder.file('config.yaml');
   const saved = parseYaml(folder.configText, name).tree as unknown as SavedRun;
+  await loadModuleOf(saved.description, '.');
   const from = saved.teacher ? await readTeacher(saved.teacher, saved.arch) : parseDescription(saved.description, name);
   const recipe = resolveConfig(distillationSchema(), saved.recipe, [], {});
   return { ...saved, from, recipe, out: path, folder };

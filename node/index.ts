@@ -4,3 +4,4 @@ export { openDevice } from './device.js';
 export { fileSource, readSafetensors, writeFileAtomic, writeSafetensors } from './files.js';
 export { filesAt, folderStore } from './folder.js';
 export { loadDataset } from './data.js';
+export { loadBackbone } from './module.js';

@@ -5,7 +5,7 @@ import type { Model } from '../models/model.js';
 import { extent } from '../models/sides.js';
 import { adaptedParameters, loraParameters, mergeLora, type LoraOptions } from '../nn/lora.js';
 import { ParameterLayout, type Parameters } from '../nn/parameters.js';
-import { adapterKey, parseDescription, parseJson, type Description } from './description.js';
+import { adapterKey, fileDescription, parseDescription, parseJson, type Description } from './description.js';
 import { readState, studentOf, tensorsOf, type Network, type WeightsFile } from './network.js';
 
 /** A low-rank adapter over a fixed network. */
@@ -41,7 +41,10 @@ export function adapterFile(
   lora: LoraOptions,
   arena: Float32Array,
 ): WeightsFile {
-  return { tensors: tensorsOf(layout, arena), metadata: { [adapterKey]: JSON.stringify({ ...lora, description }) } };
+  return {
+    tensors: tensorsOf(layout, arena),
+    metadata: { [adapterKey]: JSON.stringify({ ...lora, description: fileDescription(description) }) },
+  };
 }
 
 /**

@@ -83,6 +83,14 @@ export const metadataKey = 'semiflow';
 /** Metadata key under which an adapter's file says what it adapts. */
 export const adapterKey = 'semiflow-adapter';
 
+/** A description as files carry it: whose module is named, but not where it lay on this machine. */
+export function fileDescription(description: Description): Description {
+  const { module, ...rest } = description.architecture;
+  if (!module) return description;
+  const { name, sha256 } = module;
+  return { ...description, architecture: { ...rest, module: { name, sha256 } } };
+}
+
 /**
  * Metadata of a file as JSON.
  * @param key of the metadata

@@ -5,7 +5,14 @@ import { buildModel } from '../models/index.js';
 import type { Model } from '../models/model.js';
 import { sizeOf, type Shape } from '../tensor/shape.js';
 import { ParameterLayout, type Parameters, type State } from '../nn/parameters.js';
-import { adapterKey, metadataKey, parseDescription, parseJson, type Description } from './description.js';
+import {
+  adapterKey,
+  fileDescription,
+  metadataKey,
+  parseDescription,
+  parseJson,
+  type Description,
+} from './description.js';
 
 /** A backbone with its weights and what they mean. */
 export interface Network {
@@ -113,7 +120,10 @@ export interface WeightsFile {
 
 /** Tensors and metadata of a network, to be written as safetensors. */
 export function exportNetwork({ layout, arena, description }: Network): WeightsFile {
-  return { tensors: tensorsOf(layout, arena), metadata: { [metadataKey]: JSON.stringify(description) } };
+  return {
+    tensors: tensorsOf(layout, arena),
+    metadata: { [metadataKey]: JSON.stringify(fileDescription(description)) },
+  };
 }
 
 /** An arena as tensors of a file. */
