@@ -7,7 +7,7 @@ export type { Dataset, LoadOptions } from './src/data/dataset.js';
 export { namedDataset } from './src/data/named.js';
 export { readDataset } from './src/data/read.js';
 export { violationMap } from './src/experiments/violation.js';
-export { sceneOf } from './src/experiments/scene.js';
+export { testImagesOf } from './src/experiments/test-images.js';
 export { DivergenceError, UserError } from './src/errors.js';
 export { droppedFiles } from './src/files/dropped.js';
 export { blobSource, bytesSource, urlSource, type Source } from './src/files/source.js';

@@ -1,9 +1,10 @@
 import { writeFileAtomic } from '../node/files.js';
 import { loadDataset } from '../node/data.js';
 import type { Samples } from '../src/data/dataset.js';
+import { shuffledHeldOut } from '../src/data/held-out.js';
 import { UserError } from '../src/errors.js';
 import { endpointJump, jump } from '../src/experiments/operators.js';
-import { sceneOf } from '../src/experiments/scene.js';
+import { testImagesOf } from '../src/experiments/test-images.js';
 import { violationMap } from '../src/experiments/violation.js';
 import { Runner } from '../src/flow/runner.js';
 import { drawSamples, samplerOf } from '../src/flow/sampling.js';
@@ -47,7 +48,8 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
       throw new UserError(`${flags.data} holds samples of shape [${set.shape}], the flow map makes [${sampleShape}]`);
     if (set.heldOut.count < count)
       throw new UserError(`--samples ${count}: ${flags.data} holds ${set.heldOut.count} held-out samples`);
-    data = set.heldOut;
+    const held = shuffledHeldOut(set);
+    data = { count: held.count, values: held.x, labels: held.labels };
   }
 
   const device = await openSession(flags);
@@ -61,16 +63,16 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
     });
     data = { count, values: x, labels };
   }
-  const scene = sceneOf(network, data, dataRange, count, seed);
+  const test = testImagesOf(network, data, dataRange, count, seed);
   const runner = new Runner(device, network, Math.min(count, points ? 4096 : 128));
   const sampler = samplerOf(network).name;
   const operator =
     sampler === 'consistency'
-      ? endpointJump('endpoint jump', runner, scene.labels, () => scene.noise)
-      : jump('jump', runner, scene.labels);
+      ? endpointJump('endpoint jump', runner, test.labels, () => test.noise)
+      : jump('jump', runner, test.labels);
   let told = performance.now();
   const map = await violationMap(
-    scene,
+    test,
     (x, t, s) => operator.go(x, t, s, 0),
     (done, total) => {
       if (performance.now() - told < 5000) return;

@@ -5,6 +5,7 @@ import { numberBetween, wholeNumber } from './arguments.js';
 import { addKnobs } from './config.js';
 import { classificationDefaults, distillationDefaults, teacherDefaults } from '../trainers/config.js';
 import { learnsFromData, methodNames, methods } from '../trainers/methods.js';
+import { experimentNames } from '../src/experiments/index.js';
 import { samplers } from '../src/flow/samplers.js';
 import { solvers } from '../src/flow/solvers.js';
 import { classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
@@ -173,7 +174,7 @@ export function createProgram(): Command {
 
   computing('experiment')
     .description('compare jumps with integration on images: few steps, composition, chains of edits')
-    .addArgument(new Argument('<which>', 'the experiment').choices(['steps', 'drift', 'editing', 'violation', 'all']))
+    .addArgument(new Argument('<which>', 'the experiment').choices([...experimentNames, 'all']))
     .option('--teacher <file>', 'teacher of images (default: the shipped ones of Fashion-MNIST, all of them)')
     .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
     .option('--flow-map <file>', 'its flow map')

@@ -4,7 +4,7 @@ import { driftOf, driftRatios, hopCounts, startTimes, summarizeDrift } from '../
 import { renoisingChain, rounds, roundTripChain } from '../src/experiments/editing.js';
 import { boundaryOf, maskNames, namedMask } from '../src/experiments/masks.js';
 import { coupledJump, ddim, endpointJump, inHops, jump, type Operator } from '../src/experiments/operators.js';
-import { hiddenErrors, lockKnown, mixed, sceneOf, type Scene } from '../src/experiments/scene.js';
+import { hiddenErrors, lockKnown, mixed, testImagesOf, type TestImages } from '../src/experiments/test-images.js';
 import { budgets, edgeDifference, inpaint, stepsOf, summarizeSteps } from '../src/experiments/steps.js';
 import { violationMap } from '../src/experiments/violation.js';
 import { createClassifier } from '../src/features/classifier-file.js';
@@ -37,10 +37,10 @@ const teacher = {
   model: { ...createNetwork(description, 1).model, sampleShape: shape },
 };
 
-function sceneWith(count: number, mask = namedMask('centre', 6, 10, seed)): Scene {
+function imagesWith(count: number, mask = namedMask('centre', 6, 10, seed)): TestImages {
   const values = Float32Array.from({ length: count * size }, () => draw.normal());
   const labels = Uint32Array.from({ length: count }, () => draw.below(3));
-  return { ...sceneOf(teacher, { count, values }, [-1, 1], count, seed, mask), labels };
+  return { ...testImagesOf(teacher, { count, values }, [-1, 1], count, seed, mask), labels };
 }
 
 /** The exact flow of point data at a: x_s = a + (s / t) (x - a) lies on the line from a to x. */
@@ -102,24 +102,24 @@ describe(`masks (SEED=${seed})`, () => {
 
 describe('scenes and composition', () => {
   it('locks the known region to the reference, and counts errors in the hidden one alone', () => {
-    const scene = sceneWith(3);
+    const images = imagesWith(3);
     const t = Float32Array.of(0.2, 0.9, 0);
-    const x = scene.images.map(() => 7);
-    const locked = lockKnown(scene, x, t);
-    const reference = mixed(scene, t);
-    locked.forEach((value, i) => expect(value).toBe(scene.hidden[i % size] ? 7 : reference[i]));
-    expect(reference.subarray(2 * size)).toEqual(scene.images.subarray(2 * size));
+    const x = images.images.map(() => 7);
+    const locked = lockKnown(images, x, t);
+    const reference = mixed(images, t);
+    locked.forEach((value, i) => expect(value).toBe(images.hidden[i % size] ? 7 : reference[i]));
+    expect(reference.subarray(2 * size)).toEqual(images.images.subarray(2 * size));
     const errors = hiddenErrors(
-      scene,
+      images,
       x,
-      x.map((value, i) => (scene.hidden[i % size] ? value + 2 : value + 100)),
+      x.map((value, i) => (images.hidden[i % size] ? value + 2 : value + 100)),
     );
     errors.forEach((error) => expect(error).toBeCloseTo(4, 6));
   });
 
   it('an exact flow has no drift; Δ_k of a known error is what it must be', async () => {
-    const scene = sceneWith(5);
-    const exact = await driftOf(scene, exactFlow(0.3), seed, 1, () => {});
+    const images = imagesWith(5);
+    const exact = await driftOf(images, exactFlow(0.3), seed, 1, () => {});
     for (const { values } of exact.drift) for (const value of values) expect(value).toBeLessThan(1e-11);
     // Each hop adds c: k hops are (k - 1) c away from one.
     const c = 0.125;
@@ -127,8 +127,8 @@ describe('scenes and composition', () => {
       name: 'biased',
       go: async (x, t, s) => (await exactFlow(0).go(x, t, s, 0)).map((v) => v + c),
     };
-    const times = startTimes(scene, seed);
-    const { drift } = await driftOf(scene, biased, seed, 1, () => {});
+    const times = startTimes(images, seed);
+    const { drift } = await driftOf(images, biased, seed, 1, () => {});
     drift.forEach(({ hops, values }) =>
       values.forEach((value) => {
         // What hop j adds is carried on by s_end / s_j = 0 but for the last hop.
@@ -138,7 +138,7 @@ describe('scenes and composition', () => {
     );
     times.forEach((time) => expect(time >= 0.5 && time < 1).toBe(true));
     const shifted: Operator = { name: 'shifted', go: async (x) => x.map((value) => value + c) };
-    const added = await driftOf(scene, shifted, seed, 1, () => {});
+    const added = await driftOf(images, shifted, seed, 1, () => {});
     added.drift.forEach(({ hops, values }) => values.forEach((v) => expect(v).toBeCloseTo(((hops - 1) * c) ** 2, 4)));
     const summary = summarizeDrift(added, seed);
     expect(summary.growth.value).toBeCloseTo(
@@ -157,29 +157,29 @@ describe('scenes and composition', () => {
   });
 
   it('inpainting by an exact flow ends in the data, whatever the budget', async () => {
-    const scene = sceneWith(2);
+    const images = imagesWith(2);
     for (const hops of [1, 3, 7]) {
-      const x = await inpaint(scene, exactFlow(0.4), hops);
-      x.forEach((value, i) => expect(value).toBeCloseTo(scene.hidden[i % size] ? 0.4 : scene.images[i], 5));
+      const x = await inpaint(images, exactFlow(0.4), hops);
+      x.forEach((value, i) => expect(value).toBeCloseTo(images.hidden[i % size] ? 0.4 : images.images[i], 5));
     }
   });
 
   it('violation: none of an exact flow; that of two shifted jumps in units of the variance', async () => {
-    const scene = sceneWith(400);
+    const images = imagesWith(400);
     const go = exactFlow(0).go;
     const exact = await violationMap(
-      scene,
+      images,
       (x, t, s) => go(x, t, s, 0),
       () => {},
     );
     expect(exact.worst.violation).toBeLessThan(1e-10);
     expect(exact.cells).toHaveLength(36);
     const shifted = await violationMap(
-      scene,
+      images,
       async (x) => x.map((value) => value + 0.1),
       () => {},
     );
-    const alike = { ...scene, images: scene.images.fill(0.3) };
+    const alike = { ...images, images: images.images.fill(0.3) };
     await expect(
       violationMap(
         alike,
@@ -245,7 +245,7 @@ describe('operators of networks', () => {
   const count = 5;
   const values = Float32Array.from({ length: count * 16 }, () => draw.normal());
   const labels = Uint32Array.from({ length: count }, () => draw.below(3));
-  const scene = () => sceneOf(real, { count, values, labels }, [-1, 1], count, seed, namedMask('half', 4, 4, 0));
+  const images = () => testImagesOf(real, { count, values, labels }, [-1, 1], count, seed, namedMask('half', 4, 4, 0));
 
   it('are what their formulas say', async () => {
     const runner = new Runner(device, map, 3);
@@ -277,14 +277,14 @@ describe('operators of networks', () => {
     const runner = new Runner(device, map, 5);
     const operator = jump('flow map', runner, labels);
     const mask = namedMask('half', 4, 4, 0);
-    const fine = await inpaint(scene(), operator, 50);
-    const result = await stepsOf(scene(), mask, operator, fine, extractor, 2, () => {});
-    expect(await stepsOf(scene(), mask, operator, fine, extractor, 2, () => {})).toEqual(result);
+    const fine = await inpaint(images(), operator, 50);
+    const result = await stepsOf(images(), mask, operator, fine, extractor, 2, () => {});
+    expect(await stepsOf(images(), mask, operator, fine, extractor, 2, () => {})).toEqual(result);
     expect(result.budgets.map(({ budget }) => budget)).toEqual([...budgets]);
     const summary = summarizeSteps(result, momentsOf((await extractor.see(values)).values, 5), seed);
     expect(summary.rows.at(-1)!.toOwn).toBe(0);
     expect(summary.rows[0].toOwn).toBeGreaterThan(0);
-    const whole = sceneOf(real, { count, values, labels }, [-1, 1], count, seed);
+    const whole = testImagesOf(real, { count, values, labels }, [-1, 1], count, seed);
     const edits = await renoisingChain(whole, real, operator, extractor, seed, 2);
     expect(edits.error).toHaveLength(rounds);
     const identity: Operator = { name: 'identity', go: async (x) => x };

@@ -2,7 +2,7 @@ import { bootstrap, slopeOf, type Bootstrapped } from '../metrics/bootstrap.js';
 import { random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
 import type { Operator } from './operators.js';
-import { hiddenErrors, lockKnown, mixed, type Scene } from './scene.js';
+import { hiddenErrors, lockKnown, mixed, type TestImages } from './test-images.js';
 import { rounded } from './steps.js';
 
 export const hopCounts = [2, 4, 6, 8] as const;
@@ -19,7 +19,7 @@ export interface DriftResult {
 }
 
 /** Starting times of all images, by the seed: the same for every method. */
-export function startTimes({ count }: Scene, seed: number): Float32Array {
+export function startTimes({ count }: TestImages, seed: number): Float32Array {
   const draw = random(seed, 0, hostStreams.startTimes);
   const [low, high] = startRange;
   return Float32Array.from({ length: count }, () => low + (high - low) * draw.uniform());
@@ -30,18 +30,18 @@ export function startTimes({ count }: Scene, seed: number): Float32Array {
  * every chain, so that both see the same surroundings.
  */
 export async function driftOf(
-  scene: Scene,
+  test: TestImages,
   operator: Operator,
   seed: number,
   shown: number,
   progress: (hops: number) => void,
 ): Promise<DriftResult> {
-  const start = startTimes(scene, seed);
+  const start = startTimes(test, seed);
   const compose = async (hops: number) => {
     progress(hops);
     const at = (k: number) => start.map((time) => time * (1 - k / hops));
-    let x = mixed(scene, start);
-    for (let k = 0; k < hops; k++) x = lockKnown(scene, await operator.go(x, at(k), at(k + 1), k), at(k + 1));
+    let x = mixed(test, start);
+    for (let k = 0; k < hops; k++) x = lockKnown(test, await operator.go(x, at(k), at(k + 1), k), at(k + 1));
     return x;
   };
   const direct = await compose(1);
@@ -49,9 +49,9 @@ export async function driftOf(
   let composed = direct;
   for (const hops of hopCounts) {
     composed = await compose(hops);
-    drift.push({ hops, values: hiddenErrors(scene, composed, direct) });
+    drift.push({ hops, values: hiddenErrors(test, composed, direct) });
   }
-  const first = shown * scene.size;
+  const first = shown * test.size;
   return {
     method: operator.name,
     drift,

@@ -4,7 +4,7 @@ import type { Network } from '../flow/network.js';
 import { accuracy } from '../metrics/accuracy.js';
 import type { Operator } from './operators.js';
 import { hostStreams, seedFor } from '../tensor/streams.js';
-import { everywhere, hiddenErrors, type Scene } from './scene.js';
+import { everywhere, hiddenErrors, type TestImages } from './test-images.js';
 import { rounded } from './steps.js';
 
 /** What is left of images after each round of a chain. */
@@ -25,55 +25,55 @@ export const editingTime = 0.5;
 
 /** n times: noise to t, by noise that all methods share, and a jump back. */
 export function renoisingChain(
-  scene: Scene,
+  test: TestImages,
   teacher: Network,
   operator: Operator,
   extractor: Extractor,
   seed: number,
   shown: number,
 ): Promise<ChainResult> {
-  return chain(scene, operator.name, extractor, shown, (x, round) => {
+  return chain(test, operator.name, extractor, shown, (x, round) => {
     const z = sourceNoise(
       teacher.description.source,
-      scene.count,
-      scene.size,
+      test.count,
+      test.size,
       seedFor(seed, hostStreams.editingNoise, round),
     );
     const noisy = x.map((value, i) => (1 - editingTime) * value + editingTime * z[i]);
-    return operator.go(noisy, everywhere(scene, editingTime), everywhere(scene, 0), round);
+    return operator.go(noisy, everywhere(test, editingTime), everywhere(test, 0), round);
   });
 }
 
 /** n times: from data to noise and back, with no fresh noise at all. @param start the smallest time that is answered */
 export function roundTripChain(
-  scene: Scene,
+  test: TestImages,
   operator: Operator,
   extractor: Extractor,
   start: number,
   shown: number,
 ): Promise<ChainResult> {
-  const [low, high] = [everywhere(scene, start), everywhere(scene, 1)];
-  return chain(scene, operator.name, extractor, shown, async (x, round) =>
+  const [low, high] = [everywhere(test, start), everywhere(test, 1)];
+  return chain(test, operator.name, extractor, shown, async (x, round) =>
     operator.go(await operator.go(x, low, high, 2 * round), high, low, 2 * round + 1),
   );
 }
 
 async function chain(
-  scene: Scene,
+  test: TestImages,
   method: string,
   extractor: Extractor,
   shown: number,
   edit: (x: Float32Array, round: number) => Promise<Float32Array>,
 ): Promise<ChainResult> {
-  const whole = { size: scene.size, hidden: new Uint8Array(scene.size).fill(1) };
-  const before = await extractor.see(scene.images);
+  const whole = { size: test.size, hidden: new Uint8Array(test.size).fill(1) };
+  const before = await extractor.see(test.images);
   const result: ChainResult = { method, error: [], retention: [], shown: [] };
-  let x = scene.images;
+  let x = test.images;
   for (let round = 0; round < rounds; round++) {
     x = await edit(x, round);
-    const errors = hiddenErrors(whole, x, scene.images);
+    const errors = hiddenErrors(whole, x, test.images);
     result.error.push(Math.sqrt(errors.reduce((sum, value) => sum + value, 0) / errors.length));
     result.retention.push(accuracy((await extractor.see(x)).classes, before.classes));
   }
-  return { ...result, shown: rounded(x.subarray(0, shown * scene.size)) };
+  return { ...result, shown: rounded(x.subarray(0, shown * test.size)) };
 }

@@ -2,10 +2,10 @@ import { sourceNoise } from '../flow/noise.js';
 import type { Runner } from '../flow/runner.js';
 import { hostStreams, seedFor } from '../tensor/streams.js';
 import { ancestral, coupledJump, ddim, endpointJump, inHops, jump, type Operator } from './operators.js';
-import type { Scene } from './scene.js';
+import type { TestImages } from './test-images.js';
 
 /** The networks that an experiment compares, all of one backbone. */
-export interface Cast {
+export interface ComparedNetworks {
   teacher: Runner;
   /** A two-time flow map. */
   flowMap: Runner;
@@ -16,19 +16,26 @@ export interface Cast {
 }
 
 /** Exp-I: four paradigms from one noise. */
-export function stepParadigms({ teacher, flowMap, consistency }: Cast, scene: Scene, seed: number): Operator[] {
-  const { labels } = scene;
+export function stepParadigms(
+  { teacher, flowMap, consistency }: ComparedNetworks,
+  test: TestImages,
+  seed: number,
+): Operator[] {
+  const { labels } = test;
   return [
     ancestral('SDE (ancestral)', teacher, labels, seed),
     ddim('ODE (DDIM)', teacher, labels),
-    endpointJump('endpoint jump', consistency, labels, freshNoise(teacher, scene, seed)),
+    endpointJump('endpoint jump', consistency, labels, freshNoise(teacher, test, seed)),
     jump('flow map', flowMap, labels),
   ];
 }
 
 /** Exp-II: operators whose hops ought to compose. */
-export function driftParadigms({ teacher, flowMap, consistency, others }: Cast, scene: Scene): Operator[] {
-  const { labels, noise } = scene;
+export function driftParadigms(
+  { teacher, flowMap, consistency, others }: ComparedNetworks,
+  test: TestImages,
+): Operator[] {
+  const { labels, noise } = test;
   return [
     jump('flow map', flowMap, labels),
     ...others.map(({ name, map }) => jump(name, map, labels)),
@@ -39,8 +46,11 @@ export function driftParadigms({ teacher, flowMap, consistency, others }: Cast, 
 }
 
 /** Rounds of noise and back: each way back by one call, and the teacher's with more. */
-export function editingParadigms({ teacher, flowMap, consistency, others }: Cast, scene: Scene): Operator[] {
-  const { labels } = scene;
+export function editingParadigms(
+  { teacher, flowMap, consistency, others }: ComparedNetworks,
+  test: TestImages,
+): Operator[] {
+  const { labels } = test;
   const euler = ddim('', teacher, labels);
   return [
     jump('flow map, 1 jump', flowMap, labels),
@@ -54,8 +64,8 @@ export function editingParadigms({ teacher, flowMap, consistency, others }: Cast
 }
 
 /** Round trips between data and noise; a flow map takes part that learned forward jumps. */
-export function roundTripParadigms({ teacher, flowMap, others }: Cast, scene: Scene): Operator[] {
-  const { labels } = scene;
+export function roundTripParadigms({ teacher, flowMap, others }: ComparedNetworks, test: TestImages): Operator[] {
+  const { labels } = test;
   const euler = ddim('', teacher, labels);
   const maps = [{ name: 'flow map', map: flowMap }, ...others].filter(({ map }) => map.network.description.forward);
   return [
@@ -70,7 +80,7 @@ export function roundTripParadigms({ teacher, flowMap, others }: Cast, scene: Sc
 }
 
 /** A new noise for each hop, of the seed alone. */
-function freshNoise(teacher: Runner, { count, size }: Scene, seed: number) {
+function freshNoise(teacher: Runner, { count, size }: TestImages, seed: number) {
   return (hop: number) =>
     sourceNoise(teacher.network.description.source, count, size, seedFor(seed, hostStreams.endpointNoise, hop));
 }

@@ -5,7 +5,7 @@ import { accuracy } from '../metrics/accuracy.js';
 import type { SampleFeatures } from '../metrics/metric.js';
 import { boundaryOf, type Mask } from './masks.js';
 import type { Operator } from './operators.js';
-import { everywhere, hiddenErrors, lockKnown, type Scene } from './scene.js';
+import { everywhere, hiddenErrors, lockKnown, type TestImages } from './test-images.js';
 
 export const budgets = [2, 4, 8, 16, 30] as const;
 
@@ -37,18 +37,18 @@ export interface StepsResult {
 }
 
 /** From noise to data in equal hops, the known region put back after each. */
-export async function inpaint(scene: Scene, operator: Operator, hops: number): Promise<Float32Array> {
-  let x = scene.noise;
+export async function inpaint(test: TestImages, operator: Operator, hops: number): Promise<Float32Array> {
+  let x = test.noise;
   for (let k = 0; k < hops; k++) {
-    const s = everywhere(scene, 1 - (k + 1) / hops);
-    x = lockKnown(scene, await operator.go(x, everywhere(scene, 1 - k / hops), s, k), s);
+    const s = everywhere(test, 1 - (k + 1) / hops);
+    x = lockKnown(test, await operator.go(x, everywhere(test, 1 - k / hops), s, k), s);
   }
   return x;
 }
 
-/** One method under all budgets (Exp-I). @param fine the teacher's fine solution of the same scene */
+/** One method under all budgets (Exp-I). @param fine the teacher's fine solution of the same test */
 export async function stepsOf(
-  scene: Scene,
+  test: TestImages,
   mask: Mask,
   operator: Operator,
   fine: Float32Array,
@@ -59,24 +59,24 @@ export async function stepsOf(
   const filled: Float32Array[] = [];
   for (const budget of budgets) {
     progress(budget);
-    filled.push(await inpaint(scene, operator, budget));
+    filled.push(await inpaint(test, operator, budget));
   }
   const features: SampleFeatures[] = [];
   for (const images of filled) features.push(await extractor.see(images));
   const last = budgets.length - 1;
-  const original = edgeDifference(scene, mask, scene.images);
+  const original = edgeDifference(test, mask, test.images);
   return {
     method: operator.name,
     budgets: budgets.map((budget, i) => ({
       budget,
-      toOwn: hiddenErrors(scene, filled[i], filled[last]),
-      toFine: hiddenErrors(scene, filled[i], fine),
-      coherence: original ? edgeDifference(scene, mask, filled[i]) / original : NaN,
+      toOwn: hiddenErrors(test, filled[i], filled[last]),
+      toFine: hiddenErrors(test, filled[i], fine),
+      coherence: original ? edgeDifference(test, mask, filled[i]) / original : NaN,
       featuresToOwn: featureDistances(features[i], features[last]),
-      agreement: scene.labels ? accuracy(features[i].classes, scene.labels) : null,
+      agreement: test.labels ? accuracy(features[i].classes, test.labels) : null,
       features: [...features[i].values],
     })),
-    shown: filled.map((images) => rounded(images.subarray(0, shown * scene.size))),
+    shown: filled.map((images) => rounded(images.subarray(0, shown * test.size))),
   };
 }
 
@@ -150,7 +150,11 @@ function rowsAt(values: readonly number[], dim: number, indices: Uint32Array): F
 }
 
 /** Mean absolute difference of neighbours of which one is hidden and the other known, over images and channels. */
-export function edgeDifference({ size, count }: Pick<Scene, 'size' | 'count'>, mask: Mask, x: Float32Array): number {
+export function edgeDifference(
+  { size, count }: Pick<TestImages, 'size' | 'count'>,
+  mask: Mask,
+  x: Float32Array,
+): number {
   const edges = boundaryOf(mask);
   const plane = mask.hidden.length;
   const planes = (count * size) / plane;

@@ -1,6 +1,6 @@
 import { UserError } from '../errors.js';
 import type { Runner } from '../flow/runner.js';
-import { everywhere, mixed, type Scene } from './scene.js';
+import { everywhere, mixed, type TestImages } from './test-images.js';
 
 /** Semigroup violation of a flow map over a grid of times. */
 export interface ViolationMap {
@@ -19,11 +19,11 @@ export const gridTimes = [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1] as 
  * @throws UserError where all samples are alike: their variance, 0, is no unit
  */
 export async function violationMap(
-  scene: Scene,
+  test: TestImages,
   go: (x: Float32Array, t: Float32Array, s: Float32Array) => ReturnType<Runner['jump']>,
   progress: (done: number, total: number) => void,
 ): Promise<ViolationMap> {
-  const variance = varianceOf(scene);
+  const variance = varianceOf(test);
   if (!(variance > 0))
     throw new UserError(
       "all samples are alike: a violation in units of the data's variance needs samples that differ",
@@ -33,8 +33,8 @@ export async function violationMap(
   const cells = [];
   for (const { t, s } of pairs) {
     progress(cells.length, pairs.length);
-    const [from, to, middle] = [t, s, (t + s) / 2].map((time) => everywhere(scene, time));
-    const x = mixed(scene, from);
+    const [from, to, middle] = [t, s, (t + s) / 2].map((time) => everywhere(test, time));
+    const x = mixed(test, from);
     const direct = await go(x, from, to);
     const composed = await go(await go(x, from, middle), middle, to);
     const square = direct.reduce((sum, value, i) => sum + (value - composed[i]) ** 2, 0) / direct.length;
@@ -49,7 +49,7 @@ export async function violationMap(
 }
 
 /** Mean over values of the images' unbiased variance. */
-function varianceOf({ images, count, size }: Scene): number {
+function varianceOf({ images, count, size }: TestImages): number {
   if (count < 2) return 0;
   let sum = 0;
   for (let k = 0; k < size; k++) {

@@ -6,8 +6,8 @@ import { sizeOf } from '../tensor/shape.js';
 import { hostStreams, seedFor } from '../tensor/streams.js';
 import type { Mask } from './masks.js';
 
-/** The images that an experiment is made on, with the noise that every method shares. */
-export interface Scene {
+/** Images that an experiment is made on, with the noise that every method shares. */
+export interface TestImages {
   /** [n, channels, height, width] */
   images: Float32Array;
   labels?: Uint32Array;
@@ -19,15 +19,15 @@ export interface Scene {
   hidden: Uint8Array;
 }
 
-/** The first images of a set with noise by the seed. @param hidden nothing where the experiment masks nothing */
-export function sceneOf(
+/** The first samples of a set with noise by the seed. @param hidden nothing where the experiment masks nothing */
+export function testImagesOf(
   teacher: Network,
   samples: Samples,
   range: readonly [number, number],
   count: number,
   seed: number,
   mask?: Mask,
-): Scene {
+): TestImages {
   const { sampleShape } = teacher.model;
   const size = sizeOf(sampleShape);
   const plane = mask?.hidden.length ?? 0;
@@ -42,7 +42,7 @@ export function sceneOf(
 }
 
 /** x_t = (1 - t) x0 + t z of all images, with one time each. */
-export function mixed({ images, noise, size }: Scene, t: Float32Array): Float32Array {
+export function mixed({ images, noise, size }: TestImages, t: Float32Array): Float32Array {
   return images.map((value, i) => {
     const time = t[Math.floor(i / size)];
     return (1 - time) * value + time * noise[i];
@@ -50,14 +50,14 @@ export function mixed({ images, noise, size }: Scene, t: Float32Array): Float32A
 }
 
 /** Puts the known region back on the reference trajectory at t, which all methods and budgets share. */
-export function lockKnown(scene: Scene, x: Float32Array, t: Float32Array): Float32Array {
-  const reference = mixed(scene, t);
-  return x.map((value, i) => (scene.hidden[i % scene.size] ? value : reference[i]));
+export function lockKnown(test: TestImages, x: Float32Array, t: Float32Array): Float32Array {
+  const reference = mixed(test, t);
+  return x.map((value, i) => (test.hidden[i % test.size] ? value : reference[i]));
 }
 
 /** Mean squared difference of each image over its hidden values. */
 export function hiddenErrors(
-  { size, hidden }: Pick<Scene, 'size' | 'hidden'>,
+  { size, hidden }: Pick<TestImages, 'size' | 'hidden'>,
   a: Float32Array,
   b: Float32Array,
 ): number[] {
@@ -70,5 +70,5 @@ export function hiddenErrors(
 }
 
 /** One time for every image. */
-export const everywhere = (scene: Pick<Scene, 'count'>, time: number): Float32Array =>
-  new Float32Array(scene.count).fill(time);
+export const everywhere = (test: Pick<TestImages, 'count'>, time: number): Float32Array =>
+  new Float32Array(test.count).fill(time);

@@ -1,0 +1,174 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openDevice } from '../node/device.js';
+import type { Dataset } from '../src/data/dataset.js';
+import { disjoint, firstOf, shuffledHeldOut } from '../src/data/held-out.js';
+import { experimentNames } from '../src/experiments/index.js';
+import { Parts } from '../src/experiments/parts.js';
+import { memoryStore, readText } from '../src/files/store.js';
+import { parseDescription } from '../src/flow/description.js';
+import { createNetwork, studentOf } from '../src/flow/network.js';
+import type { Device } from '../src/gpu/device.js';
+import { sampleMetrics } from '../src/metrics/index.js';
+import { slicedWasserstein } from '../src/metrics/sliced-wasserstein.js';
+import { random } from '../src/tensor/philox.js';
+import { evaluateStudent } from '../trainers/evaluation/evaluation.js';
+import { lossPlot, reportRun } from '../trainers/evaluation/run-report.js';
+import { sampleQuality } from '../trainers/evaluation/sample-quality.js';
+
+/** Held-out samples in two classes around -1 and 1, the first class before the second, as files have them. */
+function sorted(count: number, dim = 2, spread = 0.1): Dataset {
+  const { normal } = random(count);
+  const labels = Uint32Array.from({ length: count }, (_, i) => Number(i >= count / 2));
+  const values = Float32Array.from(
+    { length: count * dim },
+    (_, i) => 2 * labels[Math.floor(i / dim)] - 1 + spread * normal(),
+  );
+  const samples = { count, values, labels };
+  return {
+    name: 'two classes',
+    kind: 'points',
+    shape: [dim],
+    range: [-2, 2],
+    classes: 2,
+    notes: [],
+    summary: '',
+    ...samples,
+    heldOut: samples,
+  };
+}
+
+describe('held-out samples', () => {
+  it('come in an order by chance, the same every time, each with its own label', () => {
+    for (const count of [1, 2, 3, 7, 100, 1001]) {
+      const data = sorted(count, 3);
+      const held = shuffledHeldOut(data);
+      expect(shuffledHeldOut(data)).toEqual(held);
+      expect([...held.x].sort()).toEqual([...data.heldOut.values].sort());
+      for (let i = 0; i < count; i++) expect(held.labels![i]).toBe(Number(held.x[3 * i] > 0));
+    }
+  });
+
+  it('are parted into halves that share none and have the classes of the whole', () => {
+    for (const count of [0, 1, 2, 3, 10, 101, 1000]) {
+      for (const most of [1, 4, 50, 5000]) {
+        const data = sorted(count, 1, 1);
+        const [first, rest] = disjoint(shuffledHeldOut(data), most);
+        expect(first.count).toBe(Math.min(most, Math.floor(count / 2)));
+        expect(first.count + rest.count).toBe(count);
+        expect(rest.count).toBeGreaterThanOrEqual(first.count);
+        expect(first.x).toHaveLength(first.count);
+        const all = new Set([...first.x, ...rest.x]);
+        expect(all.size).toBe(count);
+      }
+    }
+    const [first, rest] = disjoint(shuffledHeldOut(sorted(1000)), 5000);
+    for (const { labels, count } of [first, rest, firstOf(rest, 100)])
+      expect(Math.abs(labels!.reduce((sum, label) => sum + label, 0) / count - 0.5)).toBeLessThan(0.15);
+    // In file order the halves are one class each, 2 apart in either coordinate.
+    expect(slicedWasserstein(first.x, rest.x, 2)).toBeLessThan(0.5);
+  });
+});
+
+describe('parts of an experiment', () => {
+  it('are computed once, keep what is no finite number, and are computed anew where a file is damaged', async () => {
+    const store = memoryStore('a place');
+    const parts = await Parts.open(store, { seed: 1 });
+    const value = { a: [NaN, Infinity, -Infinity, 0, 1 / 3], text: 'NaN', none: null };
+    let computed = 0;
+    const compute = async () => {
+      computed++;
+      return value;
+    };
+    expect(await parts.part('a b', compute)).toEqual(value);
+    expect(await (await Parts.open(store, { seed: 1 })).part('a b', compute)).toEqual(value);
+    expect(computed).toBe(1);
+    await store.write('parts/a-b.json', '{"a": [1,');
+    expect(await parts.part('a b', compute)).toEqual(value);
+    expect(computed).toBe(2);
+    await expect(Parts.open(store, { seed: 2 })).rejects.toThrow(/a place holds results of other settings/);
+    expect(experimentNames).toEqual(['steps', 'drift', 'editing', 'violation']);
+  });
+});
+
+describe('the metrics of samples', () => {
+  it('have names, headings and explanations of their own, and are 0 or 1 between equals', () => {
+    for (const key of ['name', 'heading', 'explanation'] as const)
+      expect(new Set(sampleMetrics.map((metric) => metric[key])).size).toBe(sampleMetrics.length);
+    const x = Float32Array.from({ length: 60 }, random(1).normal);
+    const classes = Uint32Array.from({ length: 20 }, (_, i) => i % 3);
+    const features = { values: x, dim: 3, classes };
+    const reference = { x, features, allFeatures: features };
+    const values = Object.fromEntries(
+      sampleMetrics.map((metric) => [metric.name, metric.compute({ dim: 3, x, labels: classes, features, reference })]),
+    );
+    expect(values).toMatchObject({ slicedW2: 0, frechet: 0, precision: 1, recall: 1, agreement: 1 });
+    // Without bias means: below 0 where the same points stand on both sides.
+    for (const name of ['mmd2', 'kernel']) expect(values[name]).toBeLessThan(0);
+  });
+});
+
+describe('the evaluation of a student', () => {
+  let device: Device;
+  beforeAll(async () => void (device = await openDevice()));
+  afterAll(() => device.dispose());
+  const teacher = createNetwork(
+    parseDescription(
+      {
+        architecture: { kind: 'mlp', dim: 2, width: 8, depth: 1, activation: 'silu', time: 'concat' },
+        time: 'noise-at-1',
+        prediction: 'velocity',
+      },
+      'a test',
+    ),
+    1,
+  );
+  const student = studentOf(teacher);
+
+  it('compares with data that is sorted by class as with any other: the floor is low', async () => {
+    const { rows, notes } = await sampleQuality({ device, teacher, student, data: sorted(2000) });
+    expect(rows[0].by).toBe('data');
+    expect(rows[0].slicedW2).toBeLessThan(0.2);
+    expect(Math.abs(rows[0].mmd2!)).toBeLessThan(0.02);
+    expect(rows.map(({ steps }) => steps)).toEqual([0, 1, 2, 4, 8, 1, 4, 50]);
+    expect(notes).toEqual([]);
+  });
+
+  it('says where there is too little data to judge by', async () => {
+    for (const [count, said] of [
+      [1, [/1 held-out samples: two and more/]],
+      [2, [/MMD²: needs 2 samples on either side, there are 1/]],
+      [3, [/MMD²: needs 2/]],
+      [4, []],
+    ] as const) {
+      const { rows, notes } = await sampleQuality({ device, teacher, student, data: sorted(count) });
+      expect(rows).toHaveLength(count < 2 ? 0 : 8);
+      expect(notes).toHaveLength(said.length);
+      said.forEach((pattern, i) => expect(notes[i]).toMatch(pattern));
+      for (const { slicedW2 } of rows) expect(Number.isFinite(slicedW2)).toBe(true);
+    }
+  });
+
+  it('is written whole of data that are all alike, a single one, and none', async () => {
+    const alike = sorted(64, 2, 0);
+    alike.heldOut.values.fill(0);
+    for (const data of [alike, sorted(1), null]) {
+      const store = memoryStore('a run');
+      const metrics = [{ step: 1, loss: NaN }] as unknown as Parameters<typeof lossPlot>[0];
+      const evaluation = await reportRun({ device, teacher, student, data }, store, { metrics, config: 'seed: 0' });
+      expect((await store.list()).sort()).toEqual(['evaluation.json', 'flow-map.png', 'report.html', 'teacher.png']);
+      const html = (await readText(store, 'report.html'))!;
+      expect(html).toContain('not drawn: ');
+      expect(html).not.toMatch(/undefined|\bNaN\b/);
+      const saved = JSON.parse((await readText(store, 'evaluation.json'))!) as typeof evaluation;
+      expect(saved!.quality).toHaveLength(data && data.heldOut.count > 1 ? 8 : 0);
+      expect(saved!.report).not.toHaveProperty('identityRmse');
+    }
+  });
+
+  it('draws its own samples of another seed than those it judges', async () => {
+    const of = (seed: number) => evaluateStudent({ device, teacher, student, data: null }, { samples: 32, seed });
+    const [a, again, b] = [await of(4), await of(4), await of(5)];
+    expect(a).toEqual(again);
+    expect(a.report.operatorRmse).not.toBe(b.report.operatorRmse);
+  });
+});
