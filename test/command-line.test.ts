@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CommanderError, type Command, type Option } from 'commander';
@@ -6,6 +6,7 @@ import { afterAll, describe, expect, it, vi } from 'vitest';
 import { numberBetween, parseNumber, sampleCount, wholeNumber } from '../cli/arguments.js';
 import { failureOf } from '../cli/failures.js';
 import { createProgram, flagOf } from '../cli/program.js';
+import { runHere } from './support/command-line.js';
 import { DivergenceError, SemiflowError, UserError } from '../src/errors.js';
 
 // A flag that is wrong is found before a device is opened: a command that comes so far has taken it.
@@ -90,20 +91,6 @@ const enough: Record<string, string[]> = {
   bias: ['--teacher', teacher],
 };
 
-/** Runs the command line here; returns what it threw. */
-async function run(args: readonly string[]): Promise<unknown> {
-  const spies = [vi.spyOn(console, 'log'), vi.spyOn(process.stdout, 'write')];
-  for (const spy of spies) spy.mockImplementation(() => true as never);
-  try {
-    await createProgram().parseAsync(['node', 'semiflow', ...args]);
-    return undefined;
-  } catch (error) {
-    return error;
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
-
 // What an option's placeholder calls a number; knobs say `value` and may take words, which these are not.
 const numeric = /<(n|count|steps|seconds|scale|time|share|error|value|list)>/;
 const wrong = ['', ' ', 'abc', '0x10', '1e999', 'NaN', '7 ', '1..2..3', '-Infinity', 'toString', '__proto__'];
@@ -127,12 +114,16 @@ describe('every option that takes a number refuses what is none, before any work
     // Knobs go through one parser: a few of the values are enough for each.
     const knob = /<value>/.test(option.flags);
     for (const text of knob ? wrong.filter((_, i) => (i + place) % 4 === 0) : wrong) {
-      const error = await run([command, ...enough[command], ...(extra ?? []), `${flag}=${text}`]);
+      const { error, line, exitCode } = await runHere([
+        command,
+        ...enough[command],
+        ...(extra ?? []),
+        `${flag}=${text}`,
+      ]);
       const told = error instanceof Error ? error.message : 'nothing';
       expect(error instanceof SemiflowError || error instanceof CommanderError, `${flag}="${text}": ${told}`).toBe(
         true,
       );
-      const { line, exitCode } = failureOf(error, flagOf, '0');
       expect(exitCode).toBe(2);
       expect(line).toContain(flag);
       expect(line).not.toContain('\n');
@@ -147,7 +138,7 @@ describe('every option that takes a number refuses what is none, before any work
     '%s is beyond what can be',
     async (line) => {
       const [command, flag, text] = line.split(' ');
-      const error = await run([command, ...enough[command], flag, text]);
+      const { error } = await runHere([command, ...enough[command], flag, text]);
       expect(error).toBeInstanceOf(UserError);
       expect((error as Error).message).toContain(flag);
     },
@@ -155,7 +146,6 @@ describe('every option that takes a number refuses what is none, before any work
 });
 
 describe('what is wrong with the words of a command is one line with the nearest name', () => {
-  const told = async (...args: string[]) => failureOf(await run(args), flagOf, '0');
   it.each([
     [['trian'], /unknown command 'trian' \(Did you mean train\?\)/],
     [['xyzzy'], /unknown command 'xyzzy' \(`semiflow help` shows what there is\)/],
@@ -167,7 +157,7 @@ describe('what is wrong with the words of a command is one line with the nearest
     [['merge', '--model', 'a', '--lora', 'b', '--out', 'c', 'd'], /too many arguments/],
     [['sample', '--model', teacher, '--out', 'a.npy', '--family', 'fast'], /Allowed choices are plain/],
   ])('%s', async (args, says) => {
-    const { line, exitCode } = await told(...args);
+    const { line, exitCode } = await runHere(args);
     expect(line).toMatch(says);
     expect(line).not.toContain('\n');
     expect(exitCode).toBe(2);
@@ -175,7 +165,185 @@ describe('what is wrong with the words of a command is one line with the nearest
 
   it('help and version are no mistakes', async () => {
     for (const args of [['--help'], ['--version'], ['help'], ['help', 'train'], ['train', '--help']])
-      expect((await told(...args)).exitCode).toBe(0);
+      expect((await runHere(args)).exitCode).toBe(0);
+  });
+});
+
+const file = (name: string, content?: string | Uint8Array) => {
+  if (content !== undefined) writeFileSync(out(name), content);
+  return out(name);
+};
+const bytes = readFileSync(teacher);
+/** The second tensor claims to start where the first does. */
+let seen = 0;
+const overlapping = Buffer.from(
+  bytes
+    .toString('latin1')
+    .replace(/(?<="data_offsets":\[)\d+(?=,)/g, (digits) => (seen++ === 1 ? '0'.padStart(digits.length, ' ') : digits)),
+  'latin1',
+);
+
+describe('bad input gets one line, exit code 2, and leaves nothing behind', () => {
+  const config = file('typo.yaml', 'steps: 100\noptimizer:\n  rate: 0.001\n  weihgtDecay: 1\n');
+  const wrongKind = file('kind.yaml', 'steps: 100\nlambda:\n  lmd: much\n');
+  const arch = file(
+    'arch.yaml',
+    'architecture: {kind: mlp, dim: 3, width: 128, depth: 4, activation: silu, time: features}\ntime: noise-at-1\nprediction: velocity\n',
+  );
+  const typo = file(
+    'arch-typo.yaml',
+    'architecture: {kind: mlp, dim: 2, widht: 128, depth: 4, activation: silu, time: features}\ntime: noise-at-1\nprediction: velocity\n',
+  );
+  const images = file('images-idx3-ubyte', 'not an IDX file at all');
+  const never = join(folder, 'never');
+  it.each([
+    ['a missing file', ['train', '--teacher', join(folder, 'none.safetensors'), '--out', never], /none\.safetensors/],
+    [
+      'a truncated file',
+      ['train', '--teacher', file('short.safetensors', bytes.subarray(0, bytes.length - 4)), '--out', never],
+      /short\.safetensors/,
+    ],
+    [
+      'an overlapping file',
+      ['train', '--teacher', file('over.safetensors', overlapping), '--out', never],
+      /over\.safetensors/,
+    ],
+    ['text instead of weights', ['info', file('text.safetensors', 'hello, this is only text')], /text\.safetensors/],
+    [
+      'a config typo, with its line',
+      ['train', '--teacher', teacher, '--config', config, '--out', never],
+      /typo\.yaml:4:\d+.*weihgtDecay/,
+    ],
+    [
+      'a wrong kind of value',
+      ['train', '--teacher', teacher, '--config', wrongKind, '--out', never],
+      /kind\.yaml:3:\d+.*lambda\.lmd/,
+    ],
+    ['a wrong flag value', ['train', '--teacher', teacher, '--steps', 'many', '--out', never], /--steps/],
+    ['another architecture', ['train', '--teacher', teacher, '--arch', arch, '--out', never], /shape/],
+    [
+      'an unknown key in a description',
+      ['train', '--teacher', teacher, '--arch', typo, '--out', never],
+      /arch-typo\.yaml.*wid/,
+    ],
+    [
+      'data that is not what it claims',
+      ['teacher', '--data', images, '--out', file('t.safetensors')],
+      /images-idx3-ubyte/,
+    ],
+    ['no such data', ['teacher', '--data', 'chekerboard', '--out', file('t.safetensors')], /chekerboard/],
+    ['a teacher where a flow map is wanted', ['eval', '--model', teacher, '--teacher', teacher], /flow map/],
+    ['no teacher', ['train'], /--teacher/],
+    ['a folder without a run', ['train', '--resume', folder], /holds no run/],
+    ['samples to nowhere', ['sample', '--model', teacher, '--out', join(folder, 'x.gif')], /x\.gif|\.png/],
+    ['a count that is none', ['sample', '--model', teacher, '--nfe', '0', '--out', file('x.npy')], /--nfe/],
+  ])('%s', async (_, args, says) => {
+    const { line, exitCode } = await runHere(args);
+    expect(line).toMatch(says);
+    expect(line).not.toMatch(/fault of semiflow/);
+    expect(exitCode).toBe(2);
+    expect(existsSync(never)).toBe(false);
+    expect(existsSync(join(folder, 't.safetensors'))).toBe(false);
+  });
+});
+
+describe('flags that do not fit together get one line and exit code 2', () => {
+  const fashion = 'checkpoints/rf-fashion-mnist.safetensors';
+  const map = 'checkpoints/flow-map-fashion-mnist.safetensors';
+  const consistency = 'checkpoints/consistency-fashion-mnist.safetensors';
+  const [npy, points] = [join(folder, 'none.npy'), join(folder, 'none.safetensors')];
+  const sample = (...flags: string[]) => ['sample', '--model', teacher, '--out', npy, ...flags];
+  const train = (...flags: string[]) => ['train', '--data', 'checkerboard', '--print-config', ...flags];
+  const study = (text: string) => file('study.yaml', text);
+  it.each([
+    ['a jump of a teacher', sample('--sampler', 'jump'), /--sampler jump is for flow maps/],
+    ['a sampler that is none', sample('--sampler', 'plms'), /plms/],
+    ['an option of another sampler', sample('--gamma', '0.5'), /--gamma belongs to --sampler gamma/],
+    ['evaluations that no step divides', sample('--sampler', 'rk4', '--nfe', '6'), /multiple of 4/],
+    ['times that rise', sample('--times', '1,0.2,0.7,0'), /--times takes falling times/],
+    ['times and a number', sample('--times', '1,0', '--nfe', '1'), /leave --nfe out/],
+    ['steps of an adaptive sampler', sample('--sampler', 'dopri5', '--nfe', '4'), /--tolerance/],
+    ['guidance without classes', sample('--guidance', '2'), /guidance/],
+    ['a method that is none', train('--method', 'magic'), /--method: magic is none: choose one of fmap/],
+    [
+      'a method that needs a teacher',
+      train('--method', 'ctm'),
+      /--method: ctm needs a teacher; without one there are emd/,
+    ],
+    [
+      'an objective that data cannot lead',
+      train('--method', 'meanflow', '--lambda-lmd', '1'),
+      /--lambda-lmd: lmd asks for the velocity/,
+    ],
+    ['an adapter of nothing', train('--method', 'meanflow', '--lora-rank', '4'), /--lora-rank/],
+    [
+      'half precision of a derivative',
+      ['train', '--teacher', teacher, '--method', 'meanflow', '--precision', 'f16', '--print-config'],
+      /half precision/,
+    ],
+    ['guidance backwards', ['train', '--teacher', fashion, '--guidance', '4..1', '--print-config'], /--guidance/],
+    [
+      'a prediction on the wrong path',
+      ['teacher', '--data', 'checkerboard', '--prediction', 'v', '--print-config'],
+      /vp path/,
+    ],
+    [
+      'a path that is none',
+      ['teacher', '--data', 'checkerboard', '--path', 'bent', '--print-config'],
+      /--path bent: choose/,
+    ],
+    [
+      'a study of a wrong recipe',
+      [
+        'study',
+        study('seeds: [0]\nrecipes: {a: {stps: 3}}\nteacher: ' + teacher + '\n'),
+        '--out',
+        join(folder, 'never'),
+      ],
+      /recipe a.*stps/,
+    ],
+    ['merging what is no adapter', ['merge', '--model', teacher, '--lora', teacher, '--out', points], /adapter/],
+    [
+      'jumping forward untaught',
+      ['invert', '--model', consistency, '--sampler', 'jump', '--input', npy, '--out', points],
+      /--forward-share/,
+    ],
+    ['the law of a teacher', ['check', '--model', teacher], /is a teacher/],
+    ['a budget that is none', ['check', '--model', map, '--budget', 'much'], /--budget/],
+    ['features without images', ['eval', '--model', map, '--teacher', fashion, '--features', map], /--data/],
+    [
+      'a flow map as a classifier',
+      [
+        'experiment',
+        'drift',
+        '--teacher',
+        fashion,
+        '--flow-map',
+        map,
+        '--consistency',
+        consistency,
+        '--features',
+        map,
+        '--out',
+        join(folder, 'never'),
+      ],
+      /what classifier it is/,
+    ],
+    [
+      'an experiment on points',
+      ['experiment', 'steps', '--teacher', teacher, '--flow-map', map, '--consistency', map, '--features', map],
+      /makes points/,
+    ],
+    ['students of nobody', ['experiment', 'steps', '--flow-map', map], /--teacher/],
+    ['half of the cast', ['experiment', 'steps', '--teacher', fashion, '--flow-map', map], /--consistency FILE/],
+    ['a mask that is none', ['experiment', 'steps', '--mask', 'round'], /--mask round/],
+    ['a classifier of points', ['classifier', '--data', 'checkerboard', '--out', points], /holds points/],
+  ])('%s', async (_, args, says) => {
+    const { line, exitCode } = await runHere(args);
+    expect(line).toMatch(says);
+    expect(line).not.toMatch(/fault of semiflow/);
+    expect(exitCode).toBe(2);
+    for (const path of [npy, points, join(folder, 'never')]) expect(existsSync(path)).toBe(false);
   });
 });
 
