@@ -79,7 +79,9 @@ export { integers, normal, uniform } from './src/ops/random.js';
 export { constant, fromStorage, tensor, Tensor } from './src/tensor/tensor.js';
 export { distillationDefaults, teacherDefaults } from './trainers/config.js';
 export { methodRecipe } from './trainers/methods.js';
-export { distil, trainTeacher } from './trainers/runs.js';
-export { Trainer } from './trainers/trainer.js';
+export { RunFiles } from './trainers/run-files.js';
+export { distil, trainClassifier, trainTeacher } from './trainers/runs.js';
+export { train, Training, type Progress, type Task, type TrainOptions } from './trainers/train.js';
+export { Trainer, type Learner, type Loss, type LossContext, type StepMetrics } from './trainers/trainer.js';
 /** Schemas of sizes are written with the zod that checks them. */
 export { z } from 'zod';

@@ -50,7 +50,7 @@ console.log(
 
 const teacher = await readTeacher('checkpoints/rf-checkerboard.safetensors');
 const recipe = { ...distillationDefaults([2], 'velocity'), batch: 8, steps: 1100 };
-const { trainer } = await distil(device, teacher, await loadDataset('checkerboard'), recipe);
+const { trainer } = await distil({ device, teacher, data: await loadDataset('checkerboard') }, recipe);
 await trainer.advance(50);
 await trainer.advance(50);
 const collect = () => (globalThis as { gc?: () => void }).gc?.();

@@ -1,8 +1,9 @@
 import { basename, join, resolve } from 'node:path';
-import { parse } from 'yaml';
 import { classificationDefaults, classificationSchema, type ClassificationConfig } from '../trainers/config.js';
+import { RunFiles } from '../trainers/run-files.js';
 import { trainClassifier } from '../trainers/runs.js';
-import { readTextFile, readSafetensors, writeSafetensors } from '../node/files.js';
+import { readSafetensors, readTextFile, writeSafetensors } from '../node/files.js';
+import { folderStore } from '../node/folder.js';
 import { decode, type Dataset } from '../src/data/dataset.js';
 import { loadDataset } from '../node/data.js';
 import { UserError } from '../src/errors.js';
@@ -19,66 +20,105 @@ import { classifierSchema, type ClassifierConfig } from '../src/models/classifie
 import { sameShape } from '../src/tensor/shape.js';
 import { check, parseYaml, resolveConfig } from './config.js';
 import { classificationKnobs } from './knobs.js';
-
-import { planPrinter, printTree } from './print.js';
-import { RunFolder } from './run-folder.js';
+import { checkOutput } from './output.js';
+import { printTree } from './print.js';
 import { openSession } from './session.js';
-import { trainLoop, type TrainingFlags } from './train-loop.js';
+import {
+  configFile,
+  configOf,
+  readConfig,
+  refuseBesideResume,
+  settledData,
+  trainLoop,
+  trainOptions,
+  type TrainingFlags,
+} from './train-loop.js';
 
 export interface ClassifierFlags extends TrainingFlags {
-  out: string;
+  out?: string;
   run?: string;
 }
-
-const weightsFile = 'classifier.safetensors';
 
 /** What a run's config.yaml holds besides the recipe. */
 interface SavedRun {
   data: string;
   out: string;
-  architecture: unknown;
+  architecture: ClassifierConfig;
   recipe: ClassificationConfig;
 }
 
 /** `semiflow classifier`: trains a classifier of images, or goes on with a run, and prints its accuracy on held-out ones. */
 export async function trainClassifierCommand(flags: ClassifierFlags): Promise<void> {
-  const before = flags.resume ? RunFolder.open(flags.resume, weightsFile) : null;
-  const saved = before ? (parse(before.configText) as SavedRun) : null;
-  const data = await loadDataset(saved?.data ?? flags.data!, { range: [0, 1] });
-  const config = saved ? classifierSchema.parse(saved.architecture) : await architectureFor(flags.arch, data);
-  const recipe = saved ? classificationSchema.parse(saved.recipe) : await recipeFor(flags);
-  const out = saved?.out ?? flags.out;
-  if (flags.printConfig) return printTree({ architecture: config, recipe });
-  console.log(data.summary);
-  if (!sameShape(config.imageShape, data.shape) || config.classes < data.classes)
+  const run = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
+  const { dataset, architecture, recipe, folder, out } = run;
+  if (flags.printConfig) return printTree({ architecture, recipe });
+  await checkOutput(out, ['.safetensors']);
+  console.log(dataset.summary);
+  if (!sameShape(architecture.imageShape, dataset.shape) || architecture.classes < dataset.classes)
     throw new UserError(
-      `${data.name} holds ${data.classes} classes of images [${data.shape}], the classifier is for ${config.classes} of [${config.imageShape}]`,
+      `${dataset.name} holds ${dataset.classes} classes of images [${dataset.shape}], the classifier is for ${architecture.classes} of [${architecture.imageShape}]`,
     );
 
-  const network = createClassifier(config, recipe.seed);
+  const classifier = createClassifier(architecture, recipe.seed);
+  const options = trainOptions(flags, folder, {
+    data: settledData(run.data),
+    out: resolve(out),
+    architecture,
+    recipe,
+  } satisfies SavedRun);
   const device = await openSession(flags);
-  const folder =
-    before ??
-    (await RunFolder.create(flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, '')), weightsFile, {
-      data: resolve(flags.data!),
-      out: resolve(out),
-      architecture: config,
-      recipe,
-    }));
-  const training = await trainClassifier(device, network, data, recipe, planPrinter());
-  const finished = await trainLoop(training, folder, flags, {
-    command: 'classifier',
-    steps: recipe.steps,
-    onSave: async () => {},
-  });
+  const training = await trainClassifier({ device, classifier, data: dataset }, recipe, options);
+  const finished = await trainLoop(training, flags, options.interruption, { command: 'classifier' });
   if (finished) {
     const trained = await training.now();
-    const share = await accuracy(device, trained, data);
-    const { tensors, metadata } = exportClassifier(trained, { data: data.name, testAccuracy: String(share) });
+    const share = await accuracy(device, trained, dataset);
+    const { tensors, metadata } = exportClassifier(trained, { data: dataset.name, testAccuracy: String(share) });
     await writeSafetensors(out, tensors, metadata);
-    console.log(`right on ${(100 * share).toFixed(2)} % of ${data.heldOut.count} held-out images\nclassifier  ${out}`);
+    console.log(
+      `right on ${(100 * share).toFixed(2)} % of ${dataset.heldOut.count} held-out images\nclassifier  ${out}`,
+    );
   }
+  training.dispose();
   device.dispose();
+}
+
+interface PreparedClassifier extends SavedRun {
+  dataset: Dataset;
+  folder: string;
+}
+
+async function prepare(flags: ClassifierFlags): Promise<PreparedClassifier> {
+  const dataset = await loadDataset(flags.data!, { range: [0, 1] });
+  const out = flags.out ?? 'classifier.safetensors';
+  return {
+    data: flags.data!,
+    dataset,
+    architecture: await architectureFor(flags.arch, dataset),
+    recipe: resolveConfig(
+      classificationSchema,
+      classificationDefaults,
+      classificationKnobs,
+      flags,
+      await configOf(flags),
+    ),
+    out,
+    folder: flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, '')),
+  };
+}
+
+async function reopen(folder: string, flags: ClassifierFlags): Promise<PreparedClassifier> {
+  const files = await RunFiles.open(folderStore(folder), 'classifier');
+  refuseBesideResume(flags, ['run', 'arch']);
+  const saved = await readConfig<SavedRun>(files, classificationSchema);
+  const [data, out] = [flags.data ?? saved.data, flags.out ?? saved.out];
+  return {
+    data,
+    dataset: await loadDataset(data, { range: [0, 1] }),
+    architecture: check(classifierSchema, saved.architecture, () => files.path(configFile)),
+    recipe: resolveConfig(classificationSchema, saved.recipe, classificationKnobs, flags, await configOf(flags)),
+    out,
+    folder,
+  };
 }
 
 /** Share of held-out images that get their own label. */
@@ -115,9 +155,4 @@ async function architectureFor(arch: string | undefined, data: Dataset): Promise
     mean: 0.5,
     std: 0.5,
   });
-}
-
-async function recipeFor(flags: ClassifierFlags): Promise<ClassificationConfig> {
-  const file = flags.config ? { name: flags.config, text: await readTextFile(flags.config) } : undefined;
-  return resolveConfig(classificationSchema, classificationDefaults, classificationKnobs, flags, file);
 }

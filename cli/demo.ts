@@ -1,5 +1,3 @@
-import { existsSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import type { DeviceFlags } from './session.js';
 import { shipped } from './shipped.js';
 import { train } from './train.js';
@@ -9,13 +7,13 @@ const steps = '3000';
 
 /** `semiflow demo`: distils the shipped checkerboard teacher and says what came of it. */
 export async function demo(flags: DeviceFlags & { out: string }): Promise<void> {
-  // The demo is made anew each time: nobody keeps work in its folder.
-  if (existsSync(join(flags.out, 'config.yaml'))) rmSync(flags.out, { recursive: true });
   const folder = await train({
     ...flags,
     teacher: shipped('rf-checkerboard.safetensors'),
     data: 'checkerboard',
     steps,
+    // The demo is made anew each time, in the place of the last one and of nothing else.
+    disposable: true,
   });
   if (folder)
     console.log(

@@ -1,6 +1,7 @@
 import { CommanderError } from 'commander';
 import { failureOf } from './failures.js';
-import { createProgram, flagOf, version } from './program.js';
+import { version } from '../src/version.js';
+import { createProgram, flagOf } from './program.js';
 
 let failed = false;
 

@@ -1,5 +1,4 @@
 import { Argument, Command, Option } from 'commander';
-import { createRequire } from 'node:module';
 import { UserError } from '../src/errors.js';
 import { numberBetween, wholeNumber } from './arguments.js';
 import { addKnobs } from './config.js';
@@ -8,9 +7,8 @@ import { learnsFromData, methodNames, methods } from '../trainers/methods.js';
 import { experimentNames } from '../src/experiments/index.js';
 import { samplers } from '../src/flow/samplers.js';
 import { solvers } from '../src/flow/solvers.js';
+import { version } from '../src/version.js';
 import { classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
-
-export const { version } = createRequire(import.meta.url)('semiflow/package.json') as { version: string };
 
 /** What every command that trains takes. */
 const addTraining = (command: Command): Command =>
@@ -81,9 +79,9 @@ export function createProgram(): Command {
     .option('--data <name or path>', 'data set: a name such as checkerboard, or IDX files')
     .option('--model <kind>', 'mlp, sit, vit or unet, with the default size for the data')
     .option('--arch <yaml or module>', 'the architecture in full, instead of --model')
-    .option('--prediction <kind>', 'velocity, noise, data or v', 'velocity')
-    .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve', 'straight')
-    .option('--out <file>', 'where the teacher is written', 'rf.safetensors')
+    .option('--prediction <kind>', 'velocity, noise, data or v (default velocity)')
+    .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve (default straight)')
+    .option('--out <file>', 'where the teacher is written (default rf.safetensors)')
     .option('--run <folder>', 'run folder (default: beside the file)')
     .action(async (flags) => {
       if (!flags.data && !flags.resume) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
@@ -98,7 +96,7 @@ export function createProgram(): Command {
     .description('train a classifier of images, whose features judge samples')
     .option('--data <path>', 'labelled images')
     .option('--arch <yaml>', 'the architecture, instead of the default for the data')
-    .option('--out <file>', 'where the classifier is written', 'classifier.safetensors')
+    .option('--out <file>', 'where the classifier is written (default classifier.safetensors)')
     .option('--run <folder>', 'run folder (default: runs/ and the name of the file)')
     .action(async (flags) => {
       if (!flags.data && !flags.resume) throw new UserError('classifier needs --data PATH (or --resume FOLDER)');

@@ -4,12 +4,13 @@ import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { reportRun } from '../trainers/evaluation/run-report.js';
 import { evaluationDataset } from './evaluation-data.js';
 import { printTables } from './print.js';
-import type { RunFolder } from './run-folder.js';
+import type { RunFiles } from '../trainers/run-files.js';
+import { configFile } from './train-loop.js';
 
 /** Finishes a run: pictures, evaluation.json, report.html, and the tables on the terminal. */
 export async function finishReport(
   device: Device,
-  folder: RunFolder,
+  files: RunFiles,
   teacher: Network,
   student: Network,
   given: string | undefined,
@@ -17,13 +18,12 @@ export async function finishReport(
 ): Promise<Evaluation | null> {
   if (options.evaluate) console.log('evaluating against the true flow map');
   const data = options.evaluate ? await evaluationDataset(teacher, given) : null;
-  const files = { name: folder.path, write: folder.write.bind(folder) };
   const evaluation = await reportRun({ device, teacher, student, data }, files, {
     ...options,
-    metrics: folder.metrics(),
-    config: folder.configText,
+    metrics: await files.metrics(),
+    config: (await files.text(configFile)) ?? '',
   });
   if (evaluation) printTables(evaluation.tables);
-  console.log(`\nreport    ${folder.file('report.html')}\nflow map  ${folder.file(folder.weightsFile)}`);
+  console.log(`\nreport    ${files.path('report.html')}\nflow map  ${files.path('student.safetensors')}`);
   return evaluation;
 }

@@ -1,9 +1,10 @@
 import { basename, dirname, join, resolve } from 'node:path';
-import { parse } from 'yaml';
-import { checkFit } from '../trainers/batches.js';
 import { teacherDefaults, teacherSchema, type TeacherConfig } from '../trainers/config.js';
+import { RunFiles } from '../trainers/run-files.js';
 import { trainTeacher } from '../trainers/runs.js';
-import { readTextFile, writeSafetensors } from '../node/files.js';
+import { writeSafetensors } from '../node/files.js';
+import { folderStore } from '../node/folder.js';
+import type { Dataset } from '../src/data/dataset.js';
 import { loadDataset } from '../node/data.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import { createNetwork } from '../src/flow/network.js';
@@ -16,94 +17,122 @@ import { teacherKnobs } from './knobs.js';
 import { loadModuleOf } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import { picture } from '../trainers/evaluation/pictures.js';
-import { planPrinter, printTree } from './print.js';
-import { RunFolder } from './run-folder.js';
+import { checkOutput } from './output.js';
+import { printTree } from './print.js';
 import { lossPlot } from '../trainers/evaluation/run-report.js';
 import { openSession } from './session.js';
-import { trainLoop, type TrainingFlags } from './train-loop.js';
+import {
+  configFile,
+  configOf,
+  readConfig,
+  refuseBesideResume,
+  settledData,
+  trainLoop,
+  trainOptions,
+  type TrainingFlags,
+} from './train-loop.js';
 
 export interface TeacherFlags extends TrainingFlags, NewNetworkFlags {
-  out: string;
+  out?: string;
   run?: string;
 }
-
-const weightsFile = 'teacher.safetensors';
 
 /** What a run's config.yaml holds besides the recipe. */
 interface SavedRun {
   data: string;
   out: string;
-  description: unknown;
+  description: Description;
   recipe: TeacherConfig;
 }
 
 /** `semiflow teacher`: trains a rectified flow by flow matching, or goes on with a run. */
 export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
-  const folderBefore = flags.resume ? RunFolder.open(flags.resume, weightsFile) : null;
-  const saved = folderBefore ? (parse(folderBefore.configText) as SavedRun) : null;
-  const data = await loadDataset(saved?.data ?? flags.data!);
-  await loadModuleOf(saved?.description, '.');
-  const description = saved
-    ? parseDescription(saved.description, folderBefore!.file('config.yaml'))
-    : await describeNetwork(flags, data);
-  const recipe = saved ? teacherSchema.parse(saved.recipe) : await recipeFor(flags, description);
-  const out = saved?.out ?? flags.out;
+  const run = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
+  const { dataset, description, recipe, folder, out } = run;
   if (flags.printConfig) return printTree({ description, recipe });
-  console.log(data.summary);
+  await checkOutput(out, ['.safetensors']);
+  console.log(dataset.summary);
 
   const network = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
-  const note = checkFit(data, network.model, data.name, recipe.labelDropout);
-  if (note) console.log(note);
+  const options = trainOptions(flags, folder, {
+    data: settledData(run.data),
+    out: resolve(out),
+    description,
+    recipe,
+  } satisfies SavedRun);
   const device = await openSession(flags);
-  const path = flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, ''));
-  const folder =
-    folderBefore ??
-    (await RunFolder.create(path, weightsFile, {
-      data: flags.data!.includes('/') ? resolve(flags.data!) : flags.data!,
-      out: resolve(out),
-      description,
-      recipe,
-    }));
-  const training = await trainTeacher(device, network, data, recipe, planPrinter());
+  const training = await trainTeacher({ device, teacher: network, data: dataset }, recipe, options);
+  const files = training.files!;
   const draw = async () => {
     const trained = await training.now();
-    const points = data.kind === 'points';
-    const count = points ? 4000 : Math.max(30, data.classes * 3);
+    const points = dataset.kind === 'points';
+    const count = points ? 4000 : Math.max(30, dataset.classes * 3);
     const items = [];
     for (const steps of [4, 50]) {
       const { x } = await drawSamples(device, trained, { count, seed: 1, steps });
-      items.push({ title: `${steps} Euler steps`, picture: picture(trained, x, data.range, data.classes || 10) });
+      items.push({ title: `${steps} Euler steps`, picture: picture(trained, x, dataset.range, dataset.classes || 10) });
     }
     const png = panels(items).toPng();
-    await folder.write('samples.png', png);
+    await files.write('samples.png', png);
     return png;
   };
-  const finished = await trainLoop(training, folder, flags, {
+  const finished = await trainLoop(training, flags, options.interruption, {
     command: 'teacher',
-    steps: recipe.steps,
     onSave: async () => void (await draw()),
   });
   if (finished) {
     const png = await draw();
     const { tensors, metadata } = await training.file();
     await writeSafetensors(out, tensors, metadata);
-    const losses = await lossPlot(folder.metrics());
+    const losses = await lossPlot(await files.metrics());
     const sections = [
       { heading: 'Samples', images: [{ png }] },
       ...(losses ? [{ heading: 'Training', svgs: [losses] }] : []),
-      { heading: 'Configuration', text: folder.configText },
+      { heading: 'Configuration', text: (await files.text(configFile)) ?? '' },
     ];
-    await folder.write(
+    await files.write(
       'report.html',
-      renderReport({ title: `A teacher of ${data.name}`, subtitle: dirname(folder.path), sections }),
+      renderReport({ title: `A teacher of ${dataset.name}`, subtitle: dirname(files.name), sections }),
     );
-    console.log(`teacher  ${out}\nreport   ${folder.file('report.html')}`);
+    console.log(`teacher  ${out}\nreport   ${files.path('report.html')}`);
   }
+  training.dispose();
   device.dispose();
 }
 
-async function recipeFor(flags: TeacherFlags, { architecture }: Description): Promise<TeacherConfig> {
-  const file = flags.config ? { name: flags.config, text: await readTextFile(flags.config) } : undefined;
-  const { sampleShape, nullClass } = buildModel(architecture);
-  return resolveConfig(teacherSchema, teacherDefaults(sampleShape, nullClass), teacherKnobs, flags, file);
+interface PreparedTeacher extends SavedRun {
+  dataset: Dataset;
+  folder: string;
+}
+
+async function prepare(flags: TeacherFlags): Promise<PreparedTeacher> {
+  const dataset = await loadDataset(flags.data!);
+  const out = flags.out ?? 'rf.safetensors';
+  const description = await describeNetwork(flags, dataset);
+  const { sampleShape, nullClass } = buildModel(description.architecture);
+  const defaults = teacherDefaults(sampleShape, nullClass);
+  return {
+    data: flags.data!,
+    dataset,
+    description,
+    recipe: resolveConfig(teacherSchema, defaults, teacherKnobs, flags, await configOf(flags)),
+    out,
+    folder: flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, '')),
+  };
+}
+
+async function reopen(folder: string, flags: TeacherFlags): Promise<PreparedTeacher> {
+  const files = await RunFiles.open(folderStore(folder), 'teacher');
+  refuseBesideResume(flags, ['run', 'arch', 'model', 'prediction', 'path']);
+  const saved = await readConfig<SavedRun>(files, teacherSchema);
+  await loadModuleOf(saved.description, '.');
+  const [data, out] = [flags.data ?? saved.data, flags.out ?? saved.out];
+  return {
+    data,
+    dataset: await loadDataset(data),
+    description: parseDescription(saved.description, files.path(configFile)),
+    recipe: resolveConfig(teacherSchema, saved.recipe, teacherKnobs, flags, await configOf(flags)),
+    out,
+    folder,
+  };
 }

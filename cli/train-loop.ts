@@ -1,8 +1,15 @@
 import cliProgress from 'cli-progress';
-import { DivergenceError } from '../src/errors.js';
-import type { Training } from '../trainers/runs.js';
+import { resolve } from 'node:path';
+import { stringify } from 'yaml';
+import type { z } from 'zod';
+import { datasetNames } from '../src/data/named.js';
+import { UserError } from '../src/errors.js';
+import type { RunFiles } from '../trainers/run-files.js';
+import type { Progress, Training, TrainOptions } from '../trainers/train.js';
+import { readTextFile } from '../node/files.js';
+import { folderStore } from '../node/folder.js';
+import { check, parseYaml } from './config.js';
 import { printTables, profileTable } from './print.js';
-import type { RunFolder } from './run-folder.js';
 import type { DeviceFlags } from './session.js';
 
 /** What every command that trains takes. */
@@ -17,114 +24,165 @@ export interface TrainingFlags extends DeviceFlags, Record<string, unknown> {
   printConfig?: boolean;
 }
 
-export interface LoopOptions {
-  /** The command's name, for the line that says how to go on. */
-  command: string;
-  steps: number;
-  /** Called after a checkpoint, to draw samples. */
-  onSave: () => Promise<void>;
+/** The recipe and where things come from, for readers and for `--resume`. */
+export const configFile = 'config.yaml';
+
+/** Files that the commands add to a run, beside what training writes. */
+const reportFiles = ['flow-map.png', 'teacher.png', 'samples.png', 'evaluation.json', 'report.html'];
+
+/** A command's training as its flags describe it. */
+export function trainOptions(
+  flags: TrainingFlags,
+  folder: string,
+  config: object,
+): TrainOptions & { interruption: AbortController } {
+  const interruption = new AbortController();
+  return {
+    store: folderStore(folder),
+    resume: flags.resume !== undefined,
+    files: { [configFile]: stringify(config) },
+    names: reportFiles,
+    interruption,
+    signal: interruption.signal,
+    onProgress: progressPrinter(),
+    logEvery: flags.logEvery,
+    saveEvery: flags.saveEvery,
+  };
 }
 
-/** Seconds that one batch of steps should take: long enough not to stall the device, short enough to be watched. */
-const windowSeconds = 0.5;
-
 /**
- * Runs a trainer to its end, from the folder's checkpoint if `--resume` says so, with progress, metrics and checkpoints.
- * Ctrl-C saves and leaves. Returns whether it came to the end.
+ * Runs a training to its end, or until it is interrupted: Ctrl-C saves and leaves, twice leaves at once.
+ * @param command that goes on with it
+ * @param onSave called after a checkpoint on the way, to draw samples
+ * @returns whether it came to the end
  */
-export async function trainLoop(
-  run: Training,
-  folder: RunFolder,
+export async function trainLoop<Result>(
+  training: Training<Result>,
   flags: TrainingFlags,
-  { command, steps, onSave }: LoopOptions,
+  interruption: AbortController,
+  { command, onSave = async () => {} }: { command: string; onSave?: () => Promise<void> },
 ): Promise<boolean> {
-  const { trainer, trained } = run;
-  const state = flags.resume ? await folder.load() : null;
-  if (state) trainer.restore(state);
+  const { files, trainer, trained, steps } = training;
+  const first = training.step;
+  const place = files!.name;
   console.log(
-    `${state ? `going on at step ${state.step}` : 'training'} in ${folder.path}: ${trained} parameters, ${trainer.dispatches} kernels a step on ${trainer.device.profile.description}`,
+    `${first ? `going on at step ${first}` : 'training'} in ${place}: ${trained} parameters, ${trainer.dispatches} kernels a step on ${trainer.device.profile.description}`,
   );
-  if (flags.profile) printTables([{ heading: 'One step by kernel', table: profileTable(await trainer.profileStep()) }]);
-  const logEvery = flags.logEvery ?? 10;
-  const saveEverySeconds = flags.saveEvery ?? 60;
-  let interrupted = false;
+  const started = performance.now();
   const interrupt = () => {
-    if (interrupted) process.exit(130);
-    interrupted = true;
+    if (interruption.signal.aborted) process.exit(130);
+    interruption.abort();
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
-  const progress = new Progress(steps, trainer.stepsDone);
-  const started = performance.now();
-  let lastSave = started;
-  let saved = trainer.stepsDone;
-  let count = 1;
   try {
-    while (trainer.stepsDone < steps && !interrupted) {
-      const start = performance.now();
-      const metrics = await trainer.advance(count);
-      const seconds = (performance.now() - start) / 1000;
-      count = Math.max(1, Math.min(64, Math.round((metrics.length * windowSeconds) / seconds)));
-      folder.log(metrics.filter(({ step }) => step % logEvery === 0 || step === steps));
-      progress.update(trainer.stepsDone, metrics.at(-1)!.loss);
-      if (performance.now() - lastSave > saveEverySeconds * 1000) {
-        await folder.save(run);
-        saved = trainer.stepsDone;
-        await onSave();
-        lastSave = performance.now();
-      }
+    if (flags.profile)
+      printTables([{ heading: 'One step by kernel', table: profileTable(await training.profileStep()) }]);
+    let { saved } = training;
+    for await (const _ of training) {
+      if (training.saved === saved || training.finished) continue;
+      saved = training.saved;
+      await onSave();
     }
-    await folder.save(run);
-  } catch (error) {
-    if (!(error instanceof DivergenceError)) throw error;
-    const last = saved
-      ? `the last good checkpoint is step ${saved} in ${folder.path}`
-      : 'no checkpoint had been saved yet';
-    throw new DivergenceError(`${error.message}; ${last}. Lower the learning rate or raise the batch`);
   } finally {
-    progress.stop();
+    endProgress();
     process.off('SIGINT', interrupt);
     process.off('SIGTERM', interrupt);
   }
-  if (interrupted)
-    console.log(`saved at step ${trainer.stepsDone}; go on with: semiflow ${command} --resume ${folder.path}`);
-  else console.log(`trained to step ${steps} in ${duration((performance.now() - started) / 1000)}`);
-  return !interrupted;
+  if (training.finished) console.log(`trained to step ${steps} in ${duration((performance.now() - started) / 1000)}`);
+  else console.log(`saved at step ${training.step}; go on with: semiflow ${command} --resume ${place}`);
+  return training.finished;
 }
 
-/** A bar on a terminal, a plain line every ten seconds elsewhere. */
-class Progress {
-  private readonly bar: cliProgress.SingleBar | null;
-  private readonly started = performance.now();
-  private lastLine = 0;
+/**
+ * What the configuration of a run says, its recipe checked.
+ * @throws UserError in one line where it is missing or broken
+ */
+export async function readConfig<Saved extends { recipe: unknown }>(
+  files: RunFiles,
+  schema: z.ZodType<Saved['recipe']>,
+): Promise<Saved> {
+  const text = await files.text(configFile);
+  const name = files.path(configFile);
+  if (text === null) throw new UserError(`${name} is missing: put a copy of it back, and the run can go on`);
+  const { tree, locate } = parseYaml(text, name);
+  const recipe = check(schema, tree.recipe, (path) => `${name}${locate(['recipe', ...path])}`);
+  return { ...tree, recipe } as Saved;
+}
 
-  constructor(
-    private readonly total: number,
-    private readonly first: number,
-  ) {
-    this.bar = process.stderr.isTTY
-      ? new cliProgress.SingleBar({
-          format: '{bar} {value}/{total} steps  loss {loss}  {rate} steps/s  {left} left',
-          hideCursor: true,
-        })
-      : null;
-    this.bar?.start(total, first, { loss: '-', rate: '-', left: '-' });
-  }
+/** The recipe that `--config` names, as YAML. */
+export async function configOf({ config }: TrainingFlags): Promise<{ name: string; text: string } | undefined> {
+  return config === undefined ? undefined : { name: config, text: await readTextFile(config) };
+}
 
-  update(step: number, loss: number): void {
-    const seconds = (performance.now() - this.started) / 1000;
-    const rate = (step - this.first) / seconds;
-    const values = { loss: loss.toPrecision(4), rate: rate.toPrecision(3), left: duration((this.total - step) / rate) };
-    if (this.bar) this.bar.update(step, values);
-    else if (seconds - this.lastLine > 10 || step === this.total) {
-      this.lastLine = seconds;
-      console.log(`step ${step}/${this.total}  loss ${values.loss}  ${values.rate} steps/s  ${values.left} left`);
+/** Where data comes from, so that it is found from every folder: a name stays one, a path becomes whole. */
+export const settledData = (data: string): string => (datasetNames.includes(data) ? data : resolve(data));
+
+/**
+ * Refuses flags that a resumed run cannot take.
+ * @param names of flags as commander gives them
+ */
+export function refuseBesideResume(flags: Record<string, unknown>, names: readonly string[]): void {
+  const kebab = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const given = names.find((name) => flags[name] !== undefined);
+  if (given) throw new UserError(`--${kebab(given)} cannot go with --resume: a run goes on as what it is, where it is`);
+}
+
+let bar: cliProgress.SingleBar | null = null;
+
+function endProgress(): void {
+  bar?.stop();
+  bar = null;
+}
+
+/** Prints phases as lines; steps are a bar on a terminal and a plain line every ten seconds elsewhere. */
+function progressPrinter(): (progress: Progress) => void {
+  const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
+  let last = performance.now();
+  const every = (seconds: number) => {
+    if (performance.now() - last < seconds * 1000) return false;
+    last = performance.now();
+    return true;
+  };
+  return (progress) => {
+    switch (progress.phase) {
+      case 'note':
+        return console.log(progress.text);
+      case 'sampling':
+        return console.log(
+          `no --data: drawing ${progress.samples} samples of the teacher in ${progress.steps} steps each`,
+        );
+      case 'planned':
+        return console.log(
+          `a step is ${progress.kernels} kernels over ${mebibytes(progress.bytes)} MiB of planned memory (at least ${mebibytes(progress.lowerBound)})`,
+        );
+      case 'compiling':
+        if (every(2)) console.log(`compiled ${progress.ready} of ${progress.of} kernels`);
+        return;
+      case 'training': {
+        const { step, steps, stepsPerSecond, metrics } = progress;
+        const values = {
+          loss: metrics.loss.toPrecision(4),
+          rate: stepsPerSecond.toPrecision(3),
+          left: duration((steps - step) / stepsPerSecond),
+        };
+        if (process.stderr.isTTY) {
+          bar ??= startBar(steps, step);
+          bar.update(step, values);
+        } else if (every(10) || step === steps)
+          console.log(`step ${step}/${steps}  loss ${values.loss}  ${values.rate} steps/s  ${values.left} left`);
+      }
     }
-  }
+  };
+}
 
-  stop(): void {
-    this.bar?.stop();
-  }
+function startBar(total: number, first: number): cliProgress.SingleBar {
+  const made = new cliProgress.SingleBar({
+    format: '{bar} {value}/{total} steps  loss {loss}  {rate} steps/s  {left} left',
+    hideCursor: true,
+  });
+  made.start(total, first, { loss: '-', rate: '-', left: '-' });
+  return made;
 }
 
 /** 75 → "1m15s". */

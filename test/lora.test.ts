@@ -118,8 +118,9 @@ describe('distilling by an adapter', () => {
     };
     const { normal } = random(4);
     const values = Float32Array.from({ length: 256 }, () => normal());
-    const run = await distil(device, teacher, { shape: [2], count: 128, values, range: [0, 1] }, recipe);
-    expect(run.trained).toBeLessThan(run.network.layout.count);
+    const run = await distil({ device, teacher, data: { shape: [2], count: 128, values, range: [0, 1] } }, recipe);
+    const start = await run.now();
+    expect(run.trained).toBeLessThan(start.layout.count);
     const metrics = await run.trainer.advance(20);
     expect(metrics.every(({ loss }) => Number.isFinite(loss))).toBe(true);
     const { tensors, metadata } = await run.file();
@@ -129,7 +130,7 @@ describe('distilling by an adapter', () => {
     const now = await run.now();
     expect(merged.description).toEqual(now.description);
     expect(merged.arena).toEqual(now.arena);
-    expect(now.arena.some((value, i) => value !== run.network.arena[i])).toBe(true);
+    expect(now.arena.some((value, i) => value !== start.arena[i])).toBe(true);
     await expect(loadNetwork(await readSafetensors(path))).rejects.toThrow(/is an adapter.*semiflow merge/s);
     const other = join(folder, 'teacher.safetensors');
     await writeSafetensors(other, { x: { dtype: 'F32', shape: [1], data: Float32Array.of(1) } }, {});
@@ -172,7 +173,7 @@ describe('guidance', () => {
       range: [0, 1] as const,
       labels: new Uint32Array(10).map((_, i) => i % 3),
     };
-    const run = await distil(device, teacher, data, recipe);
+    const run = await distil({ device, teacher, data }, recipe);
     await run.trainer.advance(12);
     const student = await run.now();
     expect(student.description.guidance).toEqual({ from: 1, to: 4 });

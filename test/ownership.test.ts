@@ -77,7 +77,10 @@ describe('memory of a device', () => {
       use: async (i) => {
         const recipe = { ...distillationDefaults([2], 'velocity'), ...few };
         const lora = { ...recipe.student, loraRank: 2 };
-        const { trainer } = await distil(device, teacher, points, i % 2 ? recipe : { ...recipe, student: lora });
+        const { trainer } = await distil(
+          { device, teacher, data: points },
+          i % 2 ? recipe : { ...recipe, student: lora },
+        );
         await trainer.advance(2);
         await trainer.state();
         trainer.dispose();
@@ -86,7 +89,7 @@ describe('memory of a device', () => {
     'trainings of a teacher': {
       times: 5,
       use: async () => {
-        const { trainer } = await trainTeacher(device, teacher, points, { ...teacherDefaults([2]), ...few });
+        const { trainer } = await trainTeacher({ device, teacher, data: points }, { ...teacherDefaults([2]), ...few });
         await trainer.advance(2);
         trainer.dispose();
       },
@@ -94,7 +97,10 @@ describe('memory of a device', () => {
     'classifiers and what they see': {
       times: 5,
       use: async () => {
-        const { trainer } = await trainClassifier(device, classifier, pictures, { ...classificationDefaults, ...few });
+        const { trainer } = await trainClassifier(
+          { device, classifier, data: pictures },
+          { ...classificationDefaults, ...few },
+        );
         await trainer.advance(2);
         trainer.dispose();
         const extractor = await Extractor.create(device, classifier, [1, 4, 4], [0, 1]);
@@ -168,7 +174,7 @@ describe('memory of a device', () => {
     device.write(storage, Float32Array.of(1));
     const program = await compile(device, { outputs: { y: mul(fromStorage(storage), 2) } });
     const runner = new Runner(device, student, 4);
-    const { trainer } = await trainTeacher(device, teacher, points, { ...teacherDefaults([2]), ...few });
+    const { trainer } = await trainTeacher({ device, teacher, data: points }, { ...teacherDefaults([2]), ...few });
     const extractor = await Extractor.create(device, classifier, [1, 4, 4], [0, 1]);
     for (const thing of [storage, program, runner, trainer, extractor]) thing.dispose();
     const batch = { x: times(8, 1), t: times(4, 1), s: times(4, 0) };
@@ -184,7 +190,7 @@ describe('memory of a device', () => {
       () => runner.integrate(batch, 2, 'euler'),
       () => trainer.advance(1),
       () => trainer.state(),
-      () => trainer.exported(),
+      () => trainer.average('teacher', 'export'),
       () => trainer.profileStep(),
       () => extractor.see(new Float32Array(16)),
     ];

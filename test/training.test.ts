@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDevice } from '../node/device.js';
 import { loadDataset } from '../node/data.js';
 import type { Dataset } from '../src/data/dataset.js';
-import { DivergenceError } from '../src/errors.js';
 import { createNetwork, type Network } from '../src/flow/network.js';
 import { parseDescription } from '../src/flow/description.js';
 import { Runner } from '../src/flow/runner.js';
@@ -38,7 +37,7 @@ beforeAll(async () => {
 afterAll(() => device.dispose());
 
 async function finalState(advance: (run: Awaited<ReturnType<typeof distil>>) => Promise<void>) {
-  const run = await distil(device, teacher, data, recipe);
+  const run = await distil({ device, teacher, data }, recipe);
   await advance(run);
   expect(run.trainer.stepsDone).toBe(steps);
   return run.trainer.state();
@@ -53,18 +52,19 @@ describe('training', () => {
     expect(portions).toEqual(whole);
     // A step compiled afresh and restored, for each of 30 steps under a schedule that changes every time.
     let state = await (async () => {
-      const run = await distil(device, teacher, data, recipe);
+      const run = await distil({ device, teacher, data }, recipe);
       await run.trainer.advance(10);
       return run.trainer.state();
     })();
     while (state.step < steps) {
-      const run = await distil(device, teacher, data, recipe);
+      const run = await distil({ device, teacher, data }, recipe);
       run.trainer.restore(state);
       await run.trainer.advance(1);
       state = await run.trainer.state();
     }
     expect(state).toEqual(whole);
-    expect(whole.parameters.some((value, i) => value !== whole.averages[i])).toBe(true);
+    const { 'student.parameters': weights, 'student.averages': averages } = whole.arenas;
+    expect(weights.some((value, i) => value !== averages[i])).toBe(true);
   });
 
   it('follows the same course in f16, and resumes there to the bit', async (context) => {
@@ -73,8 +73,8 @@ describe('training', () => {
     const plain = { ...recipe, lambda: lambdaOf({ lmd: 1, emd: 1, semigroup: 1, diagonal: 1 }) };
     const half = { ...plain, precision: 'f16' as const };
     const [exact, rounded] = await Promise.all([
-      distil(device, teacher, data, plain),
-      distil(device, teacher, data, half),
+      distil({ device, teacher, data }, plain),
+      distil({ device, teacher, data }, half),
     ]);
     expect(rounded.trainer.memory.bytes).toBeLessThan(exact.trainer.memory.bytes);
     const reference = await exact.trainer.advance(steps);
@@ -82,23 +82,23 @@ describe('training', () => {
     const state = await rounded.trainer.state();
     curve.push(...(await rounded.trainer.advance(20)));
     curve.forEach(({ loss }, i) => expect(Math.abs(loss / reference[i].loss - 1)).toBeLessThan(0.02));
-    const resumed = await distil(device, teacher, data, half);
+    const resumed = await distil({ device, teacher, data }, half);
     resumed.trainer.restore(state);
     await resumed.trainer.advance(20);
     expect(await resumed.trainer.state()).toEqual(await rounded.trainer.state());
-    expect(state.lossScale[1]).toBe(20);
+    expect(state.arenas['student.progress']).toEqual(Float32Array.of(2 ** 14, 20, 20));
   });
 
   it('takes another course with another seed', async () => {
-    const run = await distil(device, teacher, data, { ...recipe, seed: 1 });
-    const other = await distil(device, teacher, data, recipe);
+    const run = await distil({ device, teacher, data }, { ...recipe, seed: 1 });
+    const other = await distil({ device, teacher, data }, recipe);
     const [a] = await run.trainer.advance(1);
     const [b] = await other.trainer.advance(1);
     expect(a.loss).not.toBe(b.loss);
   });
 
   it('starts from the teacher: u(x, t, s) = v(x, t)', async () => {
-    const { network } = await distil(device, teacher, data, recipe);
+    const network = await (await distil({ device, teacher, data }, recipe)).now();
     const [field, map] = [new Runner(device, teacher, 5), new Runner(device, network, 5)];
     const t = Float32Array.of(1, 0.9, 0.5, 0.3, 0.2);
     const s = Float32Array.of(0, 0.1, 0.5, 0, 0.1);
@@ -110,17 +110,9 @@ describe('training', () => {
 
   it('learns: flow matching and distillation both lower their loss', async () => {
     const config = { ...teacherDefaults([2]), steps: 120, batch: 128 };
-    const flow = await trainTeacher(device, teacher, data, config);
+    const flow = await trainTeacher({ device, teacher, data }, config);
     const losses = [...(await flow.trainer.advance(60)), ...(await flow.trainer.advance(60))].map(({ loss }) => loss);
     const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
     expect(mean(losses.slice(-20))).toBeLessThan(mean(losses.slice(0, 20)));
-  });
-
-  it('stops with the step when the loss is not finite, and leaves the weights finite', async () => {
-    const bad = { ...data, values: Float32Array.from(data.values as Float32Array, () => NaN) };
-    const run = await distil(device, teacher, bad, recipe);
-    await expect(run.trainer.advance(3)).rejects.toThrow(DivergenceError);
-    const { parameters } = await run.trainer.state();
-    expect(parameters.every(Number.isFinite)).toBe(true);
   });
 });

@@ -1,5 +1,6 @@
 import { UserError } from '../src/errors.js';
 import type { Description } from '../src/flow/description.js';
+import { fingerprint } from '../src/files/fingerprint.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import type { Model } from '../src/models/model.js';
 import { gather } from '../src/ops/movement.js';
@@ -11,6 +12,8 @@ import { streams } from './streams.js';
 
 /** Samples that a run draws from, resident on the device. */
 export interface SampleSet {
+  /** How messages call it. */
+  name?: string;
   shape: Shape;
   count: number;
   /** A row per sample; bytes stand for `range[0] + byte / 255 * (range[1] - range[0])`. */
@@ -46,16 +49,25 @@ export class SampleSource {
 
 /**
  * Refuses data that a network cannot learn from, before anything is trained.
- * @param name of the data, for messages
  * @param labelDropout share of labels that the recipe hides
  * @returns what a user should know of the labels, in a line; null where all is plain
- * @throws UserError naming what does not fit, and the mend
+ * @throws UserError naming what does not fit, or the first row that holds no number, and the mend
  */
-export function checkFit(set: SampleSet, model: Model, name: string, labelDropout: number): string | null {
-  const { sampleShape, classes, nullClass } = model;
+export function checkFit(
+  set: SampleSet,
+  { sampleShape, classes, nullClass }: Pick<Model, 'sampleShape' | 'classes' | 'nullClass'>,
+  labelDropout: number,
+): string | null {
+  const { name = 'the data', values } = set;
   if (!sameShape(set.shape, sampleShape))
     throw new UserError(
       `${name} holds samples of shape [${set.shape}], the network takes [${sampleShape}]: choose data or a network that fit`,
+      'data',
+    );
+  const wrong = values instanceof Uint8Array ? -1 : values.findIndex((value) => !Number.isFinite(value));
+  if (wrong >= 0)
+    throw new UserError(
+      `${name}: row ${Math.floor(wrong / sizeOf(sampleShape))} of the ${set.count} training samples holds ${values[wrong]}: mend it or leave it out`,
       'data',
     );
   if (!classes) return null;
@@ -72,7 +84,7 @@ export function checkFit(set: SampleSet, model: Model, name: string, labelDropou
   const beyond = [...seen].filter((label) => label >= classes);
   if (beyond.length)
     throw new UserError(
-      `${name} has labels up to ${beyond.reduce((most, label) => Math.max(most, label))}, the network knows ${classes} classes, 0 to ${classes - 1}`,
+      `${name} has labels up to ${beyond.reduce((most, label) => (label > most ? label : most))}, the network knows ${classes} classes, 0 to ${classes - 1}`,
       'data',
     );
   if (seen.size === classes) return null;
@@ -81,6 +93,10 @@ export function checkFit(set: SampleSet, model: Model, name: string, labelDropou
     missing.length > 8 ? `${missing.slice(0, 8).join(', ')} and ${missing.length - 8} more` : missing.join(', ');
   return `${name} holds ${seen.size} of the network's ${classes} classes: without samples of ${shown}, these are not trained`;
 }
+
+/** What a run remembers of its data, to know them again. */
+export const sampleFingerprint = ({ shape, values, range, labels }: SampleSet): Promise<string> =>
+  fingerprint([JSON.stringify({ shape, range }), values, ...(labels ? [labels] : [])]);
 
 /** z [count, ...shape] from the distribution where a teacher's trajectories start. */
 export function drawSource(source: Description['source'], key: Tensor, count: number, shape: Shape): Tensor {

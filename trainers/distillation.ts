@@ -82,7 +82,7 @@ export function distillationLoss(
   const teacherWeights = led
     ? bindNetwork(teacher, 'teacher', { precision: config.precision, fixed: true }).parameters
     : null;
-  return ({ parameters, target, key, schedule }: LossContext): Loss => {
+  return ({ parameters, averages: { target }, key, schedule }: LossContext): Loss => {
     const [weights, targetWeights] = [adapt(parameters), adapt(target)];
     const drawn = data.draw(key, batch);
     const labels = shownLabels(model, drawn.labels, key, config.labelDropout);

@@ -1,6 +1,6 @@
-import type { CompileOptions } from '../src/autodiff/compile.js';
 import type { Device } from '../src/gpu/device.js';
 import { UserError } from '../src/errors.js';
+import { fingerprint } from '../src/files/fingerprint.js';
 import { adapterFile, adapterOf } from '../src/flow/adapter.js';
 import type { Description } from '../src/flow/description.js';
 import {
@@ -11,56 +11,63 @@ import {
   type Network,
   type WeightsFile,
 } from '../src/flow/network.js';
+import { drawSamples } from '../src/flow/sampling.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
-import { SampleSource, type SampleSet } from './batches.js';
+import { hostStreams, seedFor } from '../src/tensor/streams.js';
+import { checkFit, sampleFingerprint, SampleSource, type SampleSet } from './batches.js';
 import { exportClassifier, type ClassifierNetwork } from '../src/features/classifier-file.js';
 import { classificationLoss } from './classification.js';
 import type { ClassificationConfig, DistillationConfig, TeacherConfig } from './config.js';
 import { distillationLoss } from './distillation.js';
 import { flowMatchingLoss } from './flow-matching.js';
 import { checkRecipe, usedObjectives } from './methods.js';
-import { Trainer, type TrainerOptions } from './trainer.js';
+import { RunFiles } from './run-files.js';
+import { epsilonAt, reachAt, warmupAt } from './schedules.js';
+import { checkWeights, train, type Task, type TrainOptions, type Training } from './train.js';
+import type { OptimizerOptions, Trainer } from './trainer.js';
 import { uncertaintyParameters } from './uncertainty.js';
 
-type Progress = Pick<CompileOptions, 'onPlan' | 'onProgress'>;
+type Recipe = TeacherConfig | DistillationConfig | ClassificationConfig;
 
-/** A trainer with what it trains. */
-export interface Training {
-  trainer: Trainer;
-  /** Number of weights that are trained. */
-  trained: number;
-  /** What is saved of it: the averaged weights of now, or the adapter alone where one is trained. */
-  file(): Promise<WeightsFile>;
-}
+const optimizerOf = ({ optimizer: { rate, warmup, finalShare, ...adamW } }: Recipe): OptimizerOptions => ({
+  ...adamW,
+  rate: { peak: rate, warmup, finalShare },
+});
 
-/** The training of a teacher or a flow map. */
-export interface Run extends Training {
-  /** The network as it was at the start. */
-  network: Network;
-  /** The network with the averaged weights of now. */
-  now(): Promise<Network>;
-}
+/** What all tasks have of their recipe. */
+const commonOf = (recipe: Recipe) => ({
+  recipe,
+  steps: recipe.steps,
+  seed: recipe.seed,
+  precision: recipe.precision,
+});
 
-function trainerOptions(config: TeacherConfig | DistillationConfig | ClassificationConfig): TrainerOptions {
-  const { optimizer } = config;
-  const distilling = 'epsilon' in config;
+/** The average that is exported and evaluated. */
+const exported = 'export';
+
+/** A task whose learner holds all weights of a network, and perhaps others behind them. */
+function wholeNetwork<N extends { layout: ParameterLayout; arena: Float32Array }>(
+  name: string,
+  network: N,
+  fileOf: (network: N) => WeightsFile,
+) {
+  const result = async (average: Trainer['average']) => ({
+    ...network,
+    arena: (await average(name, exported)).subarray(0, network.layout.length),
+  });
   return {
-    steps: config.steps,
-    seed: config.seed,
-    rate: { peak: optimizer.rate, warmup: optimizer.warmup, finalShare: optimizer.finalShare },
-    beta1: optimizer.beta1,
-    beta2: optimizer.beta2,
-    adamEpsilon: optimizer.epsilon,
-    weightDecay: optimizer.weightDecay,
-    clipNorm: optimizer.clipNorm,
-    targetAverage: distilling ? config.ema.target : { law: 'decay', decay: 0, width: 0 },
-    exportAverage: config.ema.export,
-    precision: config.precision,
-    epsilon: distilling ? config.epsilon : { kind: 'constant', from: 1, to: 1, until: 0 },
-    tangentWarmup: distilling ? config.tangent.warmup : 0,
-    reach: distilling ? config.reach : { from: 1, until: 0 },
+    trained: network.layout.count,
+    result,
+    file: async (average: Trainer['average']) => fileOf(await result(average)),
   };
 }
+
+/** What a run remembers of a network, to know it again. */
+const networkFingerprint = ({ description, layout, arena }: Network): Promise<string> =>
+  fingerprint([
+    JSON.stringify(description),
+    ...[...layout.unpack(arena)].flatMap(([name, { shape, data }]) => [`${name} [${shape}]`, data]),
+  ]);
 
 /** What a recipe's student is, given its teacher or the description of a network of one's own. */
 export function studentDescription(base: Description, config: DistillationConfig): Description {
@@ -76,84 +83,169 @@ export function studentDescription(base: Description, config: DistillationConfig
   };
 }
 
+/** What a flow map is distilled from. */
+export interface DistillationSubject {
+  device: Device;
+  /** Null or missing where the method learns from data alone. */
+  teacher?: Network | null;
+  /** Without a teacher: what the network is. */
+  student?: Description;
+  /** What x_t is mixed from; by default samples of the teacher. */
+  data?: SampleSet | null;
+}
+
 /**
- * Sets up the training of a flow map.
- * @param from its teacher, or what the network is where the method learns from data alone
+ * The training of a flow map.
+ * @throws UserError where recipe, networks and data do not fit together
  */
 export async function distil(
-  device: Device,
-  from: Network | Description,
-  data: SampleSet,
-  config: DistillationConfig,
-  progress?: Progress,
-): Promise<Run> {
-  const teacher = 'arena' in from ? from : null;
-  checkRecipe(config, teacher !== null);
-  const description = studentDescription('arena' in from ? from.description : from, config);
-  const { seed, checkpointBlocks, student: start } = config;
+  subject: DistillationSubject,
+  recipe: DistillationConfig,
+  options: TrainOptions = {},
+): Promise<Training<Network>> {
+  const { device, teacher = null, data } = subject;
+  checkRecipe(recipe, teacher !== null);
+  const base = teacher?.description ?? subject.student;
+  if (!base)
+    throw new UserError('a flow map is trained from a teacher, or as the student that is described', 'student');
+  if (!teacher && !data) throw new UserError('without a teacher a flow map learns from data: give some', 'data');
+  if (teacher) checkWeights(teacher.layout, teacher.arena, 'the teacher');
+  const description = studentDescription(base, recipe);
+  const { seed, checkpointBlocks, student: start } = recipe;
   const network =
     teacher && start.init === 'teacher'
       ? studentOf(teacher, description, seed, checkpointBlocks)
       : createNetwork(description, seed, checkpointBlocks);
   if (description.guidance && !network.model.nullClass)
-    throw new UserError('--guidance needs a network that knows classes and none: this one has no row for none');
-  const source = new SampleSource(data);
-  const create = (layout: ParameterLayout, arena: Float32Array, loss: ReturnType<typeof distillationLoss>) =>
-    Trainer.create(device, layout, arena, loss, trainerOptions(config), progress);
+    throw new UserError(
+      'guidance needs a network that knows classes and none: this one has no row for none',
+      'guidance',
+    );
+  if (data) noteFit(data, network.model, recipe.labelDropout, options);
+  const weightsFile = 'student.safetensors';
+  if (options.store && !options.resume) await RunFiles.checkFree(options.store, [weightsFile], options.disposable);
+  const set = data ?? (await teacherSamples(device, teacher!, recipe, options));
+  const source = new SampleSource(set);
+  const { epsilon, tangent, reach, steps, ema } = recipe;
+  const common = {
+    kind: 'flow-map',
+    weightsFile,
+    ...commonOf(recipe),
+    inputs: {
+      ...(teacher && { teacher: await networkFingerprint(teacher) }),
+      ...(data && { data: await sampleFingerprint(data) }),
+    },
+    schedules: {
+      epsilon: (step: number) => epsilonAt(epsilon, step, steps),
+      warmup: (step: number) => warmupAt(tangent.warmup, step),
+      reach: (step: number) => reachAt(reach, step, steps),
+    },
+  };
+  const averages = { target: ema.target, [exported]: ema.export };
+  const student = { name: 'student', averages, optimizer: optimizerOf(recipe) };
 
   if (start.loraRank) {
     const lora = { rank: start.loraRank, alpha: start.loraAlpha };
-    const base = bindNetwork(network, 'base', { precision: config.precision, fixed: true }).parameters;
+    const fixed = bindNetwork(network, 'base', { precision: recipe.precision, fixed: true }).parameters;
     const adapter = adapterOf(network, lora, seed);
-    const loss = distillationLoss(teacher, network, source, config, (trained) => adapter.adapt(base, trained));
-    const trainer = await create(adapter.layout, adapter.arena, loss);
-    return {
-      network,
-      trainer,
+    const loss = distillationLoss(teacher, network, source, recipe, (trained) => adapter.adapt(fixed, trained));
+    const task: Task<Network> = {
+      ...common,
+      learners: [{ ...student, layout: adapter.layout, initial: adapter.arena, loss }],
       trained: adapter.layout.count,
-      now: async () => ({ ...network, arena: adapter.merge(await trainer.exported()) }),
-      file: async () => adapterFile(network, adapter, lora, await trainer.exported()),
+      result: async (average) => ({ ...network, arena: adapter.merge(await average('student', exported)) }),
+      file: async (average) => adapterFile(network, adapter, lora, await average('student', exported)),
     };
+    return train(device, task, options);
   }
   // The network's parameters come first, so that its own layout reads them from the longer arena.
-  const extra = config.weighting.kind === 'uncertainty' ? uncertaintyParameters : [];
+  const extra = recipe.weighting.kind === 'uncertainty' ? uncertaintyParameters : [];
   const layout = extra.length ? new ParameterLayout([...network.model.parameters, ...extra]) : network.layout;
-  const arena = extra.length ? layout.initialize(seed) : network.arena;
-  arena.set(network.arena);
-  return wholeRun(network, await create(layout, arena, distillationLoss(teacher, network, source, config)));
+  const initial = extra.length ? layout.initialize(seed) : network.arena;
+  initial.set(network.arena);
+  const loss = distillationLoss(teacher, network, source, recipe);
+  const learners = [{ ...student, layout, initial, loss }];
+  return train(device, { ...common, learners, ...wholeNetwork('student', network, exportNetwork) }, options);
 }
 
-/** Sets up the training of a teacher on data. */
+/** Refuses data that do not fit, and tells what is to be known of those that do. */
+function noteFit(
+  data: SampleSet,
+  model: Parameters<typeof checkFit>[1],
+  labelDropout: number,
+  { onProgress }: TrainOptions,
+): void {
+  const text = checkFit(data, model, labelDropout);
+  if (text) onProgress?.({ phase: 'note', text });
+}
+
+/** Samples of a teacher, to mix x_t from where no data is given. */
+async function teacherSamples(
+  device: Device,
+  teacher: Network,
+  { pool, seed, guidance }: DistillationConfig,
+  { onProgress }: TrainOptions,
+): Promise<SampleSet> {
+  onProgress?.({ phase: 'sampling', samples: pool.samples, steps: pool.steps });
+  const { x, labels } = await drawSamples(device, teacher, {
+    count: pool.samples,
+    seed: seedFor(seed, hostStreams.pool),
+    randomLabels: true,
+    steps: pool.steps,
+    sampler: { name: teacher.description.prediction === 'data' ? 'euler' : 'heun' },
+    guidance: guidance.from === guidance.to ? guidance.from : 1,
+  });
+  const set: SampleSet = {
+    name: "the teacher's samples",
+    shape: teacher.model.sampleShape,
+    count: pool.samples,
+    values: x,
+    range: [0, 1],
+    labels,
+  };
+  checkFit(set, teacher.model, 0);
+  return set;
+}
+
+/** The training of a teacher on data. */
 export async function trainTeacher(
-  device: Device,
-  network: Network,
-  data: SampleSet,
-  config: TeacherConfig,
-  progress?: Progress,
-): Promise<Run> {
-  const loss = flowMatchingLoss(network, new SampleSource(data), config);
-  return wholeRun(
-    network,
-    await Trainer.create(device, network.layout, network.arena, loss, trainerOptions(config), progress),
-  );
+  { device, teacher, data }: { device: Device; teacher: Network; data: SampleSet },
+  recipe: TeacherConfig,
+  options: TrainOptions = {},
+): Promise<Training<Network>> {
+  noteFit(data, teacher.model, recipe.labelDropout, options);
+  const { layout, arena: initial } = teacher;
+  const loss = flowMatchingLoss(teacher, new SampleSource(data), recipe);
+  const averages = { [exported]: recipe.ema.export };
+  const task = {
+    kind: 'teacher',
+    weightsFile: 'teacher.safetensors',
+    ...commonOf(recipe),
+    inputs: { data: await sampleFingerprint(data) },
+    learners: [{ name: 'teacher', layout, initial, averages, optimizer: optimizerOf(recipe), loss }],
+    ...wholeNetwork('teacher', teacher, exportNetwork),
+  };
+  return train(device, task, options);
 }
 
-/** A run that trains all of a network's weights. */
-function wholeRun(network: Network, trainer: Trainer): Run {
-  const now = async () => ({ ...network, arena: (await trainer.exported()).subarray(0, network.layout.length) });
-  return { network, trainer, trained: network.layout.count, now, file: async () => exportNetwork(await now()) };
-}
-
-/** Sets up the training of a classifier, whose features judge samples. */
+/** The training of a classifier, whose features judge samples. */
 export async function trainClassifier(
-  device: Device,
-  network: ClassifierNetwork,
-  data: SampleSet,
-  config: ClassificationConfig,
-  progress?: Progress,
-): Promise<Training & { now(): Promise<ClassifierNetwork> }> {
-  const loss = classificationLoss(network, data, config.batch);
-  const trainer = await Trainer.create(device, network.layout, network.arena, loss, trainerOptions(config), progress);
-  const now = async () => ({ ...network, arena: await trainer.exported() });
-  return { trainer, trained: network.layout.count, now, file: async () => exportClassifier(await now()) };
+  { device, classifier, data }: { device: Device; classifier: ClassifierNetwork; data: SampleSet },
+  recipe: ClassificationConfig,
+  options: TrainOptions = {},
+): Promise<Training<ClassifierNetwork>> {
+  const { imageShape, classes } = classifier.config;
+  noteFit(data, { sampleShape: imageShape, classes, nullClass: false }, 0, options);
+  const { layout, arena: initial } = classifier;
+  const loss = classificationLoss(classifier, data, recipe.batch);
+  const averages = { [exported]: recipe.ema.export };
+  const task = {
+    kind: 'classifier',
+    weightsFile: 'classifier.safetensors',
+    ...commonOf(recipe),
+    inputs: { data: await sampleFingerprint(data) },
+    learners: [{ name: 'classifier', layout, initial, averages, optimizer: optimizerOf(recipe), loss }],
+    ...wholeNetwork('classifier', classifier, (network) => exportClassifier(network)),
+  };
+  return train(device, task, options);
 }

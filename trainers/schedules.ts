@@ -27,6 +27,17 @@ export function rateAt({ peak, warmup, finalShare }: RateSchedule, step: number,
   return peak * (finalShare + ((1 - finalShare) * (1 + Math.cos(Math.PI * progress))) / 2);
 }
 
+/**
+ * Adam's bias corrections 1 - β₁ⁿ and 1 - β₂ⁿ of the n-th update (Kingma and Ba, 2015), a row each from n = 1, as f32. Rows
+ * end where both are 1 to the last bit, or with `steps`.
+ */
+export function biasCorrections(beta1: number, beta2: number, steps: number): Float32Array {
+  const slowest = Math.max(beta1, beta2);
+  const settled = slowest > 0 && slowest < 1 ? Math.ceil(Math.log(2 ** -26) / Math.log(slowest)) : 1;
+  const rows = Math.max(1, Math.min(steps, settled));
+  return Float32Array.from({ length: 2 * rows }, (_, i) => 1 - (i % 2 ? beta2 : beta1) ** (1 + (i >> 1)));
+}
+
 /** How the decay of a moving average changes over a run. */
 export interface AverageLaw {
   /**

@@ -7,8 +7,8 @@ import { Resource } from '../src/gpu/resource.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import type { ParameterLayout, Parameters } from '../src/nn/parameters.js';
 import { expand, sum } from '../src/ops/broadcast.js';
-import { concat, iota, reshape, slice } from '../src/ops/movement.js';
-import { adam, assign, pack } from '../src/ops/optimizer.js';
+import { concat, gather, iota, reshape, slice } from '../src/ops/movement.js';
+import { adam, adamScalars, assign, pack } from '../src/ops/optimizer.js';
 import {
   add,
   div,
@@ -21,59 +21,61 @@ import {
   square,
   sub,
   toFloat,
+  toIndex,
   where,
 } from '../src/ops/pointwise.js';
-import { fromStorage, type Tensor } from '../src/tensor/tensor.js';
-import {
-  decayAt,
-  epsilonAt,
-  rateAt,
-  reachAt,
-  warmupAt,
-  type AverageLaw,
-  type EpsilonLaw,
-  type RateSchedule,
-  type ReachLaw,
-} from './schedules.js';
+import { fromStorage, tensor, type Tensor } from '../src/tensor/tensor.js';
+import { biasCorrections, decayAt, rateAt, type AverageLaw, type RateSchedule } from './schedules.js';
 
-export interface TrainerOptions {
-  steps: number;
-  seed: number;
+/** What AdamW needs (Loshchilov and Hutter, 2019). */
+export interface OptimizerOptions {
   rate: RateSchedule;
   beta1: number;
   beta2: number;
-  adamEpsilon: number;
+  epsilon: number;
   weightDecay: number;
+  /** The largest norm of the whole gradient. */
   clipNorm: number;
-  /** How θ⁻, the target network, follows the trained weights. */
-  targetAverage: AverageLaw;
-  /** How the weights that are exported and evaluated follow them. */
-  exportAverage: AverageLaw;
-  epsilon: EpsilonLaw;
-  /** Steps until the tangent's warm-up is 1. */
-  tangentWarmup: number;
-  reach: ReachLaw;
+}
+
+/** A network that learns: its weights, what follows them, and the loss that they go down. */
+export interface Learner {
+  /** Its name in state files; with several learners also in front of its metrics, but for the first. */
+  name: string;
+  layout: ParameterLayout;
+  /** Weights by `layout`; every average starts from them too. */
+  initial: Float32Array;
+  /** Moving averages of the weights, by name. */
+  averages: Readonly<Record<string, AverageLaw>>;
+  optimizer: OptimizerOptions;
+  loss: (context: LossContext) => Loss;
+  /** It moves at every step (1), every second (2), … */
+  every?: number;
+}
+
+/** What is trained: one network, or several that take turns within a step, each seeing where the others are by then. */
+export interface TrainerPlan {
+  steps: number;
+  seed: number;
   /** f16: weights and activations are stored in half, with a loss scale; sums, masters and moments stay f32. */
   precision: 'f32' | 'f16';
+  learners: readonly Learner[];
+  /** Numbers that losses see, by name, as functions of the steps done. */
+  schedules?: Readonly<Record<string, (step: number) => number>>;
 }
 
 /** What a loss may be built from. */
 export interface LossContext {
-  /** θ, which is trained. */
+  /** The weights that are trained. */
   parameters: Parameters;
-  /** θ⁻, its moving average for targets. */
-  target: Parameters;
+  /** Their moving averages, by name. No gradient flows into them. */
+  averages: Readonly<Record<string, Parameters>>;
+  /** The weights and averages of all learners, by name. */
+  learners: Readonly<Record<string, Pick<LossContext, 'parameters' | 'averages'>>>;
   /** u32 [3]: seed and step, the key of all random numbers. */
   key: Tensor;
-  /** Numbers of this step, [1] each. */
-  schedule: {
-    /** ε; 0 asks to draw it. */
-    epsilon: Tensor;
-    /** r of the tangent's warm-up. */
-    warmup: Tensor;
-    /** The longest |t - s|. */
-    reach: Tensor;
-  };
+  /** The scheduled numbers of this step, [1] each. */
+  schedule: Readonly<Record<string, Tensor>>;
 }
 
 /** The mean loss, and parts of it to be shown beside it. All scalars. */
@@ -82,256 +84,349 @@ export interface Loss {
   parts: Record<string, Tensor>;
 }
 
-/** What one step reported. */
+/**
+ * What one step reported: the loss and its parts, the gradient's norm before clipping; in f16 also the loss scale and how
+ * many updates were skipped so far because a gradient did not fit in half.
+ */
 export type StepMetrics = { step: number; loss: number; gradientNorm: number } & Record<string, number>;
 
-/** Everything that a run needs to go on: named flat arenas and the number of steps done. */
+/** Everything that a run needs to go on: the number of steps done, and arenas by `learner.arena`. */
 export interface TrainerState {
   step: number;
-  parameters: Float32Array;
-  firstMoment: Float32Array;
-  secondMoment: Float32Array;
-  /** θ⁻ and the exported average, one after another. */
-  averages: Float32Array;
-  /** Of f16: the factor on the loss, and steps since it changed. */
-  lossScale: Float32Array;
+  arenas: Record<string, Float32Array>;
 }
 
 /** Steps whose metrics stay on the device until they are read in one go. */
 const ringLength = 64;
 
+type Progress = Pick<CompileOptions, 'onPlan' | 'onProgress'>;
+
 /**
- * One compiled training step (forward, backward, clip, AdamW, averages), replayed. Learning rate, decays, ε, seed and
- * step are data in small buffers: nothing that changes is ever part of a recording. Whoever made it disposes of it.
+ * The compiled steps of learners (forward, backward, clip, AdamW, averages), replayed. Learning rate, decays, schedules,
+ * seed and step are data in small buffers: nothing that changes is ever part of a recording.
  */
 export class Trainer extends Resource {
   private step = 0;
   private constructor(
     readonly device: Device,
-    private readonly options: TrainerOptions,
-    private readonly storages: ReturnType<typeof storagesOf>,
-    private readonly metricNames: readonly string[],
-    private readonly ring: TensorStorage,
-    private readonly program: Program,
+    private readonly plan: TrainerPlan,
+    private readonly shared: SharedStorages,
+    private readonly members: readonly Member[],
+    /** In half: rounds masters and averages. */
+    private readonly rounding: Program | null,
   ) {
     super('this trainer');
   }
 
   /**
    * Traces and compiles a step.
-   * @param initial weights by `layout`; θ⁻ and the exported average start from them
+   * @throws UserError where the device has no f16 and it is asked for
    */
-  static async create(
-    device: Device,
-    layout: ParameterLayout,
-    initial: Float32Array,
-    loss: (context: LossContext) => Loss,
-    options: TrainerOptions,
-    progress: Pick<CompileOptions, 'onPlan' | 'onProgress'> = {},
-  ): Promise<Trainer> {
-    const half = options.precision === 'f16';
+  static async create(device: Device, plan: TrainerPlan, progress: Progress = {}): Promise<Trainer> {
+    const half = plan.precision === 'f16';
     if (half && !device.profile.f16)
-      throw new UserError('this adapter has no f16 (shader-f16): leave --precision at f32');
-    const storages = storagesOf(layout, initial, half);
-    const { rounded } = storages;
-    const parameters = layout.bind(rounded ?? storages.parameters);
-    const scheduled = (i: number) => slice(fromStorage(storages.schedule), 0, i, i + 1);
-    const { total, parts } = loss({
-      parameters,
-      target: rounded ? layout.bind(rounded, layout.length) : layout.bind(storages.averages),
-      key: fromStorage(storages.key),
-      schedule: { epsilon: scheduled(0), warmup: scheduled(1), reach: scheduled(2) },
-    });
-    const lossScale = fromStorage(storages.lossScale);
-    const scale = half ? slice(lossScale, 0, 0, 1) : undefined;
-    const wanted = layout.parameters.map(({ frozen }, i) => ({ frozen, i })).filter(({ frozen }) => !frozen);
-    const slopes = gradients(
-      total,
-      wanted.map(({ i }) => parameters(layout.parameters[i].name)),
-      scale && reshape(scale, total.shape),
+      throw new UserError('this adapter has no f16 (shader-f16): f32 works on all', 'precision');
+    const names = Object.keys(plan.schedules ?? {});
+    const shared: SharedStorages = {
+      schedule: new TensorStorage('schedule', 'f32', Math.max(1, names.length)),
+      key: new TensorStorage('random key', 'u32', 3),
+      slot: new TensorStorage('slot', 'f32', 1),
+    };
+    const all = plan.learners.map((learner) => ({ learner, storages: storagesOf(learner, half) }));
+    const learners = Object.fromEntries(
+      all.map(({ learner, storages }) => [learner.name, bindLearner(learner, storages)]),
     );
-    const gradient = pack(
-      slopes,
-      wanted.map(({ i }) => layout.offsets[i]),
-      layout.length,
-    );
-    const squaredNorm = reshape(sum(square(gradient)), [1]);
-    const update = adam(
-      gradient,
-      squaredNorm,
-      fromStorage(storages.scalars),
-      {
-        parameters: storages.parameters,
-        firstMoment: storages.firstMoment,
-        secondMoment: storages.secondMoment,
-        averages: storages.averages,
-        rounded,
-      },
-      scale,
-    );
-    const gradientNorm = scale ? div(sqrt(squaredNorm), scale) : sqrt(squaredNorm);
-    const names = ['loss', 'gradientNorm', ...Object.keys(parts)];
-    const values = [total, gradientNorm, ...Object.values(parts)].map((value) => reshape(value, [1, 1]));
-    const ring = new TensorStorage('recent metrics', 'f32', ringLength * names.length);
-    const shape = [ringLength, names.length];
-    const rows = expand(reshape(toFloat(iota([ringLength])), [ringLength, 1]), shape);
-    const record = where(
-      equal(rows, fromStorage(storages.slot)),
-      expand(concat(values, 1), shape),
-      fromStorage(ring, shape),
-    );
-    const effects = [
-      update,
-      assign(ring, record),
-      ...(half ? [assign(storages.lossScale, nextScale(lossScale, squaredNorm))] : []),
-    ];
-    const program = await compile(device, { effects, half, ...progress });
-    return new Trainer(device, options, storages, names, ring, program);
+    const context = {
+      learners,
+      key: fromStorage(shared.key),
+      schedule: Object.fromEntries(names.map((name, i) => [name, slice(fromStorage(shared.schedule), 0, i, i + 1)])),
+    };
+    const members: Member[] = [];
+    for (const { learner, storages } of all) {
+      const traced = trace(learner, storages, { ...context, ...learners[learner.name] }, shared.slot, plan);
+      const program = await compile(device, { effects: traced.effects, half, ...progress });
+      members.push({ learner, storages, program, metrics: traced.metrics, ring: traced.ring });
+    }
+    const rounding = half ? await compile(device, { effects: all.map(({ storages }) => round(storages)), half }) : null;
+    rounding?.run();
+    return new Trainer(device, plan, shared, members, rounding);
   }
 
   get stepsDone(): number {
     return this.step;
   }
 
+  /** Bytes of memory that steps work in, beside weights and moments, and the least that any plan would need. */
   get memory(): Program['memory'] {
-    return this.program.memory;
+    const all = this.members.map(({ program }) => program.memory);
+    return {
+      bytes: all.reduce((sum, { bytes }) => sum + bytes, 0),
+      lowerBound: all.reduce((sum, { lowerBound }) => sum + lowerBound, 0),
+    };
   }
 
   /** Dispatches of one step. */
   get dispatches(): number {
-    return this.program.dispatches.length;
+    return this.members.reduce((sum, { program }) => sum + program.dispatches.length, 0);
   }
 
   /**
    * Runs `count` steps (at most 64) and returns what each reported.
-   * @throws DivergenceError when a loss was not finite
+   * @throws DivergenceError with the step where a loss, or in f32 a gradient, is no finite number; in f16 where a gradient
+   * overflows though the loss scale is 1 already. Weights are then as they were before that step
    */
   async advance(count: number): Promise<StepMetrics[]> {
     this.assertUsable();
-    const steps = Math.min(count, ringLength, this.options.steps - this.step);
+    const steps = Math.min(count, ringLength, this.plan.steps - this.step);
     const first = this.step;
     for (let i = 0; i < steps; i++) {
-      this.writeScalars();
-      this.program.run();
+      for (const member of this.turns()) member.program.run();
       this.step++;
     }
-    const ring = (await this.device.read(this.ring)) as Float32Array;
-    const width = this.metricNames.length;
-    return Array.from({ length: steps }, (_, i) => {
-      const row = ((first + i) % ringLength) * width;
-      const metrics = Object.fromEntries(this.metricNames.map((name, k) => [name, ring[row + k]]));
-      if (!Number.isFinite(metrics.loss))
-        throw new DivergenceError(`the loss became ${metrics.loss} at step ${first + i + 1}`);
-      return { step: first + i + 1, ...metrics } as StepMetrics;
-    });
+    const rings: Float32Array[] = [];
+    for (const { ring } of this.members) rings.push((await this.device.read(ring)) as Float32Array);
+    return Array.from({ length: steps }, (_, i) => this.metricsOf(first + i, rings));
   }
 
   /** The next step with timestamps around each kernel. It counts as a step. */
   async profileStep(): Promise<KernelTime[]> {
-    this.writeScalars();
+    const times: KernelTime[] = [];
+    for (const { program } of this.turns()) times.push(...(await program.profile()));
     this.step++;
-    return this.program.profile();
+    return times;
   }
 
   protected free(): void {
-    for (const held of [...Object.values(this.storages), this.ring, this.program]) held?.dispose();
+    for (const { storages, ring, program } of this.members)
+      for (const held of [...Object.values(storages), ring, program]) held?.dispose();
+    for (const held of [...Object.values(this.shared), this.rounding]) held?.dispose();
   }
 
-  /** The average that is exported and evaluated. */
-  async exported(): Promise<Float32Array> {
-    const averages = (await this.device.read(this.storages.averages)) as Float32Array;
-    return averages.slice(averages.length / 2);
+  /** An average of a learner's weights, as it is now. */
+  async average(learner: string, name: string): Promise<Float32Array> {
+    const { learner: found, storages } = this.members.find((member) => member.learner.name === learner)!;
+    const averages = (await this.device.read(storages.averages)) as Float32Array;
+    const start = Object.keys(found.averages).indexOf(name) * found.layout.length;
+    return averages.slice(start, start + found.layout.length);
   }
 
   async state(): Promise<TrainerState> {
-    const read = (storage: TensorStorage) => this.device.read(storage) as Promise<Float32Array>;
-    const { parameters, firstMoment, secondMoment, averages, lossScale } = this.storages;
-    return {
-      step: this.step,
-      parameters: await read(parameters),
-      firstMoment: await read(firstMoment),
-      secondMoment: await read(secondMoment),
-      averages: await read(averages),
-      lossScale: await read(lossScale),
-    };
+    const arenas: TrainerState['arenas'] = {};
+    for (const [name, storage] of this.arenas()) arenas[name] = (await this.device.read(storage)) as Float32Array;
+    return { step: this.step, arenas };
   }
 
-  /** Goes on from a state, to the bit. */
-  restore(state: TrainerState): void {
-    for (const name of ['parameters', 'firstMoment', 'secondMoment', 'averages', 'lossScale'] as const) {
-      if (state[name].length !== this.storages[name].length) {
+  /**
+   * Goes on from a state, to the bit.
+   * @throws UserError where it is none of this plan
+   */
+  restore({ step, arenas }: TrainerState): void {
+    if (!Number.isInteger(step) || step < 0) throw new UserError(`the saved state is of step ${step}, which cannot be`);
+    if (step > this.plan.steps)
+      throw new UserError(`${step} steps are done already: ask for at least as many, not ${this.plan.steps}`, 'steps');
+    const wanted = [...this.arenas()];
+    const unknown = Object.keys(arenas).find((name) => !wanted.some(([other]) => other === name));
+    if (unknown) throw new UserError(`the saved state holds ${unknown}, which this run does not have`);
+    for (const [name, storage] of wanted) {
+      const values = arenas[name];
+      if (values?.length !== storage.length)
         throw new UserError(
-          `the saved ${name} have ${state[name].length} values, this run needs ${this.storages[name].length}: resume with the configuration it was started with`,
+          `the saved ${name} has ${values?.length ?? 0} values, this run needs ${storage.length}: resume with the recipe it was started with`,
         );
-      }
-      this.device.write(this.storages[name], state[name]);
+      const wrong = values.findIndex((value) => !Number.isFinite(value));
+      if (wrong >= 0) throw new UserError(`the saved ${name} holds ${values[wrong]} at ${wrong}: the state is damaged`);
     }
-    if (this.storages.rounded) {
-      this.device.write(this.storages.rounded, state.parameters);
-      this.device.write(this.storages.rounded, state.averages, state.parameters.length);
-    }
-    this.step = state.step;
+    for (const [name, storage] of wanted) this.device.write(storage, arenas[name]);
+    this.rounding?.run();
+    this.step = step;
   }
 
-  private writeScalars(): void {
-    const { options, step, device, storages } = this;
-    const n = step + 1;
-    const scalars = [
-      rateAt(options.rate, step, options.steps),
-      options.beta1,
-      options.beta2,
-      options.adamEpsilon,
-      options.weightDecay,
-      options.clipNorm,
-      1 - options.beta1 ** n,
-      1 - options.beta2 ** n,
-      decayAt(options.targetAverage, step),
-      decayAt(options.exportAverage, step),
-    ];
-    device.write(storages.scalars, Float32Array.from(scalars));
-    const schedule = [
-      epsilonAt(options.epsilon, step, options.steps),
-      warmupAt(options.tangentWarmup, step),
-      reachAt(options.reach, step, options.steps),
-    ];
-    device.write(storages.schedule, Float32Array.from(schedule));
-    device.write(storages.key, Uint32Array.of(options.seed >>> 0, Math.floor(options.seed / 2 ** 32), step));
-    device.write(storages.slot, Float32Array.of(step % ringLength));
+  private *arenas(): Iterable<[name: string, storage: TensorStorage]> {
+    for (const { learner, storages } of this.members)
+      for (const arena of savedArenas) if (storages[arena].length) yield [`${learner.name}.${arena}`, storages[arena]];
+  }
+
+  /** Sets the scalars of the next step, and says who moves in it. */
+  private turns(): Member[] {
+    const { plan, step, device, shared } = this;
+    const schedule = Object.values(plan.schedules ?? {}).map((at) => at(step));
+    if (schedule.length) device.write(shared.schedule, Float32Array.from(schedule));
+    device.write(shared.key, Uint32Array.of(plan.seed >>> 0, Math.floor(plan.seed / 2 ** 32), step));
+    device.write(shared.slot, Float32Array.of(step % ringLength));
+    const members = this.members.filter(({ learner }) => step % (learner.every ?? 1) === 0);
+    for (const { learner, storages } of members) {
+      const { rate, beta1, beta2, epsilon, weightDecay, clipNorm } = learner.optimizer;
+      const turn = Math.floor(step / (learner.every ?? 1));
+      const decays = lawsOf(learner.averages).map((law) => decayAt(law, turn));
+      const scalars = [rateAt(rate, step, plan.steps), beta1, beta2, epsilon, weightDecay, clipNorm, ...decays];
+      device.write(storages.scalars, Float32Array.from(scalars));
+    }
+    return members;
+  }
+
+  /** What a step (counted from 0) left in the rings. A learner that had no turn reports what it did last. */
+  private metricsOf(step: number, rings: readonly Float32Array[]): StepMetrics {
+    const half = this.plan.precision === 'f16';
+    const report: Record<string, number> = { step: step + 1 };
+    this.members.forEach(({ learner: { name, every = 1 }, metrics }, m) => {
+      if (step % every) return;
+      const row = (step % ringLength) * metrics.length;
+      const { taken, ...values } = Object.fromEntries(metrics.map((metric, k) => [metric, rings[m][row + k]]));
+      const of = m ? `${name}: ` : '';
+      const diverged = (what: string) => new DivergenceError(`${of}${what} at step ${step + 1}`, step + 1);
+      if (!Number.isFinite(values.loss)) throw diverged(`the loss became ${values.loss}`);
+      const skipped = !Number.isFinite(values.gradientNorm);
+      if (skipped && !half) throw diverged(`the gradient became ${values.gradientNorm}`);
+      if (skipped && values.lossScale <= 1)
+        throw diverged('the gradient overflows half precision however small the loss scale is');
+      if (half) values.skipped = Math.floor(step / every) + 1 - taken - (skipped ? 0 : 1);
+      for (const [metric, value] of Object.entries(values)) report[m ? `${name}.${metric}` : metric] = value;
+    });
+    return report as StepMetrics;
   }
 }
 
+/** A learner as it lives on the device. */
+interface Member {
+  learner: Learner;
+  storages: Storages;
+  program: Program;
+  /** What a row of `ring` holds. */
+  metrics: readonly string[];
+  /** Metrics of the last steps. */
+  ring: TensorStorage;
+}
+
+interface SharedStorages {
+  schedule: TensorStorage;
+  key: TensorStorage;
+  slot: TensorStorage;
+}
+
+/** The arenas that a state holds. */
+const savedArenas = ['parameters', 'firstMoment', 'secondMoment', 'averages', 'progress'] as const;
+
+interface Storages extends Record<(typeof savedArenas)[number], TensorStorage> {
+  /** In half: weights, then averages. */
+  rounded?: TensorStorage;
+  /** What `adam` wants, without the bias corrections. */
+  scalars: TensorStorage;
+}
+
+/** The optimizer keeps one average at least: where none is asked for, the weights themselves. */
+function lawsOf(averages: Learner['averages']): AverageLaw[] {
+  const laws = Object.values(averages);
+  return laws.length ? laws : [{ law: 'decay', decay: 0, width: 0 }];
+}
+
+function storagesOf({ name, layout, initial, averages }: Learner, half: boolean): Storages {
+  const { length } = layout;
+  const count = lawsOf(averages).length;
+  const started = new Float32Array(count * length);
+  for (let i = 0; i < count; i++) started.set(initial, i * length);
+  return {
+    parameters: new TensorStorage(`${name}: weights`, 'f32', length, initial),
+    firstMoment: new TensorStorage(`${name}: first moments`, 'f32', length),
+    secondMoment: new TensorStorage(`${name}: second moments`, 'f32', length),
+    averages: new TensorStorage(`${name}: averages`, 'f32', count * length, started),
+    rounded: half ? new TensorStorage(`${name}: weights in half`, 'f16', (1 + count) * length) : undefined,
+    // Loss scale, steps since it changed, updates taken.
+    progress: new TensorStorage(`${name}: progress`, 'f32', 3, Float32Array.of(half ? firstScale : 1, 0, 0)),
+    scalars: new TensorStorage(`${name}: scalars`, 'f32', adamScalars.length - 2 + count),
+  };
+}
+
+/** What losses see of a learner. */
+function bindLearner({ layout, averages }: Learner, { parameters, averages: arena, rounded }: Storages) {
+  const names = Object.keys(averages);
+  const average = (_: string, i: number) =>
+    rounded ? layout.bind(rounded, (1 + i) * layout.length) : layout.bind(arena, i * layout.length);
+  return {
+    parameters: layout.bind(rounded ?? parameters),
+    averages: Object.fromEntries(names.map((name, i) => [name, average(name, i)])),
+  };
+}
+
+/** A learner's part of a step as effects: its update, a row in its ring, its progress. */
+function trace(
+  { layout, loss, optimizer }: Learner,
+  storages: Storages,
+  context: LossContext,
+  slot: TensorStorage,
+  { precision, steps }: TrainerPlan,
+): { effects: Tensor[]; metrics: string[]; ring: TensorStorage } {
+  const half = precision === 'f16';
+  const progress = fromStorage(storages.progress);
+  const [scale, , taken] = [0, 1, 2].map((i) => slice(progress, 0, i, i + 1));
+  const { total, parts } = loss(context);
+  const wanted = layout.parameters.map(({ frozen }, i) => ({ frozen, i })).filter(({ frozen }) => !frozen);
+  const slopes = gradients(
+    total,
+    wanted.map(({ i }) => context.parameters(layout.parameters[i].name)),
+    half ? reshape(scale, total.shape) : undefined,
+  );
+  const gradient = pack(
+    slopes,
+    wanted.map(({ i }) => layout.offsets[i]),
+    layout.length,
+  );
+  const squaredNorm = reshape(sum(square(gradient)), [1]);
+  const update = adam(
+    gradient,
+    squaredNorm,
+    scalarsOf(storages.scalars, taken, optimizer, steps),
+    storages,
+    half ? scale : undefined,
+  );
+  const reported: Record<string, Tensor> = {
+    loss: total,
+    gradientNorm: half ? div(sqrt(squaredNorm), scale) : sqrt(squaredNorm),
+    ...parts,
+    ...(half && { lossScale: scale, taken }),
+  };
+  const metrics = Object.keys(reported);
+  const ring = new TensorStorage('recent metrics', 'f32', ringLength * metrics.length);
+  const shape = [ringLength, metrics.length];
+  const rows = expand(reshape(toFloat(iota([ringLength])), [ringLength, 1]), shape);
+  const values = Object.values(reported).map((value) => reshape(value, [1, 1]));
+  const record = where(equal(rows, fromStorage(slot)), expand(concat(values, 1), shape), fromStorage(ring, shape));
+  // Effects run in the order in which they are made: the row tells of the progress before this step.
+  const recorded = assign(ring, record);
+  const next = assign(storages.progress, nextProgress(progress, squaredNorm, half));
+  return { effects: [update, recorded, next], metrics, ring };
+}
+
+/** The scalars of `adam`: the step's own, and the bias corrections of the update that is taken next. */
+function scalarsOf(given: TensorStorage, taken: Tensor, { beta1, beta2 }: OptimizerOptions, steps: number): Tensor {
+  const table = biasCorrections(beta1, beta2, steps);
+  const rows = table.length / 2;
+  const corrections = reshape(gather(tensor(table, [rows, 2]), toIndex(minimum(taken, rows - 1))), [2]);
+  const [before, all] = [adamScalars.length - 2, fromStorage(given)];
+  const parts = [slice(all, 0, 0, before), corrections];
+  return concat([...parts, slice(all, 0, before, given.length)], 0);
+}
+
 /**
- * Twice the loss scale after many steps without overflow, half of it after an overflow (Micikevicius et al., 2018).
- * A norm that is not finite also makes Adam leave everything as it is.
+ * Loss scale, steps since it changed, updates taken. The scale is doubled after many steps without overflow and halved by
+ * an overflow (Micikevicius et al., 2018), whose update Adam leaves out; in f32 it stays 1.
  */
-function nextScale(current: Tensor, squaredNorm: Tensor): Tensor {
-  const [scale, steps] = [slice(current, 0, 0, 1), slice(current, 0, 1, 2)];
-  const finite = greater(3e38, squaredNorm);
+function nextProgress(progress: Tensor, squaredNorm: Tensor, half: boolean): Tensor {
+  const [scale, steps, taken] = [0, 1, 2].map((i) => slice(progress, 0, i, i + 1));
+  // As `adam` decides: the largest number is finite, NaN equals and exceeds nothing.
+  const finite = maximum(greater(largest, squaredNorm), equal(squaredNorm, largest));
+  const counted = add(taken, finite);
+  if (!half) return concat([scale, steps, counted], 0);
   const grow = mul(finite, greater(steps, stepsToGrow));
   const next = where(finite, where(grow, minimum(mul(scale, 2), largestScale), scale), maximum(mul(scale, 0.5), 1));
-  return concat([next, where(mul(finite, sub(1, grow)), add(steps, 1), 0)], 0);
+  return concat([next, where(mul(finite, sub(1, grow)), add(steps, 1), 0), counted], 0);
 }
 const stepsToGrow = 1000;
 const firstScale = 2 ** 14;
 const largestScale = 2 ** 24;
+/** The largest f32. */
+const largest = (2 - 2 ** -23) * 2 ** 127;
 
-function storagesOf(layout: ParameterLayout, initial: Float32Array, half: boolean) {
-  const { length } = layout;
-  const averages = new Float32Array(2 * length);
-  averages.set(initial);
-  averages.set(initial, length);
-  return {
-    parameters: new TensorStorage('parameters', 'f32', length, initial),
-    firstMoment: new TensorStorage('first moments', 'f32', length),
-    secondMoment: new TensorStorage('second moments', 'f32', length),
-    averages: new TensorStorage('averages', 'f32', 2 * length, averages),
-    rounded: half
-      ? new TensorStorage('weights in half', 'f16', 3 * length, Float32Array.from([...initial, ...averages]))
-      : undefined,
-    lossScale: new TensorStorage('loss scale', 'f32', 2, Float32Array.of(firstScale, 0)),
-    scalars: new TensorStorage('scalars', 'f32', 10),
-    schedule: new TensorStorage('schedule', 'f32', 3),
-    key: new TensorStorage('random key', 'u32', 3),
-    slot: new TensorStorage('slot', 'f32', 1),
-  };
+/** Writes weights and averages in half, as `adam` does after each update. */
+function round({ parameters, averages, rounded }: Storages): Tensor {
+  return assign(rounded!, concat([fromStorage(parameters), fromStorage(averages)], 0));
 }

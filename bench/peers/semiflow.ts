@@ -57,28 +57,25 @@ async function step(c: Extract<Case, { kind: 'step' }>): Promise<Prepared> {
   const initializer = (_: readonly number[], _1: number, i: number) => weights[i].data;
   const layout = new ParameterLayout(names.map((name, i) => ({ name, shape: weights[i].shape, initializer })));
   const initial = layout.initialize(0);
-  const trainer = await Trainer.create(
-    device,
-    layout,
-    initial,
-    ({ parameters }) => ({ total: lossOf(ops, c, [...given, ...names.map(parameters)]), parts: {} }),
-    {
-      steps: 1e9,
-      seed: 0,
-      rate: { peak: adam.rate, warmup: 0, finalShare: 1 },
-      beta1: adam.beta1,
-      beta2: adam.beta2,
-      adamEpsilon: adam.epsilon,
-      weightDecay: 0,
-      clipNorm: 1e9,
-      targetAverage: { law: 'decay', decay: 0.99, width: 0 },
-      exportAverage: { law: 'decay', decay: 0.999, width: 0 },
-      tangentWarmup: 0,
-      reach: { from: 1, until: 0 },
-      epsilon: { kind: 'constant', from: 1, to: 1, until: 1 },
-      precision: 'f32',
-    },
-  );
+  const { rate: peak, ...rest } = adam;
+  const trainer = await Trainer.create(device, {
+    steps: 1e9,
+    seed: 0,
+    precision: 'f32',
+    learners: [
+      {
+        name: 'network',
+        layout,
+        initial,
+        averages: {
+          target: { law: 'decay', decay: 0.99, width: 0 },
+          export: { law: 'decay', decay: 0.999, width: 0 },
+        },
+        optimizer: { ...rest, rate: { peak, warmup: 0, finalShare: 1 }, weightDecay: 0, clipNorm: 1e9 },
+        loss: ({ parameters }) => ({ total: lossOf(ops, c, [...given, ...names.map(parameters)]), parts: {} }),
+      },
+    ],
+  });
   let asked = 0;
   return {
     run: () => void asked++,

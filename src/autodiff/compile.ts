@@ -153,8 +153,9 @@ export async function compile(device: Device, options: CompileOptions): Promise<
   }
 }
 
+/** The storage that a node reads or assigns to. */
 const storageOf = (node: Tensor) =>
-  node.op === 'storage' ? (node as Tensor<'storage'>).attributes.storage : undefined;
+  node.op === 'storage' || node.op === 'assign' ? (node as Tensor<'storage' | 'assign'>).attributes.storage : undefined;
 
 const precise = new Set<Tensor['op']>(['rowStatistics', 'random', 'reduce']);
 

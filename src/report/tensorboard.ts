@@ -36,6 +36,52 @@ export function encodeEvent({ wallTime, step, tag, value }: ScalarEvent): Uint8A
   ]);
 }
 
+/**
+ * The record that opens the event file of a resumed run (session_log 7 { status START }): whoever reads the files in the
+ * order of their names forgets what they held from `step` on.
+ */
+export function encodeRestart(wallTime: number, step: number): Uint8Array {
+  const start = [...field(1, VARINT), 1];
+  return frame([
+    ...field(1, FIXED64),
+    ...float64(wallTime),
+    ...field(2, VARINT),
+    ...varint(step),
+    ...field(7, BYTES),
+    ...varint(start.length),
+    ...start,
+  ]);
+}
+
+/**
+ * How many bytes of an event file hold whole records up to a step. A record that a kill tore ends them: readers see nothing
+ * behind it.
+ */
+export function eventsUntil(bytes: Uint8Array, step: number): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let at = 0;
+  while (at + 12 <= bytes.length) {
+    const length = view.getUint32(at, true);
+    const end = at + 12 + length + 4;
+    if (end > bytes.length || view.getUint32(at + 8, true) !== maskedCrc(bytes.subarray(at, at + 8))) break;
+    const data = bytes.subarray(at + 12, at + 12 + length);
+    if (view.getUint32(end - 4, true) !== maskedCrc(data) || stepOf(data) > step) break;
+    at = end;
+  }
+  return at;
+}
+
+/** The step of an event as `encodeEvent` writes it, behind the time; 0 where it has none. */
+function stepOf(data: Uint8Array): number {
+  if (data[9] !== field(2, VARINT)[0]) return 0;
+  let [step, scale] = [0, 1];
+  for (let i = 10; i < data.length; i++, scale *= 128) {
+    step += (data[i] & 127) * scale;
+    if (data[i] < 128) break;
+  }
+  return step;
+}
+
 const [VARINT, FIXED64, BYTES, FIXED32] = [0, 1, 2, 5];
 
 /** Protocol buffers: a field is its number and wire type, then the value. */

@@ -1,0 +1,243 @@
+/**
+ * Training, wherever it runs. What is trained is a `Task`; `runs.ts` makes those of flow maps, teachers and classifiers:
+ *
+ *     const training = await distil({ device, teacher, data }, recipe, { store, signal, onProgress });
+ *     for await (const { step, loss } of training) console.log(step, loss);
+ *     const student = await training.now();
+ *     training.dispose();
+ *
+ * Steps run while somebody asks for metrics: who stops asking pauses, and may ask again. With a store, the run's files are
+ * kept there: metrics, TensorBoard events, checkpoints, and with `resume` a run goes on from its last one to the bit. An
+ * aborted signal ends the iteration after a checkpoint; `finished` tells whether all steps are done.
+ */
+import { encodeSafetensors } from '../src/checkpoint/safetensors.js';
+import { DivergenceError, UserError } from '../src/errors.js';
+import type { Store } from '../src/files/store.js';
+import type { WeightsFile } from '../src/flow/network.js';
+import type { Device } from '../src/gpu/device.js';
+import type { KernelTime } from '../src/gpu/profiler.js';
+import type { ParameterLayout } from '../src/nn/parameters.js';
+import { RunFiles, type RunIdentity } from './run-files.js';
+import { Trainer, type StepMetrics, type TrainerPlan } from './trainer.js';
+
+/** Something to be trained: its learners, and what comes of them. */
+export interface Task<Result> extends TrainerPlan, RunIdentity {
+  /** Name of the file with the weights ready for use. */
+  weightsFile: string;
+  /** Number of weights that are trained. */
+  trained: number;
+  /** What has been learned, from the averages of now. */
+  result(average: Trainer['average']): Promise<Result>;
+  /** What is saved of it. */
+  file(average: Trainer['average']): Promise<WeightsFile>;
+}
+
+/** What happens while one waits. */
+export type Progress =
+  | { phase: 'sampling'; samples: number; steps: number }
+  | { phase: 'planned'; kernels: number; bytes: number; lowerBound: number }
+  | { phase: 'compiling'; ready: number; of: number }
+  /** The rate is that of the last seconds. */
+  | { phase: 'training'; step: number; steps: number; stepsPerSecond: number; metrics: StepMetrics }
+  | { phase: 'saving'; step: number }
+  | { phase: 'note'; text: string };
+
+export interface TrainOptions {
+  /** Where the run keeps its files; without it nothing is kept. */
+  store?: Store;
+  /** Whether to go on with the run that the store holds. */
+  resume?: boolean;
+  /** Files of the caller that belong to the run from the start, such as its configuration. */
+  files?: Readonly<Record<string, string>>;
+  /** Names of files that will be written later: where one is there already, a new run is refused at once. */
+  names?: readonly string[];
+  /** A run that the next disposable one may replace. */
+  disposable?: boolean;
+  /** Ends the training at the next step, after a checkpoint. */
+  signal?: AbortSignal;
+  onProgress?: (progress: Progress) => void;
+  /** Steps between logged metrics, 10 by default. */
+  logEvery?: number;
+  /** Seconds between checkpoints, 60 by default. */
+  saveEvery?: number;
+}
+
+/**
+ * Makes a task ready to be trained.
+ * @throws UserError where its weights, its store or its device do not do
+ */
+export async function train<Result>(
+  device: Device,
+  task: Task<Result>,
+  options: TrainOptions = {},
+): Promise<Training<Result>> {
+  const { store, resume = false, files: given = {}, names = [], disposable, onProgress = () => {} } = options;
+  const { logEvery = 10, saveEvery = 60 } = options;
+  if (!Number.isInteger(logEvery) || logEvery < 1) throw new UserError('logEvery is a whole number from 1', 'logEvery');
+  if (!(saveEvery >= 0)) throw new UserError('saveEvery is a number of seconds from 0', 'saveEvery');
+  if (resume && !store) throw new UserError('a run can only be resumed from a store', 'resume');
+  for (const { name, layout, initial } of task.learners) checkWeights(layout, initial, name);
+  const onNote = (text: string) => onProgress({ phase: 'note', text });
+  const files = !store
+    ? null
+    : resume
+      ? await RunFiles.open(store, task.kind, { onNote })
+      : await RunFiles.create(store, task, {
+          names: [...names, ...Object.keys(given), task.weightsFile],
+          disposable,
+          onNote,
+        });
+  try {
+    const state = resume && files ? await files.resume(task) : null;
+    if (files) for (const [name, text] of Object.entries(given)) await files.write(name, text);
+    const trainer = await Trainer.create(device, task, {
+      onPlan: (plan) => onProgress({ phase: 'planned', ...plan }),
+      onProgress: (ready, of) => onProgress({ phase: 'compiling', ready, of }),
+    });
+    if (state) trainer.restore(state);
+    return new Training(trainer, task, files, { ...options, onProgress, logEvery, saveEvery });
+  } catch (error) {
+    if (!resume) await files?.remove();
+    throw error;
+  }
+}
+
+/** Seconds that one window of steps should take: long enough not to stall the device, short enough to be watched. */
+const windowSeconds = 0.5;
+/** Seconds over which the rate of steps is taken. */
+const rateSeconds = 10;
+
+type Settings = Required<Pick<TrainOptions, 'onProgress' | 'logEvery' | 'saveEvery'>> & Pick<TrainOptions, 'signal'>;
+
+/** A training on its way. */
+export class Training<Result> implements AsyncIterable<StepMetrics> {
+  /** Metrics of steps that ran and that nobody has seen yet. */
+  private readonly unseen: StepMetrics[] = [];
+  private readonly recent: { steps: number; seconds: number }[] = [];
+  private window = 1;
+  private lastSave = performance.now();
+  /** Step of the last checkpoint, 0 before the first. */
+  saved: number;
+
+  constructor(
+    readonly trainer: Trainer,
+    private readonly task: Task<Result>,
+    /** The run's files; null without a store. */
+    readonly files: RunFiles | null,
+    private readonly settings: Settings,
+  ) {
+    this.saved = trainer.stepsDone;
+  }
+
+  /** Steps done. */
+  get step(): number {
+    return this.trainer.stepsDone;
+  }
+
+  /** Steps of the whole run. */
+  get steps(): number {
+    return this.task.steps;
+  }
+
+  /** Number of weights that are trained. */
+  get trained(): number {
+    return this.task.trained;
+  }
+
+  get finished(): boolean {
+    return this.step >= this.steps;
+  }
+
+  /**
+   * The metrics of every step from now on.
+   * @throws DivergenceError with the step where the loss or a gradient is no number; the last checkpoint stays as it is
+   */
+  async *[Symbol.asyncIterator](): AsyncGenerator<StepMetrics, void, undefined> {
+    for (;;) {
+      for (let next = this.unseen.shift(); next; next = this.unseen.shift()) yield next;
+      if (this.finished || this.settings.signal?.aborted) break;
+      await this.advance();
+    }
+    if (this.files && this.saved !== this.step) await this.save();
+  }
+
+  /** What has been learned so far, with averaged weights. */
+  now(): Promise<Result> {
+    return this.task.result(this.average);
+  }
+
+  /** What is saved of it: tensors and metadata for `encodeSafetensors`. */
+  file(): Promise<WeightsFile> {
+    return this.task.file(this.average);
+  }
+
+  /** Writes a checkpoint. @throws UserError without a store, or where it cannot be written */
+  async save(): Promise<void> {
+    if (!this.files) throw new UserError('this training has no store to save to', 'store');
+    this.settings.onProgress({ phase: 'saving', step: this.step });
+    const { tensors, metadata } = await this.file();
+    await this.files.save(await this.trainer.state(), this.task.weightsFile, encodeSafetensors(tensors, metadata));
+    this.saved = this.step;
+    this.lastSave = performance.now();
+  }
+
+  /** One step with the time of each kernel. It counts as a step and reports nothing else. */
+  profileStep(): Promise<KernelTime[]> {
+    return this.trainer.profileStep();
+  }
+
+  /** Gives its memory on the device back. */
+  dispose(): void {
+    this.trainer.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  private readonly average: Trainer['average'] = (learner, name) => this.trainer.average(learner, name);
+
+  private async advance(): Promise<void> {
+    const { logEvery, saveEvery, onProgress } = this.settings;
+    const start = performance.now();
+    const metrics = await this.trainer.advance(this.window).catch((error: Error) => {
+      throw error instanceof DivergenceError ? this.diverged(error) : error;
+    });
+    const seconds = (performance.now() - start) / 1000;
+    this.window = Math.max(1, Math.min(64, Math.round((metrics.length * windowSeconds) / seconds)));
+    await this.files?.log(metrics.filter(({ step }) => step % logEvery === 0 || step === this.steps));
+    this.unseen.push(...metrics);
+    const stepsPerSecond = this.rate(metrics.length, seconds);
+    onProgress({ phase: 'training', step: this.step, steps: this.steps, stepsPerSecond, metrics: metrics.at(-1)! });
+    if (this.files && performance.now() - this.lastSave > saveEvery * 1000) await this.save();
+  }
+
+  /** Steps a second over the last windows. */
+  private rate(steps: number, seconds: number): number {
+    this.recent.push({ steps, seconds });
+    const total = () => this.recent.reduce((sum, window) => sum + window.seconds, 0);
+    while (this.recent.length > 1 && total() - this.recent[0].seconds > rateSeconds) this.recent.shift();
+    return this.recent.reduce((sum, window) => sum + window.steps, 0) / total();
+  }
+
+  private diverged({ message, step }: DivergenceError): DivergenceError {
+    const kept = this.saved
+      ? `the last good checkpoint is step ${this.saved} in ${this.files?.name}`
+      : 'no checkpoint had been saved yet';
+    return new DivergenceError(`${message}; ${kept}. Lower the learning rate or raise the batch`, step);
+  }
+}
+
+/**
+ * Refuses weights that are no numbers before anything is computed with them.
+ * @param whose such as `the teacher`
+ * @throws UserError naming the tensor
+ */
+export function checkWeights(layout: ParameterLayout, arena: Float32Array, whose: string): void {
+  const wrong = arena.findIndex((value) => !Number.isFinite(value));
+  if (wrong < 0) return;
+  const index = layout.offsets.findLastIndex((offset) => offset <= wrong);
+  throw new UserError(
+    `${whose}: the tensor "${layout.parameters[index].name}" holds ${arena[wrong]}: its weights are damaged, use another file`,
+  );
+}
