@@ -14,8 +14,17 @@ export class SemiflowError extends Error {
     message: string,
     readonly field?: string,
   ) {
-    super(message);
+    super(inOneLine(message));
   }
+}
+
+/** Longest message; names and values in it may come from files that hold anything. */
+const longest = 900;
+
+/** A message without line breaks; of one that is too long the middle is left out, since the mend stands at its end. */
+function inOneLine(message: string): string {
+  const line = message.replace(/\s*[\r\n]+\s*/g, ' ');
+  return line.length <= longest ? line : `${line.slice(0, (longest * 2) / 3)} … ${line.slice(-longest / 3)}`;
 }
 
 /** A value, file or option that cannot be used. */

@@ -1,0 +1,393 @@
+import { mkdtemp, readFile, rm, writeFile, mkdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { crc32, gzipSync } from 'node:zlib';
+import { zipSync } from 'fflate';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { check, parseYaml, resolveConfig } from '../cli/config.js';
+import { failureOf } from '../cli/failures.js';
+import { distillationKnobs } from '../cli/knobs.js';
+import { createProgram, flagOf } from '../cli/program.js';
+import { encodeNpy } from '../src/checkpoint/npy.js';
+import { encodeSafetensors, openSafetensors } from '../src/checkpoint/safetensors.js';
+import type { Dataset } from '../src/data/dataset.js';
+import { decodePng } from '../src/data/png.js';
+import { readDataset } from '../src/data/read.js';
+import { SemiflowError } from '../src/errors.js';
+import { bytesSource } from '../src/files/source.js';
+import { descriptionSchema, parseDescription } from '../src/flow/description.js';
+import { createNetwork, exportNetwork, loadNetwork } from '../src/flow/network.js';
+import { type Random, random } from '../src/tensor/philox.js';
+import { distillationDefaults, distillationSchema } from '../trainers/config.js';
+import { checkRecipe } from '../trainers/methods.js';
+import { mutateBytes, mutateText, mutateTree } from './mutate.js';
+import { makePng } from './png-maker.js';
+
+/**
+ * Damaged and hostile files through everything that reads: each must be read or refused in one line, soon, in bounded
+ * memory, and damage that a checksum or a length can tell must be refused. FUZZ=full takes the large budget, SEED another
+ * stream of damage.
+ */
+const full = process.env.FUZZ === 'full';
+const seed = Number(process.env.SEED ?? 0);
+const budget = { safetensors: full ? 10_000 : 300, others: full ? 2000 : 50, commands: full ? 200 : 12 };
+const longestMs = 10_000;
+const mostGrowth = 1.5 * 2 ** 30;
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'semiflow-fuzz-'));
+  console.log(`fuzz: SEED=${seed}${full ? ' FUZZ=full' : ''}`);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** What became of many inputs. */
+interface Tally {
+  accepted: number;
+  refused: number;
+  slowest: number;
+}
+
+/**
+ * Gives `count` damaged inputs to a reader.
+ * @param damaged an input, with whether what is read of it can only be refused or be what the whole input gives
+ * @param read what is compared with the whole input's where the damage must not change it
+ */
+async function fuzz<T>(
+  name: string,
+  count: number,
+  damaged: (draw: Random) => { input: T; telling: boolean },
+  read: (input: T) => Promise<unknown>,
+  whole?: T,
+): Promise<Tally> {
+  const tally = { accepted: 0, refused: 0, slowest: 0 };
+  const expected = whole === undefined ? undefined : await read(whole);
+  const before = process.memoryUsage().rss;
+  for (let i = 0; i < count; i++) {
+    const { input, telling } = damaged(random(seed, i, 77));
+    const start = performance.now();
+    const label = `${name}, SEED=${seed}, input ${i}`;
+    try {
+      const got = await read(input);
+      tally.accepted++;
+      if (telling) expect(got, `${label}: damage was read without a word`).toEqual(expected);
+    } catch (error) {
+      tally.refused++;
+      if (!(error instanceof SemiflowError)) {
+        if (error instanceof Error && error.name === 'AssertionError') throw error;
+        throw new Error(`${label}: ${error instanceof Error ? error.stack : String(error)}`);
+      }
+      expect(error.message, label).not.toMatch(/\n/);
+      expect(error.message.length, `${label}: ${error.message.slice(0, 300)}`).toBeLessThan(1500);
+    }
+    const took = performance.now() - start;
+    expect(took, `${label} took ${took} ms`).toBeLessThan(longestMs);
+    tally.slowest = Math.max(tally.slowest, took);
+  }
+  expect(process.memoryUsage().rss - before, `${name} took memory`).toBeLessThan(mostGrowth);
+  console.log(
+    `fuzz: ${name}: ${count} inputs, ${tally.accepted} read, ${tally.refused} refused, slowest ${tally.slowest.toFixed(0)} ms`,
+  );
+  return tally;
+}
+
+const description = parseDescription(
+  {
+    architecture: { kind: 'mlp', dim: 2, width: 8, depth: 2, activation: 'silu', time: 'features' },
+    prediction: 'velocity',
+  },
+  'the description',
+);
+const network = createNetwork(description, 0);
+const weights = () => {
+  const { tensors, metadata } = exportNetwork(network);
+  return encodeSafetensors(tensors, { ...metadata, note: 'a text' });
+};
+
+/** A header and what lies behind it, put together again after the header was changed. */
+function safetensorsOf(header: string, data: Uint8Array, draw: Random): Uint8Array {
+  const json = new TextEncoder().encode(header);
+  const length = Buffer.alloc(8);
+  // Mostly a right length, so that what is damaged is seen at all.
+  length.writeBigUInt64LE(BigInt(json.length + (draw.below(8) ? 0 : draw.below(9) - 4)));
+  return new Uint8Array(Buffer.concat([length, json, data]));
+}
+
+function damagedSafetensors(bytes: Uint8Array, draw: Random): Uint8Array {
+  const length = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
+  const header = new TextDecoder().decode(bytes.subarray(8, 8 + length));
+  const data = bytes.subarray(8 + length);
+  switch (draw.below(4)) {
+    case 0:
+      return mutateBytes(bytes, draw);
+    case 1:
+      return safetensorsOf(mutateText(header, draw), data, draw);
+    case 2: {
+      // What the file says of itself is JSON in a string of JSON.
+      const tree = JSON.parse(header) as { __metadata__: Record<string, string> };
+      const [key] = Object.keys(tree.__metadata__).filter((name) => name.startsWith('semiflow'));
+      const own = tree.__metadata__[key];
+      const changed = draw.below(2)
+        ? JSON.stringify(mutateTree(JSON.parse(own) as object, draw))
+        : mutateText(own, draw);
+      return safetensorsOf(
+        JSON.stringify({ ...tree, __metadata__: { ...tree.__metadata__, [key]: changed } }),
+        data,
+        draw,
+      );
+    }
+    default:
+      return safetensorsOf(JSON.stringify(mutateTree(JSON.parse(header) as object, draw)), data, draw);
+  }
+}
+
+describe('weights', () => {
+  it('safetensors files are read or refused', async () => {
+    const bytes = weights();
+    const read = async (input: Uint8Array) => {
+      const file = await openSafetensors(bytesSource(input, 'w.safetensors'));
+      for (const name of file.tensors.keys()) await file.readF32(name).catch(rethrowFault);
+      await loadNetwork(file);
+    };
+    const damaged = (draw: Random) => ({ input: damagedSafetensors(bytes, draw), telling: false });
+    const { accepted, refused } = await fuzz('safetensors', budget.safetensors, damaged, read);
+    // The mutations reach beyond the first check.
+    expect(Math.min(accepted, refused)).toBeGreaterThan(budget.safetensors / 50);
+    const cut = (draw: Random) => ({ input: resized(bytes, draw), telling: true });
+    await fuzz('safetensors cut or continued', budget.others, cut, read);
+  }, 600_000);
+
+  it('descriptions are read or refused', async () => {
+    const file = await openSafetensors(bytesSource(weights(), 'w.safetensors'));
+    const texts = await Promise.all(
+      ['8gaussian-moons', 'mnist-flow-vit', 'torchcfm-unet'].map((name) =>
+        readFile(`docs/teachers/${name}.yaml`, 'utf8'),
+      ),
+    );
+    texts.push(stringify(description));
+    await fuzz(
+      'descriptions',
+      budget.others,
+      (draw) => ({ input: damagedYaml(texts[draw.below(texts.length)], draw), telling: false }),
+      async (text) => {
+        const { tree, locate } = parseYaml(text, 'd.yaml');
+        await loadNetwork(
+          file,
+          check(descriptionSchema, tree, (key) => `d.yaml${locate(key)}`),
+        );
+      },
+    );
+  }, 600_000);
+});
+
+const rethrowFault = (error: unknown) => {
+  if (!(error instanceof SemiflowError)) throw error;
+};
+
+/** A file that was cut, or that goes on behind its end. */
+function resized(bytes: Uint8Array, draw: Random): Uint8Array {
+  if (draw.below(2)) return bytes.slice(0, draw.below(bytes.length));
+  return new Uint8Array(Buffer.concat([bytes, new Uint8Array(1 + draw.below(100)).fill(1)]));
+}
+
+function damagedYaml(text: string, draw: Random): string {
+  return draw.below(2) ? mutateText(text, draw) : stringify(mutateTree(parse(text) as object, draw));
+}
+
+describe('configurations', () => {
+  const shape = [2];
+  const defaults = distillationDefaults(shape, 'velocity');
+  const resolve = (text: string) =>
+    resolveConfig(distillationSchema(), defaults, distillationKnobs(), {}, { name: 'c.yaml', text });
+
+  it('recipes are read or refused', async () => {
+    const text = stringify(defaults);
+    await fuzz(
+      'recipes',
+      budget.others,
+      (draw) => ({ input: damagedYaml(text, draw), telling: false }),
+      async (input) => checkRecipe(resolve(input), true),
+    );
+  }, 600_000);
+});
+
+/** An IDX file of bytes. */
+function idx(extents: number[], data: Uint8Array): Buffer {
+  const header = Buffer.alloc(4 + 4 * extents.length);
+  header.writeUInt32BE(0x800 + extents.length);
+  extents.forEach((extent, i) => header.writeUInt32BE(extent, 4 + 4 * i));
+  return Buffer.concat([header, data]);
+}
+
+describe('data', () => {
+  const noise = (count: number) => Uint8Array.from({ length: count }, (_, i) => (i * 167 + (i >> 3) * 31) & 255);
+  const images = idx([12, 5, 4], noise(240));
+  const array = encodeNpy(
+    Float32Array.from(noise(240), (value) => value / 255),
+    [12, 5, 4],
+  );
+  const labels = encodeNpy(
+    Float32Array.from({ length: 12 }, (_, i) => i % 3),
+    [12],
+  );
+  const batch = Uint8Array.from({ length: 3 * 3073 }, (_, i) => (i % 3073 ? (i * 7) & 255 : (i / 3073) % 10));
+  const kinds: Record<string, { bytes: Uint8Array; checked?: true; fits?: (length: number) => boolean }> = {
+    'a-images-idx3-ubyte': { bytes: images },
+    'a-images-idx3-ubyte.gz': { bytes: gzipSync(images), checked: true },
+    'a.npy': { bytes: array },
+    'a.npz': { bytes: zipSync({ 'x.npy': array, 'y.npy': labels }), checked: true },
+    'data_batch_1.bin': { bytes: batch, fits: (length) => length > 0 && (length % 3073 === 0 || length % 3074 === 0) },
+    'data_batch_1.bin.gz': { bytes: gzipSync(batch), checked: true },
+  };
+  const readOf = (name: string) => async (bytes: Uint8Array) => {
+    const files = {
+      name,
+      list: async () => [name],
+      open: async (path: string) => (path === name ? bytesSource(bytes, name) : null),
+    };
+    const { values, labels: classes, heldOut, shape, range } = (await readDataset(files)) as Dataset;
+    return { values, classes, heldOut, shape, range };
+  };
+
+  it.each(Object.entries(kinds))(
+    '%s is read or refused',
+    async (name, { bytes, checked, fits }) => {
+      const read = readOf(name);
+      await fuzz(
+        name,
+        budget.others,
+        (draw) => ({ input: mutateBytes(bytes, draw), telling: checked ?? false }),
+        read,
+        bytes,
+      );
+      if (checked) return;
+      const cut = (draw: Random) => {
+        const input = resized(bytes, draw);
+        return { input, telling: !fits?.(input.length) };
+      };
+      await fuzz(`${name} cut or continued`, budget.others, cut, read);
+    },
+    600_000,
+  );
+
+  it('PNG is read or refused, also where its checksums are right', async () => {
+    const pictures = ([0, 2, 3] as const).map((type) =>
+      makePng({ type, depth: 8, interlaced: type === 2, clear: true, width: 9, height: 6 }, random(type)),
+    );
+    for (const { bytes, name } of pictures) {
+      const read = async (input: Uint8Array) => decodePng(input, 'a.png');
+      await fuzz(
+        `PNG, ${name}`,
+        budget.others,
+        (draw) => ({ input: mutateBytes(bytes, draw), telling: true }),
+        read,
+        bytes,
+      );
+      await fuzz(
+        `PNG with right checksums, ${name}`,
+        budget.others,
+        (draw) => ({ input: withRightSums(mutateBytes(bytes, draw)), telling: false }),
+        read,
+      );
+    }
+  }, 600_000);
+});
+
+/** Damaged chunks with checksums that fit, as long as their lengths lead on. */
+function withRightSums(bytes: Uint8Array): Uint8Array {
+  const fixed = Buffer.from(bytes);
+  for (let at = 8; at + 12 <= fixed.length;) {
+    const length = fixed.readUInt32BE(at);
+    if (at + 12 + length > fixed.length) break;
+    fixed.writeUInt32BE(crc32(fixed.subarray(at + 4, at + 8 + length)), at + 8 + length);
+    at += 12 + length;
+  }
+  return new Uint8Array(fixed);
+}
+
+describe('commands', () => {
+  /** Runs a command here; what it prints is thrown away. */
+  const run = async (args: readonly string[]) => {
+    const [log, write] = [console.log, process.stdout.write.bind(process.stdout)];
+    console.log = () => {};
+    process.stdout.write = () => true;
+    try {
+      await createProgram().parseAsync([...args], { from: 'user' });
+      return null;
+    } catch (error) {
+      return failureOf(error, flagOf, 'x');
+    } finally {
+      console.log = log;
+      process.stdout.write = write;
+    }
+  };
+
+  it('end with one line and exit code 2, whatever they are given', async () => {
+    const file = (name: string) => join(folder, name);
+    const good = weights();
+    await writeFile(file('good.safetensors'), good);
+    const recipe = stringify(distillationDefaults([2], 'velocity'));
+    const yaml = stringify(description);
+    const study = stringify({ teacher: file('good.safetensors'), seeds: [0], recipes: { a: null } });
+    const [image] = [makePng({ type: 2, depth: 8, interlaced: false, clear: false, width: 8, height: 8 }, random(3))];
+    const saved = stringify({ teacher: file('good.safetensors'), recipe: parse(recipe) as object });
+    const cases: [string, (draw: Random) => Uint8Array | string, (path: string) => string[]][] = [
+      ['a.safetensors', (draw) => damagedSafetensors(good, draw), (path) => ['info', path]],
+      [
+        'b.safetensors',
+        (draw) => damagedSafetensors(good, draw),
+        (path) => ['train', '--teacher', path, '--print-config'],
+      ],
+      [
+        'c.yaml',
+        (draw) => damagedYaml(recipe, draw),
+        (path) => ['train', '--teacher', file('good.safetensors'), '--config', path, '--print-config'],
+      ],
+      ['d.yaml', (draw) => damagedYaml(yaml, draw), (path) => ['info', file('good.safetensors'), '--arch', path]],
+      [
+        'e.yaml',
+        (draw) => damagedYaml(yaml, draw),
+        (path) => ['import', file('good.safetensors'), file('out.safetensors'), '--arch', path],
+      ],
+      [
+        'f.npy',
+        (draw) => mutateBytes(encodeNpy(new Float32Array(32), [16, 2]), draw),
+        (path) => ['teacher', '--data', path, '--print-config'],
+      ],
+      ['g.png', (draw) => mutateBytes(image.bytes, draw), (path) => ['classifier', '--data', path, '--print-config']],
+      [
+        'run/config.yaml',
+        (draw) => damagedYaml(saved, draw),
+        () => ['train', '--resume', file('run'), '--print-config'],
+      ],
+      ['study.yaml', (draw) => damagedStudy(study, draw), (path) => ['study', path, '--out', file('study')]],
+    ];
+    await mkdir(file('run'), { recursive: true });
+    let [refused, ended] = [0, 0];
+    for (let i = 0; i < budget.commands; i++) {
+      const draw = random(seed, i, 78);
+      const [name, make, args] = cases[i % cases.length];
+      await writeFile(file(name), make(draw));
+      const start = performance.now();
+      const failure = await run(args(file(name)));
+      const label = `SEED=${seed}, command ${i}: ${args(file(name)).join(' ')}: ${failure?.line}`;
+      expect(performance.now() - start, label).toBeLessThan(longestMs);
+      if (!failure) {
+        ended++;
+        continue;
+      }
+      refused++;
+      expect(failure.exitCode, label).toBe(2);
+      expect(failure.line, label).not.toMatch(/\n/);
+      expect(failure.line.length, label).toBeLessThan(1500);
+    }
+    console.log(`fuzz: ${budget.commands} commands, ${ended} read their file, ${refused} refused it`);
+  }, 600_000);
+});
+
+/** A study whose damage leaves nothing that could be trained: its recipes are of no method. */
+function damagedStudy(text: string, draw: Random): string {
+  const damaged = damagedYaml(text, draw);
+  return `${damaged}\nrecipes: { broken: { method: none } }\n`;
+}
