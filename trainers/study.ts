@@ -1,0 +1,260 @@
+import { z } from 'zod';
+import { UserError } from '../src/errors.js';
+import { readText, type Store } from '../src/files/store.js';
+import { estimate, type Estimate } from '../src/metrics/estimate.js';
+import { summarizeWorth, type WorthSummary } from '../src/metrics/flow-map.js';
+import { figureOr, renderReport } from '../src/report/html.js';
+import { linePlot } from '../src/report/plot.js';
+import { markdownTable, type Table } from '../src/report/table.js';
+import type { Evaluation } from './evaluation/evaluation.js';
+import { worthCell, type EvaluationTable } from './evaluation/tables.js';
+
+type Tree = Record<string, unknown>;
+const tree = z.record(z.string(), z.unknown());
+
+/** Names become folders, which must stay below the study's own. */
+const recipeName = /^[A-Za-z0-9][\w.-]*$/;
+
+/** Checked before the schema reads the recipes, because it drops what is called `__proto__`. */
+function checkNames(recipes: unknown, context: z.RefinementCtx): void {
+  if (typeof recipes !== 'object' || recipes === null || Array.isArray(recipes)) return;
+  const names = Object.keys(recipes);
+  const refuse = (name: string, message: string) => context.addIssue({ code: 'custom', path: [name], message });
+  if (!names.length) context.addIssue({ code: 'custom', message: 'a study needs one recipe at least' });
+  const wrong = names.find((name) => !recipeName.test(name));
+  if (wrong !== undefined) refuse(wrong, 'a name starts with a letter or a digit and goes on with these, _, - and .');
+  const folded = names.map((name) => name.toLowerCase());
+  const twice = names.find((_, i) => folded.indexOf(folded[i]) !== i);
+  if (twice !== undefined) refuse(twice, 'another name differs in case alone: some disks hold but one');
+}
+
+/** A grid of recipes and seeds. */
+export const studySchema = z
+  .strictObject({
+    /** Absent where every recipe learns from data alone. */
+    teacher: z.string().optional(),
+    arch: z.string().optional(),
+    data: z.string().optional(),
+    seeds: z
+      .array(z.number().int().min(0))
+      .min(1, 'a study needs one seed at least')
+      .refine((seeds) => new Set(seeds).size === seeds.length, 'a seed stands twice: its run would be counted twice'),
+    /** What all recipes share. */
+    common: tree.nullish().transform((common) => common ?? {}),
+    /** By name, what each changes in its method's preset. */
+    recipes: z.unknown().superRefine(checkNames).pipe(z.record(z.string(), tree.nullable())),
+  })
+  .readonly();
+export type StudyPlan = z.infer<typeof studySchema>;
+
+/** One training of a study. */
+export interface StudyRun {
+  name: string;
+  seed: number;
+  /** Where its files are, below the study's place. */
+  path: string;
+  /** What its method's preset is overridden by. */
+  recipe: Tree;
+}
+
+/** All runs of a study, recipe by recipe. */
+export const studyRuns = ({ recipes, seeds, common }: StudyPlan): StudyRun[] =>
+  Object.entries(recipes).flatMap(([name, recipe]) =>
+    seeds.map((seed) => ({
+      name,
+      seed,
+      path: `${name}/seed-${seed}`,
+      recipe: { ...deepMerge(common, recipe ?? {}), seed },
+    })),
+  );
+
+function deepMerge(base: Tree, over: Tree): Tree {
+  const isTree = (value: unknown): value is Tree =>
+    typeof value === 'object' && value !== null && !Array.isArray(value);
+  return Object.fromEntries(
+    [...new Set([...Object.keys(base), ...Object.keys(over)])].map((key) => {
+      const [below, above] = [base[key], over[key]];
+      return [key, isTree(below) && isTree(above) ? deepMerge(below, above) : (above ?? below)];
+    }),
+  );
+}
+
+export interface StudyOptions {
+  /** How messages and the report call it. */
+  title: string;
+  /** Where runs, tables and the report are kept. */
+  store: Store;
+  /** The plan as text, shown in the report. */
+  text: string;
+  /**
+   * Trains and evaluates one run in its place below the store, where its evaluation is left as `evaluation.json`, or goes
+   * on with what is there. Returns false where it was interrupted.
+   */
+  carryOut: (run: StudyRun) => Promise<boolean>;
+  onRun?: (run: StudyRun) => void;
+}
+
+/** What the seeds of a recipe say together. */
+export interface RecipeSummary {
+  name: string;
+  seeds: number;
+  random: Estimate;
+  jumps: ({ jumps: number } & Estimate)[];
+  drift: ({ hops: number } & Estimate)[];
+  /** Sliced Wasserstein distance of one-jump samples to data; null without data. */
+  slicedW2: Estimate | null;
+  worth: WorthSummary;
+}
+
+/** A study that has come to its end. */
+export interface StudyResult {
+  rows: RecipeSummary[];
+  table: EvaluationTable;
+}
+
+/**
+ * Trains every recipe with every seed and writes one table and two figures over them: `study.json`, `study.md` and
+ * `study.html`. Runs that are done are not repeated, an interrupted one goes on. Null where a run was interrupted.
+ * @throws UserError where the evaluation of an earlier run cannot be read
+ */
+export async function runStudy(
+  plan: StudyPlan,
+  { title, store, text, carryOut, onRun }: StudyOptions,
+): Promise<StudyResult | null> {
+  const evaluations = new Map<string, Evaluation[]>();
+  for (const run of studyRuns(plan)) {
+    let evaluation = await evaluationOf(store, run);
+    if (!evaluation) {
+      onRun?.(run);
+      if (!(await carryOut(run))) return null;
+      evaluation = await evaluationOf(store, run);
+      if (!evaluation) throw new Error(`the run ${run.path} left no evaluation`);
+    }
+    evaluations.set(run.name, [...(evaluations.get(run.name) ?? []), evaluation]);
+  }
+  const rows = [...evaluations].map(([name, of]) => summarizeRecipe(name, of));
+  const count = plan.seeds.length;
+  const heading =
+    count > 1
+      ? `${title}: means over ${count} seeds, ± half of Student's 95 % interval; worth: median, least … most`
+      : `${title}: one seed, which says nothing of the spread`;
+  const table = { heading, table: studyTable(rows) };
+  await store.write('study.json', `${JSON.stringify({ plan, rows }, null, 2)}\n`);
+  await store.write('study.md', `${heading}\n\n${markdownTable(table.table)}\n`);
+  const sections = [
+    { heading: 'Recipes', table: table.table },
+    { heading: 'Figures', svgs: await figuresOf(rows) },
+    { heading: 'The study', text },
+  ];
+  await store.write('study.html', renderReport({ title: `Study ${title}`, subtitle: heading, sections }));
+  return { rows, table };
+}
+
+/** What an earlier run of a study left; null where it has not come to its end. */
+async function evaluationOf(store: Store, { path }: StudyRun): Promise<Evaluation | null> {
+  const file = `${path}/evaluation.json`;
+  const text = await readText(store, file);
+  if (text === null) return null;
+  try {
+    const evaluation = JSON.parse(text) as Evaluation;
+    summarizeRecipe('', [evaluation]);
+    return evaluation;
+  } catch {
+    throw new UserError(`${store.name}/${file} is damaged: remove it, and the run will be evaluated again`);
+  }
+}
+
+export function summarizeRecipe(name: string, evaluations: readonly Evaluation[]): RecipeSummary {
+  const over = (value: (evaluation: Evaluation) => number) => estimate(evaluations.map(value));
+  const [{ report, quality }] = evaluations;
+  const oneJump = ({ quality: rows }: Evaluation) => rows.find(({ samples }) => samples === '1 jump')?.slicedW2 ?? NaN;
+  return {
+    name,
+    seeds: evaluations.length,
+    random: over((e) => e.report.operatorRmse),
+    jumps: report.jumps.map(({ jumps }, i) => ({ jumps, ...over((e) => e.report.jumps[i].rmse) })),
+    drift: report.drift.map(({ hops }, i) => ({ hops, ...over((e) => e.report.drift[i].drift) })),
+    slicedW2: quality.length ? over(oneJump) : null,
+    worth: summarizeWorth(evaluations.map((e) => e.report.worthEulerSteps)),
+  };
+}
+
+const cell = ({ mean, half }: Estimate) => {
+  if (Number.isNaN(mean)) return '–';
+  return half === null ? mean.toPrecision(3) : `${mean.toPrecision(3)} ± ${half.toPrecision(1)}`;
+};
+
+/** Median and range; the median of values beyond the solver's table is a bound, never an average of bounds. */
+const worthRange = ({ median, least, most }: WorthSummary, seeds: number) => {
+  const middle = median ? worthCell(median) : '–';
+  return seeds > 1 ? `${middle} (${worthCell(least)} … ${worthCell(most)})` : middle;
+};
+
+export function studyTable(rows: readonly RecipeSummary[]): Table {
+  const [{ jumps, drift }] = rows;
+  return {
+    columns: [
+      'recipe',
+      'RMSE, random (t, s)',
+      ...jumps.map(({ jumps: count }) => `RMSE, ${count} jump${count > 1 ? 's' : ''}`),
+      ...drift.map(({ hops }) => `Δ_${hops}`),
+      'sliced W2, 1 jump',
+      'worth Euler steps',
+    ],
+    rows: rows.map(({ name, seeds, random, jumps, drift, slicedW2, worth }) => [
+      name,
+      cell(random),
+      ...jumps.map(cell),
+      ...drift.map(cell),
+      slicedW2 ? cell(slicedW2) : '–',
+      worthRange(worth, seeds),
+    ]),
+  };
+}
+
+async function figuresOf(rows: readonly RecipeSummary[]) {
+  const curve = (name: string, points: readonly ({ at: number } & Estimate)[]) => ({
+    name,
+    x: points.map(({ at }) => at),
+    y: points.map(({ mean }) => mean),
+    marked: true,
+    ...(points.every(({ half }) => half !== null) && {
+      interval: {
+        low: points.map(({ mean, half }) => mean - half!),
+        high: points.map(({ mean, half }) => mean + half!),
+      },
+    }),
+  });
+  const errors = () =>
+    linePlot({
+      xLabel: 'network evaluations',
+      yLabel: 'RMSE, noise to data',
+      xLog: true,
+      yLog: true,
+      xTicks: rows[0].jumps.map(({ jumps }) => jumps),
+      series: rows.map(({ name, jumps }) =>
+        curve(
+          name,
+          jumps.map((row) => ({ ...row, at: row.jumps })),
+        ),
+      ),
+    });
+  const drifts = () =>
+    linePlot({
+      xLabel: 'hops k',
+      yLabel: 'semigroup drift Δ_k',
+      yLog: true,
+      series: rows
+        .filter(({ drift }) => drift.some(({ mean }) => mean > 0))
+        .map(({ name, drift }) =>
+          curve(
+            name,
+            drift.map((row) => ({ ...row, at: row.hops })),
+          ),
+        ),
+    });
+  return [
+    await figureOr(errors, 'Distance to the true flow map by number of network calls, each by its own sampler.'),
+    await figureOr(drifts, 'Mean square difference between the direct jump and k hops.'),
+  ];
+}
