@@ -70,12 +70,76 @@ export {
 } from './src/ops/activations.js';
 export { attention, materializedAttention } from './src/ops/attention.js';
 export { expand, max, sum } from './src/ops/broadcast.js';
+export { clamp, greaterEqual, less, lessEqual, logicalNot, notEqual, sign } from './src/ops/comparison.js';
+export {
+  conv1d,
+  conv2d,
+  convTranspose1d,
+  convTranspose2d,
+  type ConvolutionOptions,
+  type LineOptions,
+  type TransposedConvolutionOptions,
+} from './src/ops/convolution.js';
+export { einsum } from './src/ops/einsum.js';
+export {
+  binaryCrossEntropy,
+  binaryCrossEntropyWithLogits,
+  crossEntropy,
+  huberLoss,
+  meanAbsoluteError,
+  meanSquaredError,
+  smoothL1Loss,
+  type Reduction,
+} from './src/ops/losses.js';
 export { linear, matmul } from './src/ops/matmul.js';
 export * from './src/ops/movement.js';
-export { layerNorm, modulate, softmax } from './src/ops/normalization.js';
+export {
+  batchNorm,
+  groupNorm,
+  instanceNorm,
+  layerNorm,
+  logSoftmax,
+  modulate,
+  rmsNorm,
+  softmax,
+  type BatchStatistics,
+} from './src/ops/normalization.js';
 export { assign } from './src/ops/optimizer.js';
+export type { Extents } from './src/ops/patches.js';
 export * from './src/ops/pointwise.js';
-export { integers, normal, uniform } from './src/ops/random.js';
+export { adaptiveAveragePool, averagePool, maxPool, type PoolingOptions } from './src/ops/pooling.js';
+export { pow, reciprocal, rsqrt } from './src/ops/powers.js';
+export { dropout, integers, normal, uniform } from './src/ops/random.js';
+export {
+  flip,
+  padEdges,
+  pixelShuffle,
+  pixelUnshuffle,
+  repeat,
+  roll,
+  squeeze,
+  stack,
+  take,
+  tile,
+  unsqueeze,
+  type EdgeMode,
+} from './src/ops/rearrangement.js';
+export { mapAxis, resize, upsampleNearest, type AxisMap, type Interpolation } from './src/ops/resampling.js';
+export { rotary, rotaryPositions, type Rotation, type RotaryLayout } from './src/ops/rotary.js';
+export {
+  argmax,
+  argmin,
+  cosineSimilarity,
+  cumulativeSum,
+  logSumExp,
+  mean,
+  min,
+  norm,
+  normalizeLength,
+  oneHot,
+  standardDeviation,
+  variance,
+} from './src/ops/statistics.js';
 export { constant, fromStorage, tensor, Tensor } from './src/tensor/tensor.js';
 export { distillationDefaults, teacherDefaults } from './trainers/config.js';
 export { methodRecipe } from './trainers/methods.js';

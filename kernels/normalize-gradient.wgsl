@@ -1,6 +1,6 @@
-// Gradient of row normalisation: rstd * (g - mean(g) - xhat * mean(g * xhat)).
+// Gradient of row normalisation: rstd * (g - mean(g) - xhat * mean(g * xhat)), without mean(g) where not CENTRED.
 // Includes: lib/rows.wgsl.
-// Contract: lib/rows.wgsl; load_g4, load_x4, load_statistics1 (mean, rstd of each row) read, store4 writes.
+// Contract: lib/rows.wgsl, CENTRED; load_g4, load_x4, load_statistics1 (mean, rstd of each row) read, store4 writes.
 // Dispatch: a row for each invocation, subgroup or workgroup.
 // Numerics: f32 sums in 4 lanes; fixed order.
 @compute @workgroup_size(WORKGROUP)
@@ -22,6 +22,6 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) invoca
   for (var v = lane; v < VECTORS; v += LANES) {
     let i = element(row, v);
     let xhat = (load_x4(i, inside(v)) - mean) * rstd;
-    store4(i, rstd * (load_g4(i, inside(v)) - means.x - xhat * means.y), inside(v));
+    store4(i, rstd * (load_g4(i, inside(v)) - select(0f, means.x, CENTRED) - xhat * means.y), inside(v));
   }
 }

@@ -16,7 +16,7 @@ import { precisionRecall } from '../src/metrics/precision-recall.js';
 import { classifierSchema } from '../src/models/classifier.js';
 import { random } from '../src/tensor/philox.js';
 import { tensor } from '../src/tensor/tensor.js';
-import { crossEntropy } from '../trainers/classification.js';
+import { crossEntropy } from '../src/ops/losses.js';
 import { classificationDefaults } from '../trainers/config.js';
 import { trainClassifier } from '../trainers/runs.js';
 import { relativeError } from './support/compare.js';

@@ -4,7 +4,9 @@ import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import type { Device, DeviceOptions } from '../src/gpu/device.js';
 import { TensorStorage } from '../src/gpu/storage.js';
-import { averagePool, conv2d, upsampleNearest } from '../src/ops/convolution.js';
+import { conv2d } from '../src/ops/convolution.js';
+import { averagePool } from '../src/ops/pooling.js';
+import { upsampleNearest } from '../src/ops/resampling.js';
 import { expand, max, sum } from '../src/ops/broadcast.js';
 import { matmul } from '../src/ops/matmul.js';
 import * as move from '../src/ops/movement.js';
@@ -195,7 +197,7 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
       [9, 12],
     ]),
   ],
-  softmax: [one(softmax, [-9, 9], [[5, 7]]), one((x) => softmax(x), undefined, [[3, 2, 8]])],
+  softmax: [one((x) => softmax(x), [-9, 9], [[5, 7]]), one((x) => softmax(x), undefined, [[3, 2, 8]])],
   rowStatistics: 'normalize',
   normalize: [
     one((x) => layerNorm(x), [-3, 5], [[5, 7]]),
@@ -216,8 +218,8 @@ const derived: Record<string, Case> = {
   geluTanh: one(activation.geluTanh, [-9, 9]),
   gelu: one(activation.gelu, [-9, 9]),
   selu: one(activation.selu, [-9, 9]),
-  upsampleNearest: one(upsampleNearest, undefined, [[2, 3, 1, 5]]),
-  averagePool: one(averagePool, undefined, [[2, 4, 6, 3]]),
+  upsampleNearest: one((x) => upsampleNearest(x), undefined, [[2, 3, 1, 5]]),
+  averagePool: one((x) => averagePool(x), undefined, [[2, 4, 6, 3]]),
   sigmoid: one(activation.sigmoid, [-9, 9]),
   // Far out the slope is 0 to f32 precision: only that nothing overflows is to be seen.
   farSigmoid: { ...one(activation.sigmoid, [-90, 90]), flat: true },

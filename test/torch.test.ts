@@ -6,7 +6,9 @@ import { gradients } from '../src/autodiff/gradients.js';
 import type { Device } from '../src/gpu/device.js';
 import { attention } from '../src/ops/attention.js';
 import { max, sum } from '../src/ops/broadcast.js';
-import { averagePool, conv2d, upsampleNearest } from '../src/ops/convolution.js';
+import { conv2d } from '../src/ops/convolution.js';
+import { averagePool } from '../src/ops/pooling.js';
+import { upsampleNearest } from '../src/ops/resampling.js';
 import { linear, matmul } from '../src/ops/matmul.js';
 import * as move from '../src/ops/movement.js';
 import { groupNorm, layerNorm, modulate, softmax } from '../src/ops/normalization.js';
@@ -16,6 +18,8 @@ import { sizeOf, type Shape } from '../src/tensor/shape.js';
 import { random } from '../src/tensor/philox.js';
 import { tensor, type Tensor } from '../src/tensor/tensor.js';
 import { relativeError } from './support/compare.js';
+import { functionalCases } from './support/functional-cases.js';
+import { interpret } from './support/interpreter.js';
 
 const python = '/usr/bin/python3';
 const found = spawnSync(python, ['-c', 'import torch']).status === 0;
@@ -202,16 +206,37 @@ const cases: Record<string, () => Case> = {
   upsampleNearest: () => ({
     shapes: [[upTo(3), upTo(5), upTo(5), upTo(7)]],
     torch: nhwc(`F.interpolate(${nchw('x[0]')}, scale_factor=2, mode="nearest")`),
-    semiflow: upsampleNearest,
+    semiflow: (x) => upsampleNearest(x),
   }),
   averagePool: () => ({
     shapes: [[upTo(3), 2 * upTo(4), 2 * upTo(4), upTo(7)]],
     torch: nhwc(`F.avg_pool2d(${nchw('x[0]')}, 2)`),
-    semiflow: averagePool,
+    semiflow: (x) => averagePool(x),
   }),
   gather: gatherCase,
   'pad, slice, permute, concat': movementCase,
 };
+
+interface Question {
+  code: string;
+  inputs: { shape: Shape; values: number[] }[];
+  weights: number[];
+}
+interface Answer {
+  output: number[];
+  gradients: (number[] | null)[];
+}
+
+/** What PyTorch makes of expressions, and their gradients under the weights. */
+function ask(questions: readonly Question[]): Answer[] {
+  const done = spawnSync(python, ['test/support/torch-oracle.py'], {
+    input: JSON.stringify(questions),
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  if (done.status !== 0) throw new Error(done.stderr);
+  return JSON.parse(done.stdout);
+}
 
 /** Cases of one operation: each has shapes of its own. */
 const repeats = 2;
@@ -231,7 +256,7 @@ describe.skipIf(!found)(`PyTorch in float64, random shapes and numbers (SEED=${s
     }),
   );
   let device: Device;
-  let reference: { output: number[]; gradients: number[][] }[];
+  let reference: Answer[];
 
   beforeAll(async () => {
     device = await openDevice({ toggles: 'checked' });
@@ -240,13 +265,7 @@ describe.skipIf(!found)(`PyTorch in float64, random shapes and numbers (SEED=${s
       inputs: inputs.map(({ shape, values }) => ({ shape, values: [...values] })),
       weights: [...weights],
     }));
-    const done = spawnSync(python, ['test/support/torch-oracle.py'], {
-      input: JSON.stringify(request),
-      encoding: 'utf8',
-      maxBuffer: 1 << 28,
-    });
-    if (done.status !== 0) throw new Error(done.stderr);
-    reference = JSON.parse(done.stdout);
+    reference = ask(request);
   }, 120_000);
   afterAll(() => device.dispose());
 
@@ -260,7 +279,41 @@ describe.skipIf(!found)(`PyTorch in float64, random shapes and numbers (SEED=${s
     // Relative to the largest, or to 1 where all are small: inputs, weights and slopes are of order 1.
     expect(relativeError(actual.output, reference[i].output, 1), 'output').toBeLessThan(1e-5);
     reference[i].gradients.forEach((g, k) =>
-      expect(relativeError(actual[`gradient ${k}`], g, 1), `gradient ${k}`).toBeLessThan(1e-5),
+      expect(relativeError(actual[`gradient ${k}`], g!, 1), `gradient ${k}`).toBeLessThan(1e-5),
+    );
+  });
+});
+
+// test/functional.test.ts holds the device against float64; here float64 is held against PyTorch, without a device.
+describe.skipIf(!found)(`what torch.nn.functional has, in float64 (SEED=${seed})`, () => {
+  const known = functionalCases.filter((single) => single.torch);
+  const drawn = known.map(({ shapes, range: [low, high] = [-2, 2], apply, flat }) => {
+    const numbers = (shape: Shape, from: number, to: number) =>
+      Float32Array.from({ length: sizeOf(shape) }, () => from + (to - from) * draw.uniform());
+    const values = shapes.map((shape) => numbers(shape, low, high));
+    const x = values.map((value, i) => tensor(value, shapes[i]));
+    const output = apply(...x);
+    const weights = numbers(output.shape, -1, 1);
+    const slopes = flat ? [] : gradients(sum(point.mul(output, tensor(weights, output.shape))), x);
+    return { values, output, weights, slopes };
+  });
+  let reference: Answer[];
+  beforeAll(() => {
+    reference = ask(
+      known.map(({ torch, shapes }, i) => ({
+        code: torch!,
+        inputs: shapes.map((shape, k) => ({ shape, values: [...drawn[i].values[k]] })),
+        weights: [...drawn[i].weights],
+      })),
+    );
+  }, 120_000);
+
+  it.each(known.map(({ name }, i) => [name, i] as const))('%s', (_, i) => {
+    const { output, slopes } = drawn[i];
+    const [value, ...derived] = interpret([output, ...slopes]);
+    expect(relativeError(value, reference[i].output, 1)).toBeLessThan(3e-7);
+    derived.forEach((slope, k) =>
+      expect(relativeError(slope, reference[i].gradients[k]!, 1), `gradient ${k}`).toBeLessThan(3e-7),
     );
   });
 });

@@ -1,21 +1,9 @@
 import type { ClassifierNetwork } from '../src/features/classifier-file.js';
-import { expand, max, sum } from '../src/ops/broadcast.js';
-import { iota, reshape } from '../src/ops/movement.js';
-import { add, equal, exp, log, mul, stopGradient, sub, toFloat } from '../src/ops/pointwise.js';
-import type { Tensor } from '../src/tensor/tensor.js';
+import { crossEntropy } from '../src/ops/losses.js';
+import { add, mul } from '../src/ops/pointwise.js';
 import { SampleSource, type SampleSet } from './batches.js';
 import { UserError } from '../src/errors.js';
 import type { Loss, LossContext } from './trainer.js';
-
-/** Mean of −log softmax(logits)[label], for logits [B, C] and labels u32 [B]. */
-export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
-  const [count, classes] = logits.shape;
-  const shifted = sub(logits, stopGradient(max(logits, [1], true)));
-  const normalizer = log(sum(exp(shifted), [1]));
-  const columns = expand(reshape(toFloat(iota([classes])), [1, classes]), [count, classes]);
-  const chosen = equal(columns, expand(reshape(toFloat(labels), [count, 1]), [count, classes]));
-  return mul(sum(sub(normalizer, sum(mul(shifted, chosen), [1]))), 1 / count);
-}
 
 /**
  * The loss of a step of training a classifier on labelled images.

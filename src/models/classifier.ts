@@ -1,14 +1,14 @@
 import { z } from 'zod';
-import { averagePool } from '../ops/convolution.js';
+import { averagePool } from '../ops/pooling.js';
 import { linear } from '../ops/matmul.js';
 import { permute, reshape } from '../ops/movement.js';
-import { add, div, maximum, mul, sqrt, sub } from '../ops/pointwise.js';
-import { ones, zeros } from '../nn/initializers.js';
+import { div, maximum, sub } from '../ops/pointwise.js';
 import {
+  applyBatchNorm,
   applyConvolution,
+  batchNormParameters,
   convolutionParameters,
   linearParameters,
-  normParameters,
   requireThat,
 } from '../nn/layers.js';
 import type { Parameter, Parameters } from '../nn/parameters.js';
@@ -78,24 +78,12 @@ export function classifier(config: ClassifierConfig): Classifier {
         h = maximum(applyConvolution(p, `conv${i + 1}`, h, { padding }), 0);
         if (i < pooled) h = averagePool(h);
       });
-      if (norms) h = batchNorm(p, 'norm1', h);
+      if (norms) h = applyBatchNorm(p, 'norm1', h);
       // Flattened channels first, as PyTorch does.
       const flat = reshape(permute(h, [0, 3, 1, 2]), [images.shape[0], -1]);
       const hidden = maximum(linear(flat, p('fc1.weight'), p('fc1.bias')), 0);
       const logits = linear(hidden, p('fc2.weight'), p('fc2.bias'));
-      return { features: hidden, logits: norms ? batchNorm(p, 'norm2', logits) : logits };
+      return { features: hidden, logits: norms ? applyBatchNorm(p, 'norm2', logits) : logits };
     },
   };
-}
-
-const batchNormParameters = (name: string, channels: number): Parameter[] => [
-  ...normParameters(name, channels),
-  { name: `${name}.running_mean`, shape: [channels], initializer: zeros, frozen: true },
-  { name: `${name}.running_var`, shape: [channels], initializer: ones, frozen: true },
-];
-
-/** Batch norm in evaluation, channels last: an affine map by the running statistics. */
-function batchNorm(p: Parameters, name: string, x: Tensor): Tensor {
-  const scale = div(p(`${name}.weight`), sqrt(add(p(`${name}.running_var`), 1e-5)));
-  return add(mul(sub(x, p(`${name}.running_mean`)), scale), p(`${name}.bias`));
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { attention } from '../ops/attention.js';
-import { averagePool, upsampleNearest } from '../ops/convolution.js';
+import { averagePool } from '../ops/pooling.js';
+import { upsampleNearest } from '../ops/resampling.js';
 import { concat, gather, permute, reshape, slice, split } from '../ops/movement.js';
 import { modulate } from '../ops/normalization.js';
 import { silu } from '../ops/activations.js';

@@ -1,12 +1,21 @@
 import { UserError } from '../errors.js';
-import { conv2d, type ConvolutionOptions } from '../ops/convolution.js';
+import {
+  conv1d,
+  conv2d,
+  convTranspose2d,
+  type ConvolutionOptions,
+  type LineOptions,
+  type TransposedConvolutionOptions,
+} from '../ops/convolution.js';
 import { linear } from '../ops/matmul.js';
 import { concat, gather, reshape } from '../ops/movement.js';
-import { groupNorm, layerNorm } from '../ops/normalization.js';
+import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../ops/normalization.js';
+import { pair, type Extents } from '../ops/patches.js';
 import { gelu, geluTanh, selu, silu } from '../ops/activations.js';
 import { add, cos, mul, sin, sub } from '../ops/pointwise.js';
+import { sizeOf, type Shape } from '../tensor/shape.js';
 import { tensor, type Tensor } from '../tensor/tensor.js';
-import { fanIn, ones, zeros, type Initializer } from './initializers.js';
+import { fanIn, normal, ones, zeros, type Initializer } from './initializers.js';
 import type { Parameter, Parameters } from './parameters.js';
 
 export const activations = { silu, selu, gelu, 'gelu-tanh': geluTanh } as const;
@@ -32,17 +41,50 @@ export function applyLinear(parameters: Parameters, name: string, x: Tensor): Te
   return linear(x, reshape(weight, [weight.shape[0], -1]), parameters(`${name}.bias`));
 }
 
-/** Weight and bias of a square convolution, [out, in, size, size] in files, under PyTorch's names. */
+/**
+ * Weight and bias of a convolution, [out, in, rows, columns] in files, under PyTorch's names.
+ * @param inputs channels of one group
+ */
 export function convolutionParameters(
   name: string,
   inputs: number,
   outputs: number,
-  size: number,
-  initializer: Initializer = fanIn(inputs * size * size),
+  size: number | Extents,
+  initializer?: Initializer,
 ): Parameter[] {
+  const [rows, columns] = pair(size);
+  return kernelParameters(name, [outputs, inputs, rows, columns], outputs, initializer);
+}
+
+/** Weight and bias of a convolution along one axis, [out, in, size] in files. @param inputs channels of one group */
+export const lineConvolutionParameters = (
+  name: string,
+  inputs: number,
+  outputs: number,
+  size: number,
+  initializer?: Initializer,
+): Parameter[] => kernelParameters(name, [outputs, inputs, size], outputs, initializer);
+
+/** Weight and bias of a transposed convolution, [in, out / groups, rows, columns] in files, under PyTorch's names. */
+export function transposedConvolutionParameters(
+  name: string,
+  inputs: number,
+  outputs: number,
+  size: number | Extents,
+  groups = 1,
+  initializer?: Initializer,
+): Parameter[] {
+  const [rows, columns] = pair(size);
+  return kernelParameters(name, [inputs, outputs / groups, rows, columns], outputs, initializer);
+}
+
+/** A weight whose first two axes come last in memory, and a bias; both by PyTorch's default where nothing else is asked for. */
+function kernelParameters(name: string, shape: Shape, outputs: number, initializer?: Initializer): Parameter[] {
+  const drawn = initializer ?? fanIn(sizeOf(shape.slice(1)));
+  const order = [...shape.map((_, axis) => axis).slice(2), 1, 0];
   return [
-    { name: `${name}.weight`, shape: [outputs, inputs, size, size], order: [2, 3, 1, 0], initializer },
-    { name: `${name}.bias`, shape: [outputs], initializer },
+    { name: `${name}.weight`, shape, order, initializer: drawn },
+    { name: `${name}.bias`, shape: [outputs], initializer: drawn },
   ];
 }
 
@@ -55,6 +97,35 @@ export function applyConvolution(
 ): Tensor {
   return conv2d(x, parameters(`${name}.weight`), parameters(`${name}.bias`), options);
 }
+
+/** The convolution of that name over lines [N, L, C]. */
+export function applyLineConvolution(
+  parameters: Parameters,
+  name: string,
+  x: Tensor,
+  options: LineOptions = {},
+): Tensor {
+  return conv1d(x, parameters(`${name}.weight`), parameters(`${name}.bias`), options);
+}
+
+/** The transposed convolution of that name over images [N, H, W, C]. */
+export function applyTransposedConvolution(
+  parameters: Parameters,
+  name: string,
+  x: Tensor,
+  options: TransposedConvolutionOptions = {},
+): Tensor {
+  return convTranspose2d(x, parameters(`${name}.weight`), parameters(`${name}.bias`), options);
+}
+
+/** Rows of a learned table, under PyTorch's name. */
+export const embeddingParameters = (name: string, rows: number, width: number): Parameter[] => [
+  { name: `${name}.weight`, shape: [rows, width], initializer: normal(1) },
+];
+
+/** The rows of that name's table for u32 indices of any shape: [..., width]. */
+export const applyEmbedding = (parameters: Parameters, name: string, indices: Tensor): Tensor =>
+  gather(parameters(`${name}.weight`), indices);
 
 /** Learned scale and shift of a norm. */
 export function normParameters(name: string, channels: number): Parameter[] {
@@ -78,6 +149,30 @@ export function affineGroupNorm(
 /** Layer norm with learned scale and shift. */
 export function affineLayerNorm(parameters: Parameters, name: string, x: Tensor, epsilon: number): Tensor {
   return add(mul(layerNorm(x, epsilon), parameters(`${name}.weight`)), parameters(`${name}.bias`));
+}
+
+/** Learned scale of a root mean square norm. */
+export const rmsNormParameters = (name: string, channels: number): Parameter[] => [
+  { name: `${name}.weight`, shape: [channels], initializer: ones },
+];
+
+/** Root mean square norm with learned scale. */
+export const scaledRmsNorm = (parameters: Parameters, name: string, x: Tensor, epsilon?: number): Tensor =>
+  mul(rmsNorm(x, epsilon), parameters(`${name}.weight`));
+
+/** Scale, shift and running statistics of a batch norm, which training leaves as they are. */
+export const batchNormParameters = (name: string, channels: number): Parameter[] => [
+  ...normParameters(name, channels),
+  { name: `${name}.running_mean`, shape: [channels], initializer: zeros, frozen: true },
+  { name: `${name}.running_var`, shape: [channels], initializer: ones, frozen: true },
+];
+
+/** The batch norm of that name as in evaluation, channels last. */
+export function applyBatchNorm(parameters: Parameters, name: string, x: Tensor, epsilon?: number): Tensor {
+  const [weight, bias, mean, variance] = ['weight', 'bias', 'running_mean', 'running_var'].map((part) =>
+    parameters(`${name}.${part}`),
+  );
+  return batchNorm(x, { weight, bias, mean, variance }, epsilon);
 }
 
 /**

@@ -1,19 +1,29 @@
-import { sizeOf, type Shape } from '../tensor/shape.js';
-import { Tensor } from '../tensor/tensor.js';
+import { axisOf, sizeOf, type Shape } from '../tensor/shape.js';
+import { Tensor, type Normalization } from '../tensor/tensor.js';
 import { UserError } from '../errors.js';
-import { reshape } from './movement.js';
-import { add, mul, square, sub } from './pointwise.js';
-import { sum } from './broadcast.js';
+import { permute, reshape } from './movement.js';
+import { add, div, exp, log, mul, sqrt, square, stopGradient, sub } from './pointwise.js';
+import { max, sum } from './broadcast.js';
 import { rowKernel } from './rows.js';
-import { f32, type IndexRule, type KernelRule, type Operand } from './rule.js';
+import { bool, f32, type IndexRule, type KernelRule, type Operand } from './rule.js';
 
 /**
  * Layer normalisation over the last axis, without affine part: (x - mean) / sqrt(variance + epsilon), variance biased
  * (Ba et al., 2016). Scale and shift are ordinary arithmetic, which the engine fuses: `layerNorm(x) * (1 + scale) + shift`.
  */
 export function layerNorm(x: Tensor, epsilon = 1e-5): Tensor {
-  return normalizeGroups(reshape(x, [rowsOf(x.shape), 1, x.shape.at(-1)!]), 1, epsilon, x.shape);
+  return normalizeGroups(rows(x), { groups: 1, epsilon, centred: true }, x.shape);
 }
+
+/**
+ * Root mean square normalisation over the last axis, without scale: x / sqrt(mean(x²) + epsilon) (Zhang and Sennrich,
+ * 2019).
+ */
+export function rmsNorm(x: Tensor, epsilon = 2 ** -23): Tensor {
+  return normalizeGroups(rows(x), { groups: 1, epsilon, centred: false }, x.shape);
+}
+
+const rows = (x: Tensor) => reshape(x, [rowsOf(x.shape), 1, x.shape.at(-1)!]);
 
 /**
  * Group normalisation of [N, ..., C], without affine part: mean and variance over all positions of an item and the
@@ -23,28 +33,56 @@ export function layerNorm(x: Tensor, epsilon = 1e-5): Tensor {
 export function groupNorm(x: Tensor, groups: number, epsilon = 1e-5): Tensor {
   const [batch, channels] = [x.shape[0], x.shape.at(-1)!];
   if (channels % groups) throw new UserError(`${groups} groups do not divide the ${channels} channels of [${x.shape}]`);
-  return normalizeGroups(reshape(x, [batch, -1, channels]), groups, epsilon, x.shape);
+  return normalizeGroups(reshape(x, [batch, -1, channels]), { groups, epsilon, centred: true }, x.shape);
+}
+
+/** Instance normalisation of [N, ..., C]: each channel of an item over its positions (Ulyanov et al., 2016). */
+export const instanceNorm = (x: Tensor, epsilon = 1e-5): Tensor => groupNorm(x, x.shape.at(-1)!, epsilon);
+
+/** Statistics of a batch norm, and its scale and shift: [C] each. */
+export interface BatchStatistics {
+  mean: Tensor;
+  variance: Tensor;
+  weight?: Tensor;
+  bias?: Tensor;
+}
+
+/** Batch normalisation as in evaluation, channels last: an affine map by running statistics (Ioffe and Szegedy, 2015). */
+export function batchNorm(x: Tensor, { mean, variance, weight, bias }: BatchStatistics, epsilon = 1e-5): Tensor {
+  const scale = div(weight ?? 1, sqrt(add(variance, epsilon)));
+  const y = mul(sub(x, mean), scale);
+  return bias ? add(y, bias) : y;
 }
 
 /** [N, P, C] normalised by group, under another shape. */
-function normalizeGroups(x: Tensor, groups: number, epsilon: number, shape: Shape): Tensor {
-  const statistics = new Tensor('rowStatistics', [x], { groups, epsilon }, [x.shape[0] * groups, 2]);
-  return reshape(new Tensor('normalize', [x, statistics], { groups, epsilon }, x.shape), shape);
+function normalizeGroups(x: Tensor, attributes: Normalization, shape: Shape): Tensor {
+  const statistics = new Tensor('rowStatistics', [x], attributes, [x.shape[0] * attributes.groups, 2]);
+  return reshape(new Tensor('normalize', [x, statistics], attributes, x.shape), shape);
 }
 
-/** exp(x - max) / Σ exp(x - max) over the last axis. */
-export function softmax(x: Tensor): Tensor {
-  return new Tensor('softmax', [x], {}, x.shape);
+/** exp(x - max) / Σ exp(x - max) over an axis, the last one by default. */
+export function softmax(x: Tensor, axis = -1): Tensor {
+  const along = axisOf(axis, x.shape.length);
+  const last = x.shape.length - 1;
+  const swapped = x.shape.map((_, i) => (i === along ? last : i === last ? along : i));
+  const y = permute(x, swapped);
+  return permute(new Tensor('softmax', [y], {}, y.shape), swapped);
+}
+
+/** log(softmax(x)) over an axis, the last one by default, without its underflow. */
+export function logSoftmax(x: Tensor, axis = -1): Tensor {
+  const shifted = sub(x, stopGradient(max(x, [axis], true)));
+  return sub(shifted, log(sum(exp(shifted), [axis], true)));
 }
 
 const rowsOf = (shape: Shape) => sizeOf(shape.slice(0, -1));
 
-/** Mean and reciprocal standard deviation of each row, side by side. */
+/** Mean (0 where rows are not centred) and reciprocal standard deviation of each row, side by side. */
 export const rowStatisticsRule: KernelRule<'rowStatistics'> = {
   kind: 'kernel',
-  kernel: ({ inputs: [x], attributes: { groups, epsilon } }, profile) => {
+  kernel: ({ inputs: [x], attributes: { groups, epsilon, centred } }, profile) => {
     const kernel = rowKernel('row-statistics', profile, x.shape, groups, { x });
-    return { ...kernel, constants: { ...kernel.constants, EPSILON: f32(epsilon) }, run: 1 };
+    return { ...kernel, constants: { ...kernel.constants, EPSILON: f32(epsilon), CENTRED: bool(centred) }, run: 1 };
   },
   // `normalize` carries the whole gradient, through the statistics too.
   gradient: null,
@@ -75,27 +113,31 @@ export const normalizeRule: IndexRule<'normalize'> = {
   },
   joint: {
     input: 1,
-    kernel: ({ inputs: [x, statistics], attributes: { groups, epsilon } }, profile) => {
+    kernel: ({ inputs: [x, statistics], attributes: { groups, epsilon, centred } }, profile) => {
       const kernel = rowKernel('normalize', profile, x.shape, groups, { x });
-      return { ...kernel, constants: { ...kernel.constants, EPSILON: f32(epsilon) }, secondary: statistics.size };
+      return {
+        ...kernel,
+        constants: { ...kernel.constants, EPSILON: f32(epsilon), CENTRED: bool(centred) },
+        secondary: statistics.size,
+      };
     },
   },
-  gradient: ({ inputs: [x, statistics], attributes: { groups } }, g) => [
-    new Tensor('normalizeGradient', [g, x, statistics], { groups }, x.shape),
+  gradient: ({ inputs: [x, statistics], attributes: { groups, centred } }, g) => [
+    new Tensor('normalizeGradient', [g, x, statistics], { groups, centred }, x.shape),
     null,
   ],
 };
 
-/** rstd · (g - mean(g) - x̂ · mean(g · x̂)), means over the row. */
+/** rstd · (g - mean(g) - x̂ · mean(g · x̂)), means over the row; without mean(g) where x was not centred. */
 export const normalizeGradientRule: KernelRule<'normalizeGradient'> = {
   kind: 'kernel',
-  kernel: ({ inputs: [g, x, statistics], attributes: { groups } }, profile) => {
+  kernel: ({ inputs: [g, x, statistics], attributes: { groups, centred } }, profile) => {
     const kernel = rowKernel('normalize-gradient', profile, x.shape, groups, { g, x });
     const operands: Operand[] = [
       ...kernel.operands,
       { name: 'statistics', tensor: statistics, fusion: 'none', run: 1 },
     ];
-    return { ...kernel, operands };
+    return { ...kernel, operands, constants: { ...kernel.constants, CENTRED: bool(centred) } };
   },
   gradient: null,
 };

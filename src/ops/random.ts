@@ -1,6 +1,7 @@
 import { UserError } from '../errors.js';
 import type { Shape } from '../tensor/shape.js';
 import { Tensor, type Distribution } from '../tensor/tensor.js';
+import { greater, mul, where } from './pointwise.js';
 import type { IndexRule } from './rule.js';
 
 /**
@@ -27,6 +28,15 @@ export const normal = (key: Tensor, stream: number, shape: Shape): Tensor => ran
 /** Whole numbers 0 … bound - 1 as u32; bound at most 2^24. */
 export const integers = (key: Tensor, stream: number, shape: Shape, bound: number): Tensor =>
   random('integer', key, stream, shape, bound);
+
+/**
+ * x / (1 - rate) where a uniform number is at least `rate`, else 0 (Srivastava et al., 2014).
+ * @throws UserError when the rate is outside [0, 1)
+ */
+export function dropout(x: Tensor, rate: number, key: Tensor, stream: number): Tensor {
+  if (!(rate >= 0 && rate < 1)) throw new UserError(`dropout at rate ${rate}: it is from 0 up to less than 1`);
+  return where(greater(rate, uniform(key, stream, x.shape)), 0, mul(x, 1 / (1 - rate)));
+}
 
 export const randomRule: IndexRule<'random'> = {
   kind: 'index',

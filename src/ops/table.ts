@@ -1,11 +1,11 @@
 import type { OpName, Tensor } from '../tensor/tensor.js';
 import { attentionGradientKVRule, attentionGradientQRule, attentionRule } from './attention.js';
 import { expandRule, reduceRule } from './broadcast.js';
-import { im2colRule } from './convolution.js';
 import { matmulRule } from './matmul.js';
 import * as movement from './movement.js';
 import { normalizeGradientRule, normalizeRule, rowStatisticsRule, softmaxRule } from './normalization.js';
 import { adamRule, assignRule } from './optimizer.js';
+import { im2colRule } from './patches.js';
 import { pointwiseRules } from './pointwise.js';
 import { randomRule } from './random.js';
 import { scatterAddRule } from './scatter.js';

@@ -50,9 +50,9 @@ export interface OpAttributes {
   reduce: { kind: ReduceKind; outer: number; length: number; inner: number };
   matmul: { transposeA: boolean; transposeB: boolean };
   softmax: object;
-  rowStatistics: { groups: number; epsilon: number };
-  normalize: { groups: number; epsilon: number };
-  normalizeGradient: { groups: number };
+  rowStatistics: Normalization;
+  normalize: Normalization;
+  normalizeGradient: Omit<Normalization, 'epsilon'>;
   attention: { heads: number; scale: number };
   attentionGradientQ: { heads: number; scale: number };
   attentionGradientKV: { heads: number; scale: number };
@@ -69,10 +69,19 @@ export type OpName = keyof OpAttributes;
 /** What kernels compute with: numbers, and whole numbers that do not fall below 0. */
 export type NumberType = 'f32' | 'u32';
 
+/** How rows are normalised: [N, P, C] by groups of channels, less their mean or not. */
+export interface Normalization {
+  groups: number;
+  epsilon: number;
+  centred: boolean;
+}
+
 /** Which patches of an image [N, H, W, C] are taken: `before` may be negative, what lies outside reads as 0. */
 export interface Patches {
   kernel: readonly [number, number];
-  stride: number;
+  stride: readonly [number, number];
+  /** Distance of neighbouring taps. */
+  dilation: readonly [number, number];
   /** Rows and columns of zeros above and left of the image. */
   before: readonly [number, number];
 }

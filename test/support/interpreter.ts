@@ -138,11 +138,11 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
   },
   im2col: (node, [x]) => {
     const [, height, width, channels] = node.inputs[0].shape;
-    const { kernel, stride, before } = node.attributes;
+    const { kernel, stride, dilation, before } = node.attributes;
     return moved(node, x, ([n, row, column, k]) => {
       const tap = Math.floor(k / channels);
-      const y = row * stride + Math.floor(tap / kernel[1]) - before[0];
-      const z = column * stride + (tap % kernel[1]) - before[1];
+      const y = row * stride[0] + Math.floor(tap / kernel[1]) * dilation[0] - before[0];
+      const z = column * stride[1] + (tap % kernel[1]) * dilation[1] - before[1];
       return y >= 0 && y < height && z >= 0 && z < width ? [n, y, z, k % channels] : null;
     });
   },
@@ -190,7 +190,7 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
     const members = groupMembers(node.inputs[0].shape, node.attributes.groups);
     const result = new Float64Array(node.size);
     members.forEach((at, row) => {
-      const mean = at.reduce((sum, i) => sum + x[i], 0) / at.length;
+      const mean = node.attributes.centred ? at.reduce((sum, i) => sum + x[i], 0) / at.length : 0;
       const variance = at.reduce((sum, i) => sum + (x[i] - mean) ** 2, 0) / at.length;
       result.set([mean, 1 / Math.sqrt(variance + node.attributes.epsilon)], 2 * row);
     });
@@ -210,7 +210,7 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
     groupMembers(node.shape, node.attributes.groups).forEach((at, row) => {
       const [mean, rstd] = [statistics[2 * row], statistics[2 * row + 1]];
       const y = at.map((i) => (x[i] - mean) * rstd);
-      const level = at.reduce((sum, i) => sum + g[i], 0) / at.length;
+      const level = node.attributes.centred ? at.reduce((sum, i) => sum + g[i], 0) / at.length : 0;
       const slope = at.reduce((sum, i, k) => sum + g[i] * y[k], 0) / at.length;
       at.forEach((i, k) => (result[i] = rstd * (g[i] - level - y[k] * slope)));
     });

@@ -1,0 +1,260 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openDevice } from '../node/device.js';
+import { evaluate } from '../src/autodiff/eager.js';
+import { gradients } from '../src/autodiff/gradients.js';
+import { UserError } from '../src/errors.js';
+import type { Device } from '../src/gpu/device.js';
+import { elu, glu, hardSwish, leakyRelu, mish, relu, relu6, softplus } from '../src/ops/activations.js';
+import { sum } from '../src/ops/broadcast.js';
+import { clamp } from '../src/ops/comparison.js';
+import { conv1d, conv2d, convTranspose2d } from '../src/ops/convolution.js';
+import { einsum } from '../src/ops/einsum.js';
+import { crossEntropy } from '../src/ops/losses.js';
+import { softmax } from '../src/ops/normalization.js';
+import { im2col, windowsIn } from '../src/ops/patches.js';
+import { add, mul, sqrt } from '../src/ops/pointwise.js';
+import { averagePool, maxPool } from '../src/ops/pooling.js';
+import { pow } from '../src/ops/powers.js';
+import { dropout } from '../src/ops/random.js';
+import { padEdges, pixelShuffle, pixelUnshuffle, squeeze, stack, take } from '../src/ops/rearrangement.js';
+import { resize } from '../src/ops/resampling.js';
+import { rotary, rotaryPositions } from '../src/ops/rotary.js';
+import { logSumExp, norm, normalizeLength, variance } from '../src/ops/statistics.js';
+import { random } from '../src/tensor/philox.js';
+import { sizeOf } from '../src/tensor/shape.js';
+import { constant, tensor, type Tensor } from '../src/tensor/tensor.js';
+import { relativeError } from './support/compare.js';
+import { functionalCases, Numbers, type FunctionalCase } from './support/functional-cases.js';
+import { interpret } from './support/interpreter.js';
+
+/** An operation between others, so that it meets scaled inputs and an upstream gradient that depends on its result. */
+function build({ shapes, range: [low, high] = [-2, 2], apply, flat }: FunctionalCase, seed: number) {
+  const draw = random(seed);
+  const numbers = (count: number, from: number, to: number) =>
+    Float32Array.from({ length: count }, () => from + (to - from) * draw.uniform());
+  const values = shapes.map((shape) => numbers(sizeOf(shape), low, high));
+  const inputs = values.map((x, i) => tensor(x, shapes[i]));
+  const output = apply(...inputs.map((x) => mul(x, scale)));
+  const weights = numbers(output.size, -1, 1);
+  const loss = sum(mul(bent(output), tensor(weights, output.shape)));
+  return { values, output, weights, slopes: flat ? [] : gradients(loss, inputs) };
+}
+const scale = 1.25;
+const bent = (x: Tensor) => add(mul(x, 0.2), sqrt(add(mul(mul(x, x), 0.01), 1)));
+
+/** The definition in place of the operation. */
+function define({ shapes, reference }: FunctionalCase, values: readonly ArrayLike<number>[]): Numbers {
+  return reference(
+    ...values.map(
+      (x, i) =>
+        new Numbers(
+          shapes[i],
+          Float64Array.from(x, (value) => value * scale),
+        ),
+    ),
+  );
+}
+
+const built = functionalCases.map((single, i) => ({ single, ...build(single, i) }));
+
+describe('in float64, operations and gradients are their definition and its central differences', () => {
+  it.each(built.map((entry) => [entry.single.name, entry] as const))('%s', (_, entry) => {
+    const { single, values, output, weights, slopes } = entry;
+    const expected = define(single, values);
+    const [actual, ...derived] = interpret([output, ...slopes]);
+    expect(output.shape).toEqual(expected.shape);
+    expect(relativeError(actual, expected.data, 1)).toBeLessThan(3e-7);
+    slopes.forEach((slope, i) => {
+      expect(slope.shape).toEqual(single.shapes[i]);
+      const step = 1e-5;
+      const [analytic, measured] = [[] as number[], [] as number[]];
+      for (let k = 0; k < slope.size; k += Math.max(1, Math.floor(slope.size / 12))) {
+        const at = (delta: number) => {
+          const moved = values.map((x) => Float64Array.from(x));
+          moved[i][k] += delta;
+          return define(single, moved).data.reduce(
+            (total, y, j) => total + weights[j] * (0.2 * y + Math.sqrt(0.01 * y * y + 1)),
+            0,
+          );
+        };
+        analytic.push(derived[i][k]);
+        measured.push((at(step) - at(-step)) / (2 * step));
+      }
+      expect(relativeError(analytic, measured, 0.1), `gradient ${i}`).toBeLessThan(2e-7);
+    });
+  });
+});
+
+describe('on the device they agree with float64', () => {
+  let device: Device;
+  beforeAll(async () => {
+    device = await openDevice({ toggles: 'checked' });
+  });
+  afterAll(() => device.dispose());
+
+  // Many in one program: equal kernels are compiled once, and all at the same time.
+  const perProgram = 24;
+  const groups = Array.from({ length: Math.ceil(built.length / perProgram) }, (_, i) =>
+    built.slice(i * perProgram, (i + 1) * perProgram),
+  );
+  it.each(groups.map((group) => [`${group[0].single.name} to ${group.at(-1)!.single.name}`, group] as const))(
+    '%s',
+    { timeout: 120_000 },
+    async (_, group) => {
+      const outputs = Object.fromEntries(
+        group.flatMap(({ single, output, slopes }) => [
+          [single.name, output] as const,
+          ...slopes.map((slope, k) => [`${single.name}, gradient ${k}`, slope] as const),
+        ]),
+      );
+      const expected = interpret(Object.values(outputs));
+      const actual = await evaluate(device, outputs);
+      Object.keys(outputs).forEach((name, i) =>
+        expect(relativeError(actual[name], expected[i], 0.1), name).toBeLessThan(1e-5),
+      );
+    },
+  );
+});
+
+describe('at the edge of their domain', () => {
+  /** Values and slopes at single places. */
+  const at = (f: (x: Tensor) => Tensor, ...places: number[]) => {
+    const x = tensor(places);
+    const y = f(x);
+    const [value, slope] = interpret([y, ...gradients(sum(y), [x])]);
+    return { value: [...value], slope: [...slope] };
+  };
+
+  it('powers of 0 and of negative numbers', () => {
+    expect(at((x) => pow(x, 1), 0)).toEqual({ value: [0], slope: [1] });
+    expect(at((x) => pow(x, 2), 0)).toEqual({ value: [0], slope: [0] });
+    expect(at((x) => pow(x, 3), 0, -2)).toEqual({ value: [0, -8], slope: [0, 12] });
+    expect(at((x) => pow(x, 0), 0)).toEqual({ value: [1], slope: [0] });
+    expect(at((x) => pow(x, 1.5), 0)).toEqual({ value: [0], slope: [0] });
+    expect(at((x) => pow(x, 0.5), 0)).toEqual({ value: [0], slope: [Infinity] });
+    expect(at((x) => pow(x, 0.3), 0)).toEqual({ value: [0], slope: [Infinity] });
+    expect(at((x) => pow(x, -1), -2)).toEqual({ value: [-0.5], slope: [-0.25] });
+    expect(at((x) => pow(x, 2.5), -2).value[0]).toBeNaN();
+    // The same by a tensor, with the slope of the exponent too.
+    const [base, power] = [tensor([0, 0, 0, 0, -2, -2]), tensor([0, 1, 2, 1.5, 3, 0])];
+    const y = pow(base, power);
+    const [value, dBase, dPower] = interpret([y, ...gradients(sum(y), [base, power])]);
+    expect([...value]).toEqual([1, 0, 0, 0, expect.closeTo(-8, 9), 1]);
+    expect([...dBase].map(Math.abs)).toEqual([0, 1, 0, 0, expect.closeTo(12, 9), 0]);
+    expect([...dPower].slice(0, 4)).toEqual([0, 0, 0, 0]);
+  });
+
+  it('slopes at kinks, NaN that stays NaN, tails without overflow', () => {
+    expect(at(relu, 0, -1, 2).slope).toEqual([0, 0, 1]);
+    expect(at(relu6, 6, 0, 3).slope).toEqual([0, 0, 1]);
+    expect(at(elu, 0).slope).toEqual([1]);
+    expect(at(leakyRelu, 0).slope[0]).toBeCloseTo(0.01, 7);
+    expect(at((x) => clamp(x, -1, 1), -1, 1, 2).slope).toEqual([1, 1, 0]);
+    for (const f of [relu, relu6, leakyRelu, elu, softplus, mish, hardSwish, (x: Tensor) => clamp(x, 0, 1)])
+      expect(at(f as (x: Tensor) => Tensor, NaN).value[0]).toBeNaN();
+    expect(at(softplus, 1000, -1000)).toEqual({ value: [1000, 0], slope: [1, 0] });
+    expect(at((x) => norm(x), 0, 0)).toEqual({ value: [0], slope: [0, 0] });
+    expect(at((x) => normalizeLength(x), 0, 0).value).toEqual([0, 0]);
+    expect(at((x) => logSumExp(x), 1000, 1000).value[0]).toBeCloseTo(1000 + Math.LN2, 9);
+  });
+
+  it('the first of equal maxima gets the gradient of a pool', () => {
+    const x = tensor(new Float32Array(16).fill(1), [1, 4, 4, 1]);
+    const [slope] = interpret(gradients(sum(maxPool(x, { kernel: 3, stride: 1 })), [x]));
+    expect([...slope]).toEqual([1, 1, 0, 0, 1, 1, ...Array<number>(10).fill(0)]);
+  });
+
+  it('a convolution has second derivatives', () => {
+    const draw = random(5);
+    const numbers = (count: number) => Float32Array.from({ length: count }, () => 2 * draw.uniform() - 1);
+    const [x, w] = [tensor(numbers(2 * 5 * 4 * 2), [2, 5, 4, 2]), tensor(numbers(3 * 3 * 2 * 3), [3, 3, 2, 3])];
+    const y = conv2d(x, w, undefined, { stride: 2, padding: 1 });
+    const slopes = gradients(sum(mul(mul(y, y), y)), [x, w]);
+    // Σ of squares of the first derivatives, whose own derivatives central differences confirm.
+    const energy = add(sum(mul(slopes[0], slopes[0])), sum(mul(slopes[1], slopes[1])));
+    const second = interpret(gradients(energy, [x, w]));
+    [x, w].forEach((input, i) => {
+      for (const k of [0, 7, 23, 50]) {
+        const move = (delta: number) => {
+          const moved = Float64Array.from(input.attributes.storage.initial!);
+          moved[k] += delta;
+          return interpret([energy], new Map([[input.attributes.storage, moved]]))[0][0];
+        };
+        expect(second[i][k]).toBeCloseTo((move(1e-5) - move(-1e-5)) / 2e-5, 4);
+      }
+    });
+  });
+
+  it('im2col gives back what its patches were given', () => {
+    const geometry = { kernel: [2, 3], stride: [2, 1], dilation: [1, 2], before: [1, 0] } as const;
+    const x = tensor(
+      Float32Array.from({ length: 5 * 6 * 3 }, (_, i) => Math.sin(i)),
+      [1, 5, 6, 3],
+    );
+    const patches = im2col(x, geometry, windowsIn([5, 6], geometry));
+    const g = tensor(
+      Float32Array.from({ length: patches.size }, (_, i) => Math.cos(i)),
+      patches.shape,
+    );
+    const [forward, backward, values, upstream] = interpret([patches, ...gradients(patches, [x], g), x, g]);
+    const dot = (a: Float64Array, b: Float64Array) => a.reduce((total, value, i) => total + value * b[i], 0);
+    // <im2col x, g> = <x, col2im g>.
+    expect(dot(forward, upstream)).toBeCloseTo(dot(values, backward), 9);
+  });
+});
+
+describe('shapes and settings that do not fit', () => {
+  const zeros = (...shape: number[]) => constant(0, shape);
+  const image = zeros(2, 5, 7, 6);
+  it.each<[string, () => unknown, RegExp]>([
+    ['groups', () => conv2d(image, zeros(3, 3, 3, 5), undefined, { groups: 2 }), /2 groups do not divide 5/],
+    [
+      'channels of groups',
+      () => conv2d(image, zeros(3, 3, 4, 4), undefined, { groups: 2 }),
+      /\[2,5,7,6\].*\[3,3,4,4\]/,
+    ],
+    [
+      'a kernel',
+      () => conv2d(image, zeros(3, 3, 6, 1), undefined, { dilation: 4 }),
+      /3x3 does not fit images \[2,5,7,6\]/,
+    ],
+    ['a stride', () => conv2d(image, zeros(3, 3, 6, 1), undefined, { stride: 0 }), /stride \[0,0\]/],
+    ['lines', () => conv1d(image, zeros(3, 6, 1)), /\[2,5,7,6\].*three axes/],
+    ['transposed channels', () => convTranspose2d(image, zeros(3, 3, 5, 4)), /\[2,5,7,6\].*\[3,3,5,4\]/],
+    [
+      'output padding',
+      () => convTranspose2d(image, zeros(3, 3, 5, 6), undefined, { outputPadding: 1 }),
+      /outputPadding 1/,
+    ],
+    [
+      'padding that eats all',
+      () => convTranspose2d(zeros(1, 1, 1, 6), zeros(1, 1, 5, 6), undefined, { padding: 2 }),
+      /leaves nothing/,
+    ],
+    ['a window', () => maxPool(image, { kernel: 6 }), /\[6,6\] do not fit images \[2,5,7,6\]/],
+    ['half a window', () => averagePool(image, { padding: 2 }), /at most half/],
+    ['a size', () => resize(image, [0, 4]), /0x4/],
+    ['squeeze', () => squeeze(image, [1]), /axis 1 of \[2,5,7,6\]/],
+    ['stack', () => stack([image, zeros(2, 5)]), /\[1,2,5\] and \[1,2,5,7,6\]/],
+    ['take', () => take(image, zeros(2, 2), 0), /\[2,2\]/],
+    ['reflection', () => padEdges(image, 1, [5, 0], 'reflect'), /at most 4/],
+    ['pixels', () => pixelShuffle(image, 4), /6 channels/],
+    ['tiles', () => pixelUnshuffle(image, 2), /\[2,5,7,6\]/],
+    ['variance', () => variance(zeros(3, 1), [1]), /\[3,1\]/],
+    ['norm', () => norm(image, [0], false, 0), /order 0/],
+    ['cross entropy', () => crossEntropy(zeros(3, 5), zeros(4)), /\[3,5\].*\[4\]/],
+    ['rotary width', () => rotaryPositions([0, 1], 5), /5 is odd/],
+    ['rotary tokens', () => rotary(zeros(1, 3, 8), rotaryPositions([0, 1], 4)), /\[1,3,8\]/],
+    ['einsum terms', () => einsum('ij,jk', image), /->/],
+    ['einsum ranks', () => einsum('ij->j', image), /\[2,5,7,6\]/],
+    ['einsum extents', () => einsum('ij,jk->ik', zeros(2, 3), zeros(4, 5)), /axis j has two extents/],
+    ['einsum letters', () => einsum('ii->i', zeros(3, 3)), /repeats/],
+    ['einsum output', () => einsum('ij->ik', zeros(3, 3)), /no operand has k/],
+    ['glu', () => glu(zeros(2, 5)), /\[2,5\].*odd/],
+    ['dropout', () => dropout(image, 1, tensor(Uint32Array.of(1, 2, 3)), 0), /rate 1/],
+    ['an axis', () => softmax(image, 4), /axis 4/],
+  ])('%s', (_, call, message) => {
+    expect(call).toThrow(UserError);
+    expect(call).toThrow(message);
+  });
+});
