@@ -6,7 +6,8 @@ import { UserError } from '../src/errors.js';
 import { endpointJump, jump } from '../src/experiments/operators.js';
 import { testImagesOf } from '../src/experiments/test-images.js';
 import { violationMap } from '../src/experiments/violation.js';
-import { Runner } from '../src/flow/runner.js';
+import { batchFor, Runner } from '../src/flow/runner.js';
+import { isPoints } from '../src/models/model.js';
 import { drawSamples, samplerOf } from '../src/flow/sampling.js';
 import { heatMap } from '../src/report/heat-map.js';
 import { sameShape, sizeOf } from '../src/tensor/shape.js';
@@ -38,7 +39,7 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
   if (network.description.role !== 'flow-map')
     throw new UserError(`${flags.model} is a teacher: the semigroup law is checked of flow maps`);
   const { sampleShape } = network.model;
-  const points = sizeOf(sampleShape) <= 16;
+  const points = isPoints(sampleShape);
   const count = sampleCount('--samples', flags.samples ?? (points ? '4096' : '256'), sizeOf(sampleShape), 16);
   const { dataRange = [-1, 1] as [number, number] } = network.description;
   let data: Samples | null = null;
@@ -64,7 +65,7 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
     data = { count, values: x, labels };
   }
   const test = testImagesOf(network, data, dataRange, count, seed);
-  const runner = new Runner(device, network, Math.min(count, points ? 4096 : 128));
+  const runner = new Runner(device, network, batchFor(sampleShape, count));
   const sampler = samplerOf(network).name;
   const operator =
     sampler === 'consistency'

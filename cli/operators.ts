@@ -2,7 +2,7 @@ import { readSafetensors, writeSafetensors } from '../node/files.js';
 import type { SafetensorsFile, TensorData } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
 import type { Network } from '../src/flow/network.js';
-import { equalSteps, Runner } from '../src/flow/runner.js';
+import { batchFor, equalSteps, Runner } from '../src/flow/runner.js';
 import type { Solver } from '../src/flow/solvers.js';
 import { sameShape } from '../src/tensor/shape.js';
 import { numberBetween, wholeNumber } from './arguments.js';
@@ -126,7 +126,7 @@ async function withRunner(
   apply: (runner: Runner) => Promise<{ tensors: Record<string, TensorData>; says: string }>,
 ): Promise<void> {
   const device = await openSession(flags);
-  const runner = new Runner(device, network, Math.min(count, network.model.sampleShape.length > 1 ? 128 : 4096));
+  const runner = new Runner(device, network, batchFor(network.model.sampleShape, count));
   const { tensors, says } = await apply(runner);
   await writeSafetensors(flags.out, tensors);
   console.log(`${says} of ${count} samples on ${device.profile.description}: ${flags.out}`);

@@ -5,7 +5,7 @@ import { addKnobs } from './config.js';
 import { classificationDefaults, distillationDefaults, teacherDefaults } from '../trainers/config.js';
 import { learnsFromData, methodNames, methods } from '../trainers/methods.js';
 import { experimentNames } from '../src/experiments/index.js';
-import { samplers } from '../src/flow/samplers.js';
+import { samplerNames, samplers, type SamplerEntry } from '../src/flow/samplers.js';
 import { solvers } from '../src/flow/solvers.js';
 import { version } from '../src/version.js';
 import { classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
@@ -107,7 +107,7 @@ export function createProgram(): Command {
     images: classificationDefaults,
   });
 
-  computing('sample')
+  const sampling = computing('sample')
     .description('draw samples from a flow map or a teacher')
     .requiredOption('--model <file>', 'safetensors')
     .option('--arch <yaml or module>', 'what the file is, where it does not say so')
@@ -115,22 +115,27 @@ export function createProgram(): Command {
       new Option(
         '--sampler <name>',
         'how (default: euler for a teacher, for a flow map what it was trained for)',
-      ).choices(samplers),
+      ).choices(samplerNames),
     )
     .option(
       '--nfe <n>',
-      'network evaluations in equal steps: a step costs 1, of heun 2, of rk4 4 (default: one jump of a flow map, 50 steps of a teacher)',
+      'network evaluations in equal steps, each as many as is listed below, twice as many under guidance of a teacher (default: one jump of a flow map, 50 steps of a teacher)',
     )
     .option('--times <list>', 'the times of all steps instead, such as 1,0.7,0.3,0')
-    .option('--gamma <share>', 'of gamma: fresh noise in each jump, 0 none, 1 as consistency (default 0.3)')
-    .option('--eta <share>', 'of ddim: fresh noise in each step, 0 as euler, 1 as euler-ancestral (default 0)')
-    .option('--tolerance <error>', 'of dopri5 (default 1e-4)')
     .option('--guidance <scale>', 'classifier-free guidance (default 1, or the least that a flow map learned)')
     .option('--n <count>', 'samples', '64')
     .option('--label <class>', 'one class for all, or none; by default the classes take turns')
     .option('--seed <n>', 'seed of the noise', '0')
     .requiredOption('--out <file>', '.png, .npy or .safetensors')
     .action(async (flags) => (await import('./sample.js')).sample(flags));
+  const listed = Object.entries(samplers) as [string, SamplerEntry][];
+  for (const [name, { option }] of listed)
+    if (option) sampling.option(`--${option.name} <number>`, `of ${name}: ${option.help} (default ${option.initial})`);
+  sampling.addHelpText(
+    'after',
+    () =>
+      `\nSamplers:\n${listed.map(([name, { help, evaluations, jumps }]) => `  ${name.padEnd(16)}${help}; ${evaluations} ${evaluations === 1 ? 'evaluation' : 'evaluations'} a step${jumps ? ', of flow maps' : ''}`).join('\n')}`,
+  );
 
   computing('jump')
     .description('apply f(x, t, s) to given tensors')

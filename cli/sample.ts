@@ -2,9 +2,9 @@ import { writeFileAtomic, writeSafetensors } from '../node/files.js';
 import { encodeNpy } from '../src/checkpoint/npy.js';
 import { UserError } from '../src/errors.js';
 import type { Network } from '../src/flow/network.js';
-import { checkGuidance, guidanceOf } from '../src/flow/runner.js';
-import { evaluationsOf, jumping, type Sampler, type SamplerName } from '../src/flow/samplers.js';
-import { drawSamples, samplerOf, type Samples } from '../src/flow/sampling.js';
+import { callsOf, checkGuidance, guidanceOf } from '../src/flow/runner.js';
+import { samplerEntry, samplers, type Sampler, type SamplerEntry, type SamplerName } from '../src/flow/samplers.js';
+import { drawSamples, samplerOf, type DrawnSamples } from '../src/flow/sampling.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { numberBetween, sampleCount, seedNumber, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
@@ -42,10 +42,10 @@ export async function sample(flags: SampleFlags): Promise<void> {
   const network = await readNetwork(model, flags.arch);
   const count = sampleCount('--n', flags.n, sizeOf(network.model.sampleShape));
   const sampler = samplerFor(flags, network);
-  const steps = stepsFor(flags, sampler);
   const guidance =
     flags.guidance === undefined ? guidanceOf(network) : numberBetween('--guidance', flags.guidance, 0, 100);
   checkGuidance(network, guidance);
+  const steps = stepsFor(flags, sampler, network, guidance);
   const label = flags.label === undefined ? undefined : classOf(flags.label, network, model);
   const { sampleShape, classes } = network.model;
   if (extension === '.png' && !isDrawable(sampleShape)) {
@@ -83,25 +83,30 @@ export function samplerFor(
   network: Network,
 ): Sampler {
   const name = flags.sampler ?? samplerOf(network).name;
-  if (jumping.includes(name) && network.description.role === 'teacher')
+  const { jumps, option } = samplerEntry(name);
+  if (jumps && network.description.role === 'teacher')
     throw new UserError(
       `--sampler ${name} is for flow maps, and ${flags.model} is a teacher: use euler, heun or another`,
     );
-  const options = { gamma: 'gamma', eta: 'ddim', tolerance: 'dopri5' } as const;
-  for (const [option, owner] of Object.entries(options) as [keyof typeof options, SamplerName][]) {
-    if (flags[option] !== undefined && name !== owner)
-      throw new UserError(`--${option} belongs to --sampler ${owner}, not to ${name}`);
-  }
-  const number = (option: keyof typeof options, low: number) =>
-    flags[option] === undefined ? {} : { [option]: numberBetween(`--${option}`, flags[option], low, 1) };
-  return { name, ...number('gamma', 0), ...number('eta', 0), ...number('tolerance', 1e-6) };
+  for (const [owner, entry] of Object.entries(samplers) as [SamplerName, SamplerEntry][])
+    if (entry.option && flags[entry.option.name] !== undefined && name !== owner)
+      throw new UserError(`--${entry.option.name} belongs to --sampler ${owner}, not to ${name}`);
+  const given = option && flags[option.name];
+  if (!option || given === undefined) return { name };
+  return { name, [option.name]: numberBetween(`--${option.name}`, given, option.low, option.high) };
 }
 
 /** Equal steps that cost the evaluations asked for, or the times themselves. */
-function stepsFor({ nfe, times }: SampleFlags, sampler: Sampler): number | number[] {
-  if (sampler.name === 'dopri5') {
+function stepsFor(
+  { nfe, times }: SampleFlags,
+  { name }: Sampler,
+  network: Network,
+  guidance: number,
+): number | number[] {
+  const { jumps, measured } = samplerEntry(name);
+  if (measured) {
     if (nfe !== undefined || times !== undefined)
-      throw new UserError('dopri5 chooses its own steps: leave --nfe and --times out, and say --tolerance');
+      throw new UserError(`${name} chooses its own steps: leave --nfe and --times out, and say --tolerance`);
     return 1;
   }
   if (times !== undefined) {
@@ -111,12 +116,12 @@ function stepsFor({ nfe, times }: SampleFlags, sampler: Sampler): number | numbe
       throw new UserError(`--times takes falling times from 1 on, such as 1,0.7,0.3,0, not "${times}"`);
     return list;
   }
-  if (nfe === undefined) return jumping.includes(sampler.name) ? 1 : solverSteps;
+  if (nfe === undefined) return jumps ? 1 : solverSteps;
   const count = wholeNumber('--nfe', nfe, mostSteps);
-  const each = evaluationsOf(sampler);
+  const each = callsOf(network, name, guidance);
   if (count % each)
     throw new UserError(
-      `--nfe ${count}: a step of ${sampler.name} costs ${each} evaluations, so a multiple of ${each} is wanted`,
+      `--nfe ${count}: a step of ${name}${guidance === 1 ? '' : ` under guidance ${guidance}`} costs ${each} evaluations, so a multiple of ${each} is wanted`,
     );
   return count / each;
 }
@@ -133,7 +138,7 @@ function classOf(text: string, { model }: Network, file: string): number {
   return label;
 }
 
-function tensorsOf(network: Network, { x, noise, labels }: Samples, shape: readonly number[]) {
+function tensorsOf(network: Network, { x, noise, labels }: DrawnSamples, shape: readonly number[]) {
   const f32 = (data: Float32Array) => ({ dtype: 'F32' as const, shape, data });
   return {
     x: f32(x),

@@ -180,6 +180,10 @@ describe('classifier', () => {
       const images = Float32Array.from({ length: count * size }, () => draw.uniform() * 6 - 2);
       const extractor = await Extractor.create(device, network, config.imageShape, [-1, 3]);
       const seen = await extractor.see(images);
+      // Calls at once are queued, never mixed.
+      const parts = [0, 1, 2].map((part) => images.subarray(part * size, (130 - part) * size));
+      const together = await Promise.all(parts.map((part) => extractor.see(part)));
+      for (const [i, part] of parts.entries()) expect(together[i]).toEqual(await extractor.see(part));
       extractor.dispose();
       const pixels = tensor(
         images.map((value) => Math.min(1, Math.max(0, (value + 1) / 4))),

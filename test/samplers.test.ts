@@ -3,8 +3,9 @@ import { random } from '../src/tensor/philox.js';
 import { openDevice } from '../node/device.js';
 import { parseDescription } from '../src/flow/description.js';
 import type { Network } from '../src/flow/network.js';
-import { equalSteps, Runner } from '../src/flow/runner.js';
-import type { Sampler } from '../src/flow/samplers.js';
+import { callsOf, equalSteps, Runner } from '../src/flow/runner.js';
+import { samplerNames, samplers, type Sampler, type SamplerEntry } from '../src/flow/samplers.js';
+import { drawSamples } from '../src/flow/sampling.js';
 import type { Device } from '../src/gpu/device.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { abs, add, div, greater, mul, sqrt, square, sub, where } from '../src/ops/pointwise.js';
@@ -155,5 +156,114 @@ describe('fresh noise keeps the distribution of every time', () => {
     const once = await run({ name: 'consistency' }, equalSteps(3), start.subarray(0, 100), [1, 0], true);
     const again = await run({ name: 'consistency' }, equalSteps(3), start.subarray(0, 100), [1, 0], true);
     expect(again.x).toEqual(once.x);
+  });
+});
+
+describe('the table of samplers', () => {
+  const calls = async (name: Sampler['name'], role: 'teacher' | 'flow-map', guidance: number) => {
+    const base = network(role);
+    let traced = 0;
+    const asked: Network = {
+      ...base,
+      model: {
+        ...base.model,
+        classes: 1,
+        nullClass: true,
+        apply: (p, inputs) => {
+          traced++;
+          return base.model.apply(p, inputs);
+        },
+      },
+    };
+    const runner = new Runner(device, asked, 2, guidance);
+    const batch = { x: points.subarray(0, 2), t: Float32Array.of(1, 1), s: Float32Array.of(0.5, 0.5) };
+    const { evaluations } = await runner.count(batch, equalSteps(3), { name });
+    runner.dispose();
+    const step = callsOf(asked, name, guidance);
+    expect(traced).toBe(step);
+    return { evaluations, step };
+  };
+  it.each(samplerNames)(
+    '%s: an evaluation is a call of the network, of which guidance of a teacher takes two',
+    async (name) => {
+      const { jumps, measured, evaluations: costs } = samplers[name] as SamplerEntry;
+      for (const [role, guidance] of [
+        ['teacher', 1],
+        ['teacher', 2.5],
+        ['flow-map', 1],
+      ] as const) {
+        if (jumps && role === 'teacher') continue;
+        const { evaluations, step } = await calls(name, role, guidance);
+        expect(step).toBe(costs * (guidance === 1 ? 1 : 2));
+        if (measured) expect(evaluations % step).toBe(0);
+        else expect(evaluations).toBe(3 * step);
+      }
+    },
+  );
+  it('refuses names that are none, options of others and values out of range', async () => {
+    for (const [sampler, message] of [
+      [{ name: 'toString' }, /"toString" is none of the samplers/],
+      [{ name: 'euler', gamma: 0.5 }, /gamma does not belong to euler/],
+      [{ name: 'ddim', tolerance: 0.5 }, /tolerance does not belong to ddim/],
+      [{ name: 'ddim', eta: 1.5 }, /eta is a number from 0 to 1, not 1.5/],
+      [{ name: 'dopri5', tolerance: Number.NaN }, /tolerance is a number/],
+    ] as const)
+      await expect(run(sampler as Sampler, [0, 1], points, [1, 0])).rejects.toThrow(message);
+  });
+});
+
+describe('calls at once', () => {
+  it('of every method of a runner give what they give one after another', async () => {
+    for (const role of ['teacher', 'flow-map'] as const) {
+      const runner = new Runner(device, network(role, true), 3);
+      const batches = [1, 2, 3].map((k) => ({
+        x: Float32Array.from({ length: 5 + k }, (_, i) => Math.sin(k * i) * k),
+        t: new Float32Array(5 + k).fill(1 - k / 10),
+        s: new Float32Array(5 + k).fill(k / 20),
+      }));
+      const asked: (() => Promise<Float32Array>)[] = batches.flatMap((batch) => [
+        () => runner.velocity(batch),
+        () => runner.integrate(batch, 3, 'heun'),
+        () => runner.integrate(batch, 1, 'dopri5'),
+        () => runner.follow(batch, equalSteps(4), { name: 'euler-ancestral' }, 2 ** 40 + 5),
+        async () => (await runner.count(batch, equalSteps(2), { name: 'ddim', eta: 0.4 })).x,
+        ...(role === 'flow-map' ? [() => runner.jump(batch), () => runner.jump(batch, 3)] : []),
+      ]);
+      const together = await Promise.all(asked.map((ask) => ask()));
+      for (const [i, ask] of asked.entries()) expect([...(await ask())]).toEqual([...together[i]]);
+      // A call that fails leaves those behind it alone.
+      const [bad, good] = await Promise.allSettled([
+        runner.velocity({ ...batches[0], x: new Float32Array(1) }),
+        runner.velocity(batches[0]),
+      ]);
+      expect(bad.status).toBe('rejected');
+      expect(good).toMatchObject({ status: 'fulfilled', value: together[0] });
+      runner.dispose();
+    }
+  });
+  it('labels are one a sample', async () => {
+    const runner = new Runner(device, network('teacher'), 4);
+    const times = { t: new Float32Array(4).fill(1), s: new Float32Array(4) };
+    await expect(runner.integrate({ x: points, ...times, labels: new Uint32Array(3) }, 1, 'euler')).rejects.toThrow(
+      /3 labels for 4 samples/,
+    );
+    runner.dispose();
+  });
+  it('fresh noise differs between neighbouring seeds, batches and high words of the seed', async () => {
+    const draw = (seed: number, x = points) => {
+      const runner = new Runner(device, network('teacher'), 2);
+      const batch = { x, t: new Float32Array(4).fill(1), s: new Float32Array(4).fill(0.5) };
+      return runner.follow(batch, equalSteps(2), { name: 'euler-ancestral' }, seed).finally(() => runner.dispose());
+    };
+    const same = new Float32Array(4).fill(1);
+    const [first, next, high] = [await draw(1, same), await draw(2, same), await draw(2 ** 32 + 1, same)];
+    expect(new Set([...first, ...next, ...high]).size).toBe(12);
+  });
+  it('sampling twice at once is sampling twice', async () => {
+    const options = (seed: number) => ({ count: 5, seed, steps: 4, batch: 2 });
+    const [a, b] = await Promise.all([1, 2].map((seed) => drawSamples(device, network('teacher'), options(seed))));
+    expect((await drawSamples(device, network('teacher'), options(1))).x).toEqual(a.x);
+    expect((await drawSamples(device, network('teacher'), options(2))).x).toEqual(b.x);
+    expect(a.evaluations).toBe(4);
   });
 });

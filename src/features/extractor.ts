@@ -4,6 +4,7 @@ import type { Device } from '../gpu/device.js';
 import { Resource } from '../gpu/resource.js';
 import { TensorStorage } from '../gpu/storage.js';
 import { assign } from '../ops/optimizer.js';
+import { Turns } from '../flow/turns.js';
 import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
 import { add, maximum, minimum, mul } from '../ops/pointwise.js';
 import { fromStorage } from '../tensor/tensor.js';
@@ -15,6 +16,9 @@ const batch = 128;
 
 /** A classifier that judges images, compiled once. Whoever made it disposes of it. */
 export class Extractor extends Resource {
+  /** Calls share the storages: one runs after another. */
+  private readonly turns = new Turns();
+
   private constructor(
     private readonly device: Device,
     private readonly network: ClassifierNetwork,
@@ -52,12 +56,18 @@ export class Extractor extends Resource {
     return new Extractor(device, network, images, features, logits, await compile(device, { effects }));
   }
 
-  /** Features and classes of images [n, ...shape], which are clipped to black and white first. */
-  async see(images: Float32Array): Promise<SampleFeatures> {
+  /** Features and classes of images [n, ...shape], which are clipped to black and white first. Calls at once are queued. */
+  see(images: Float32Array): Promise<SampleFeatures> {
+    return this.turns.take(() => this.inBatches(images));
+  }
+
+  private async inBatches(images: Float32Array): Promise<SampleFeatures> {
     this.assertUsable();
     const { config, model } = this.network;
     const [size, dim] = [sizeOf(model.imageShape), config.features];
     const count = images.length / size;
+    if (!Number.isInteger(count))
+      throw new UserError(`${images.length} values are no whole number of images of shape [${model.imageShape}]`);
     const values = new Float32Array(count * dim);
     const classes = new Uint32Array(count);
     for (let from = 0; from < count; from += batch) {

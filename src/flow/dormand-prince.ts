@@ -16,9 +16,6 @@ const stages = [
 const fifth = [...stages[6], 0];
 const fourth = [5179 / 57600, 0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40];
 
-/** Evaluations of the velocity that a step costs, accepted or not. */
-export const stageCount = nodes.length;
-
 /** One step from t to s [B]: the result of order 5, and how far that of order 4 lies from it. */
 export function dormandPrinceStep(
   velocity: Velocity,
@@ -32,7 +29,7 @@ export function dormandPrinceStep(
       .map((weight, i) => (weight ? mul(slopes[i], weight) : null))
       .filter((part) => part !== null)
       .reduce(add);
-  for (let i = 0; i < stageCount; i++) {
+  for (let i = 0; i < nodes.length; i++) {
     const at = add(t, mul(sub(s, t), nodes[i]));
     slopes.push(velocity(i ? step(x, t, s, weighted(stages[i])) : x, at));
   }

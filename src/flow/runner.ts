@@ -1,6 +1,8 @@
 import { UserError } from '../errors.js';
 import { compile, type Program } from '../autodiff/compile.js';
 import type { Device } from '../gpu/device.js';
+import { isPoints, type Model } from '../models/model.js';
+import { keyOf } from '../tensor/philox.js';
 import { Resource } from '../gpu/resource.js';
 import { TensorStorage } from '../gpu/storage.js';
 import { meanSquares } from '../ops/normalization.js';
@@ -8,12 +10,13 @@ import { assign } from '../ops/optimizer.js';
 import { abs, add, div, mul, sqrt, sub } from '../ops/pointwise.js';
 import { slice } from '../ops/movement.js';
 import { normal } from '../ops/random.js';
-import { sizeOf } from '../tensor/shape.js';
+import { sizeOf, type Shape } from '../tensor/shape.js';
 import { fromStorage, type Tensor } from '../tensor/tensor.js';
-import { dormandPrinceStep, stageCount, stepFactor } from './dormand-prince.js';
+import { stepFactor } from './dormand-prince.js';
 import { averageVelocityOf, velocityOf, type AverageVelocity, type Velocity } from './field.js';
 import { bindNetwork, type Network } from './network.js';
-import { evaluationsOf, isStochastic, jumping, sampleStep, stepOf, type Sampler, type StepKind } from './samplers.js';
+import { samplerEntry, strengthOf, type MeasuredStep, type Sampler, type Step } from './samplers.js';
+import { Turns } from './turns.js';
 
 /** Samples [n, ...sampleShape] with a time each, and labels where the network is conditional. */
 export interface Batch {
@@ -23,18 +26,26 @@ export interface Batch {
   labels?: Uint32Array;
 }
 
-/** What a program does: a sampler's step, asking for u or v, or a step whose error is measured. */
-type ProgramKind = StepKind | 'velocity' | 'tried';
+/** What a program runs: the step of samplers, one whose error is measured, or asking for u or v alone. */
+type Graph = Step | MeasuredStep | 'velocity';
+
+/** A program, and how often one run of it calls the network. */
+interface Traced {
+  program: Promise<Program>;
+  calls: number;
+}
 
 /** Steps that an adaptive sampler may take: beyond them the tolerance cannot be met. */
 const mostSteps = 10_000;
 
 /**
- * A network ready to be asked: programs are compiled on first use and replayed for any number of samples. Whoever made it
- * disposes of it.
+ * A network ready to be asked: programs are compiled on first use and replayed for any number of samples. Calls at once
+ * are queued. Whoever made it disposes of it.
  */
 export class Runner extends Resource {
-  private readonly programs = new Map<ProgramKind, Promise<Program>>();
+  private readonly programs = new Map<Graph, Traced>();
+  /** Calls share the storages: one runs after another. */
+  private readonly turns = new Turns();
   private readonly storages;
   private readonly weights: ReturnType<typeof bindNetwork>;
   /** Elements of one sample. */
@@ -57,24 +68,26 @@ export class Runner extends Resource {
     this.weights = bindNetwork(network, 'weights');
     this.storages = {
       x: new TensorStorage('samples', 'f32', batch * this.sampleSize),
-      tried: new TensorStorage('tried samples', 'f32', batch * this.sampleSize),
+      reached: new TensorStorage('samples of a step that is tried', 'f32', batch * this.sampleSize),
       error: new TensorStorage('errors', 'f32', batch),
       t: new TensorStorage('t', 'f32', batch),
       s: new TensorStorage('s', 'f32', batch),
       labels: new TensorStorage('labels', 'u32', batch),
       guidance: new TensorStorage('guidance', 'f32', batch, new Float32Array(batch).fill(guidance)),
-      /** From and to as fractions of the way, the strength of fresh noise, and a tolerance. */
-      part: new TensorStorage('part of the way', 'f32', 4),
+      /** From and to as fractions of the way, and the strength of fresh noise or a tolerance. */
+      part: new TensorStorage('part of the way', 'f32', 3),
       key: new TensorStorage('random key', 'u32', 3),
     };
   }
 
   /** The teacher's velocity, or a student's u(x, t, t), at (x, t). */
-  async velocity(batch: Omit<Batch, 's'>): Promise<Float32Array> {
-    const program = await this.program('velocity');
-    return this.inBatches({ ...batch, s: batch.t }, async () => {
-      this.device.write(this.storages.part, Float32Array.of(0, 1, 0, 0));
-      program.run();
+  velocity(batch: Omit<Batch, 's'>): Promise<Float32Array> {
+    return this.turns.take(async () => {
+      const program = await this.traced('velocity').program;
+      return this.inBatches({ ...batch, s: batch.t }, async () => {
+        this.device.write(this.storages.part, Float32Array.of(0, 1, 0));
+        program.run();
+      });
     });
   }
 
@@ -97,33 +110,41 @@ export class Runner extends Resource {
     return (await this.count(batch, grid, sampler, seed)).x;
   }
 
-  /** As `follow`, with the evaluations of the network that each sample took. */
-  async count(
+  /** As `follow`, with the calls of the network that each sample took: two an evaluation under guidance of a teacher. */
+  count(
     batch: Batch,
     grid: readonly number[],
     sampler: Sampler,
     seed = 0,
   ): Promise<{ x: Float32Array; evaluations: number }> {
-    const { name, tolerance = 1e-4 } = sampler;
-    if (jumping.includes(name) && this.network.description.role === 'teacher')
-      throw new UserError(`${name} is for flow maps: a teacher is integrated, by euler for example`);
-    if (name === 'dopri5') return this.adaptive(batch, tolerance);
-    const { kind, strength } = stepOf(sampler);
-    const program = await this.program(kind);
-    const { device, storages } = this;
-    const x = await this.inBatches(batch, async (from) => {
-      grid.slice(1).forEach((to, i) => {
-        device.write(storages.part, Float32Array.of(grid[i], to, strength, 0));
-        if (isStochastic(kind)) device.write(storages.key, Uint32Array.of(seed, from, i));
-        program.run();
+    return this.turns.take(async () => {
+      const { jumps, stochastic, step, measured } = samplerEntry(sampler.name);
+      const strength = strengthOf(sampler);
+      if (jumps && this.network.description.role === 'teacher')
+        throw new UserError(
+          `${sampler.name} is for flow maps: a teacher is integrated, by euler for example`,
+          'sampler',
+        );
+      if (measured) return this.adaptive(batch, measured, strength);
+      const { program: compiling, calls } = this.traced(step!);
+      const program = await compiling;
+      const { device, storages } = this;
+      const [low, high] = keyOf(seed);
+      const steps = grid.length - 1;
+      const x = await this.inBatches(batch, async (part) => {
+        for (let i = 0; i < steps; i++) {
+          device.write(storages.part, Float32Array.of(grid[i], grid[i + 1], strength));
+          if (stochastic) device.write(storages.key, Uint32Array.of(low, high, part * steps + i));
+          program.run();
+        }
       });
+      return { x, evaluations: steps * calls };
     });
-    return { x, evaluations: (grid.length - 1) * evaluationsOf(sampler) };
   }
 
   protected free(): void {
     for (const storage of [...Object.values(this.storages), this.weights.storage]) storage.dispose();
-    for (const program of this.programs.values())
+    for (const { program } of this.programs.values())
       program.then(
         (compiled) => compiled.dispose(),
         // Whoever asked for it was told.
@@ -132,34 +153,42 @@ export class Runner extends Resource {
   }
 
   /** Dormand-Prince with one step length for all samples of a batch: that of the worst. */
-  private async adaptive(batch: Batch, tolerance: number): Promise<{ x: Float32Array; evaluations: number }> {
-    const program = await this.program('tried');
+  private async adaptive(
+    batch: Batch,
+    measured: MeasuredStep,
+    tolerance: number,
+  ): Promise<{ x: Float32Array; evaluations: number }> {
+    const { calls, program: compiling } = this.traced(measured);
+    const program = await compiling;
     const { device, storages } = this;
     let evaluations = 0;
     const x = await this.inBatches(batch, async (_, n) => {
       let [at, length, tries] = [0, 0.05, 0];
       while (at < 1) {
         if (++tries > mostSteps)
-          throw new UserError(`dopri5 took ${mostSteps} steps without arriving: raise --tolerance above ${tolerance}`);
+          throw new UserError(
+            `dopri5 took ${mostSteps} steps without arriving: raise its tolerance above ${tolerance}`,
+            'tolerance',
+          );
         const to = Math.min(1, at + length);
-        device.write(storages.part, Float32Array.of(at, to, 0, tolerance));
+        device.write(storages.part, Float32Array.of(at, to, tolerance));
         program.run();
         const errors = (await device.read(storages.error)) as Float32Array;
         const error = errors.subarray(0, n).reduce((most, value) => Math.max(most, value), 1e-10);
         if (!Number.isFinite(error)) throw new UserError('dopri5 met a velocity that is not finite');
         if (error <= 1) {
-          device.write(storages.x, (await device.read(storages.tried)) as Float32Array);
+          device.write(storages.x, (await device.read(storages.reached)) as Float32Array);
           at = to;
         }
         length = (to - at || length) * stepFactor(error);
       }
-      evaluations = Math.max(evaluations, tries * stageCount);
+      evaluations = Math.max(evaluations, tries * calls);
     });
     return { x, evaluations };
   }
 
   /** Runs a job for each batch of samples; what it leaves in the samples' storage is the result. */
-  private async inBatches(samples: Batch, job: (from: number, count: number) => Promise<void>): Promise<Float32Array> {
+  private async inBatches(samples: Batch, job: (part: number, count: number) => Promise<void>): Promise<Float32Array> {
     const count = samples.t.length;
     const { sampleSize: size, batch, device, storages } = this;
     if (samples.x.length !== count * size || samples.s.length !== count) {
@@ -167,6 +196,8 @@ export class Runner extends Resource {
         `x holds ${samples.x.length} values and s ${samples.s.length} for ${count} times t and samples of ${size} values`,
       );
     }
+    if (samples.labels && samples.labels.length !== count)
+      throw new UserError(`there are ${samples.labels.length} labels for ${count} samples`, 'labels');
     const result = new Float32Array(count * size);
     for (let from = 0; from < count; from += batch) {
       const n = Math.min(batch, count - from);
@@ -174,7 +205,7 @@ export class Runner extends Resource {
       device.write(storages.t, samples.t.subarray(from, from + n));
       device.write(storages.s, samples.s.subarray(from, from + n));
       if (this.network.model.classes) device.write(storages.labels, this.labels(samples.labels, from, n));
-      await job(from, n);
+      await job(from / batch, n);
       const values = (await device.read(storages.x)) as Float32Array;
       result.set(values.subarray(0, n * size), from * size);
     }
@@ -188,40 +219,55 @@ export class Runner extends Resource {
     return new Uint32Array(n).fill(classes);
   }
 
-  private program(kind: ProgramKind): Promise<Program> {
+  private traced(graph: Graph): Traced {
     this.assertUsable();
-    let program = this.programs.get(kind);
-    if (!program) {
-      program = compile(this.device, { effects: this.effects(kind) });
-      this.programs.set(kind, program);
+    let traced = this.programs.get(graph);
+    if (!traced) {
+      const { effects, calls } = this.trace(graph);
+      traced = { program: compile(this.device, { effects }), calls };
+      this.programs.set(graph, traced);
     }
-    return program;
+    return traced;
   }
 
-  private effects(kind: ProgramKind): Tensor[] {
+  private trace(graph: Graph): { effects: Tensor[]; calls: number } {
     const { storages, batch } = this;
+    let calls = 0;
+    const { velocity, average } = this.fields(() => calls++);
     const x = fromStorage(storages.x, [batch, ...this.network.model.sampleShape]);
     const [start, end] = [fromStorage(storages.t), fromStorage(storages.s)];
     const option = (i: number) => slice(fromStorage(storages.part), 0, i, i + 1);
     const at = (i: number) => add(start, mul(sub(end, start), option(i)));
-    const [t, s] = [at(0), at(1)];
-    const { velocity, average } = this.fields();
-    if (kind === 'velocity') return [assign(storages.x, velocity(x, t))];
-    if (kind === 'tried') {
-      const { result, difference } = dormandPrinceStep(velocity, x, t, s);
-      const allowed = mul(add(abs(result), 1), option(3));
-      return [assign(storages.tried, result), assign(storages.error, sqrt(meanSquares(div(difference, allowed))))];
+    const [t, s, strength] = [at(0), at(1), option(2)];
+    if (graph === 'velocity') {
+      const effects = [assign(storages.x, velocity(x, t))];
+      return { effects, calls };
     }
-    const noise = isStochastic(kind) ? normal(fromStorage(storages.key), 0, x.shape) : x;
-    return [assign(storages.x, sampleStep(kind, { x, t, s, velocity, average, strength: option(2), noise }))];
+    const noise = normal(fromStorage(storages.key), 0, x.shape);
+    const reached = graph({ x, t, s, velocity, average, strength, noise });
+    if (!('difference' in reached)) return { effects: [assign(storages.x, reached)], calls };
+    const { result, difference } = reached;
+    const error = sqrt(meanSquares(div(difference, mul(add(abs(result), 1), strength))));
+    return { effects: [assign(storages.reached, result), assign(storages.error, error)], calls };
   }
 
-  private fields(): { velocity: Velocity; average: AverageVelocity } {
-    const { model, description } = this.network;
+  /** @param called for each call of the network in the graph */
+  private fields(called: () => void): { velocity: Velocity; average: AverageVelocity } {
+    const { description } = this.network;
     const { storages, weights, guidance } = this;
+    const model: Model = {
+      ...this.network.model,
+      apply: (parameters, inputs) => {
+        called();
+        return this.network.model.apply(parameters, inputs);
+      },
+    };
     const condition = {
       labels: model.classes ? fromStorage(storages.labels) : undefined,
-      guidance: guidance === 1 && description.role === 'teacher' ? undefined : fromStorage(storages.guidance),
+      guidance:
+        isGuided(this.network, guidance) || description.role === 'flow-map'
+          ? fromStorage(storages.guidance)
+          : undefined,
     };
     const average = averageVelocityOf(model, weights.parameters, description, condition);
     if (description.role === 'flow-map') return { average, velocity: (x, t) => average(x, t, t) };
@@ -229,11 +275,26 @@ export class Runner extends Resource {
   }
 }
 
+/** Samples that a program handles at a time, unless there are fewer: of points thousands, of pictures as many as a step of training. */
+export const batchFor = (sampleShape: Shape, count: number): number =>
+  Math.min(count, isPoints(sampleShape) ? 4096 : 128);
+
 /** Fractions of the way after each of a number of equal steps, from 0 to 1. */
 export const equalSteps = (count: number): number[] => Array.from({ length: count + 1 }, (_, i) => i / count);
 
 /** The scale that a network is asked with unless told otherwise: none, or the least that a flow map learned. */
 export const guidanceOf = ({ description }: Network): number => description.guidance?.from ?? 1;
+
+/** Whether a teacher is asked twice, with its class and without: a flow map has learned what comes of it. */
+const isGuided = ({ description }: Network, guidance: number): boolean =>
+  description.role === 'teacher' && guidance !== 1;
+
+/**
+ * Calls of the network that a step of a sampler costs each sample, its NFE: those of the sampler, twice under guidance of a
+ * teacher.
+ */
+export const callsOf = (network: Network, sampler: Sampler['name'], guidance = guidanceOf(network)): number =>
+  samplerEntry(sampler).evaluations * (isGuided(network, guidance) ? 2 : 1);
 
 /** @throws UserError where a network cannot be asked with that scale */
 export function checkGuidance({ model, description }: Network, scale: number): void {

@@ -1,27 +1,137 @@
+import { UserError } from '../errors.js';
 import { add, div, maximum, minimum, mul, sqrt, square, sub } from '../ops/pointwise.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { dormandPrinceStep } from './dormand-prince.js';
 import { step, type AverageVelocity, type Velocity } from './field.js';
 import { perSample } from './parametrization.js';
-import { evaluations, slope, solvers, type Solver } from './solvers.js';
+import { evaluations, slope, type Solver } from './solvers.js';
 
-/**
- * Ways from noise to data. Of a flow map alone: `jump`, its own hops; `consistency`, to the data and back by fresh noise
- * (Song et al., 2023; LCM); `gamma`, between them (CTM, Kim et al., 2024). Of any velocity: the solvers, `dopri5` with
- * steps of its own choice; `ddim` with a share η of fresh noise (Song et al., 2021); `euler-ancestral`, which is η = 1;
- * `euler-maruyama`, the reverse SDE.
- */
-export const samplers = [
-  'jump',
-  'consistency',
-  'gamma',
-  ...solvers,
-  'dopri5',
-  'ddim',
-  'euler-ancestral',
-  'euler-maruyama',
-] as const;
-export type SamplerName = (typeof samplers)[number];
+/** What a step may use; times [B], strength and noise where it is stochastic. */
+export interface StepInputs {
+  x: Tensor;
+  t: Tensor;
+  s: Tensor;
+  velocity: Velocity;
+  average: AverageVelocity;
+  /** The sampler's option, [1]. */
+  strength: Tensor;
+  /** Fresh noise like x. */
+  noise: Tensor;
+}
 
+/** x at s after one step from t, for t > s or, where there is no fresh noise, any t and s. */
+export type Step = (inputs: StepInputs) => Tensor;
+
+/** A step whose error is known, so that its length can be chosen: the result, and how far another order's lies from it. */
+export type MeasuredStep = (inputs: StepInputs) => { result: Tensor; difference: Tensor };
+
+/** A number that belongs to a sampler. */
+export interface SamplerOption {
+  readonly name: 'gamma' | 'eta' | 'tolerance';
+  readonly low: number;
+  readonly high: number;
+  readonly initial: number;
+  /** One line. */
+  readonly help: string;
+}
+
+/** All that is known of a way from noise to data. */
+export interface SamplerEntry {
+  /** One line. */
+  readonly help: string;
+  /** Whether only a flow map has it: it jumps instead of following a velocity. */
+  readonly jumps?: boolean;
+  /** Whether a step draws fresh noise. */
+  readonly stochastic?: boolean;
+  /** Jumps, or evaluations of the velocity, that a step costs; a try, where steps are chosen. */
+  readonly evaluations: number;
+  readonly option?: SamplerOption;
+  /** The graph of a step; entries that share it differ in the strength of fresh noise. */
+  readonly step?: Step;
+  /** In place of `step`: it chooses its own steps so that the error of each keeps within the option, a tolerance. */
+  readonly measured?: MeasuredStep;
+  /** The strength of fresh noise where it is no option. */
+  readonly strength?: number;
+}
+
+const solverEntry = (solver: Solver, help: string): SamplerEntry => ({
+  help,
+  evaluations: evaluations[solver],
+  step: ({ x, t, s, velocity }) => step(x, t, s, slope(velocity, solver, x, t, s)),
+});
+
+/** Samplers by name. Adding one is adding an entry: commands and their help follow. */
+export const samplers = {
+  jump: {
+    help: "a flow map's own jumps",
+    jumps: true,
+    evaluations: 1,
+    step: ({ x, t, s, average }) => step(x, t, s, average(x, t, s)),
+  },
+  consistency: {
+    help: 'to the data and back by fresh noise (Song et al., 2023; LCM)',
+    jumps: true,
+    stochastic: true,
+    evaluations: 1,
+    step: renoisedJump,
+    strength: 1,
+  },
+  gamma: {
+    help: 'between jump and consistency (CTM, Kim et al., 2024)',
+    jumps: true,
+    stochastic: true,
+    evaluations: 1,
+    step: renoisedJump,
+    option: {
+      name: 'gamma',
+      low: 0,
+      high: 1,
+      initial: 0.3,
+      help: 'fresh noise in each jump, 0 none, 1 as consistency',
+    },
+  },
+  euler: solverEntry('euler', "Euler's method"),
+  heun: solverEntry('heun', "Heun's method, of order 2"),
+  rk4: solverEntry('rk4', 'the classical Runge-Kutta method, of order 4'),
+  dopri5: {
+    help: 'Dormand-Prince of order 5, with steps of its own choice',
+    evaluations: 7,
+    measured: ({ velocity, x, t, s }) => dormandPrinceStep(velocity, x, t, s),
+    option: { name: 'tolerance', low: 1e-6, high: 1, initial: 1e-4, help: 'error of a step, relative and absolute' },
+  },
+  ddim: {
+    help: 'DDIM with a share of fresh noise (Song et al., 2021)',
+    stochastic: true,
+    evaluations: 1,
+    step: ddimStep,
+    option: {
+      name: 'eta',
+      low: 0,
+      high: 1,
+      initial: 0,
+      help: 'fresh noise in each step, 0 as euler, 1 as euler-ancestral',
+    },
+  },
+  'euler-ancestral': {
+    help: 'DDIM with all noise fresh',
+    stochastic: true,
+    evaluations: 1,
+    step: ddimStep,
+    strength: 1,
+  },
+  'euler-maruyama': {
+    help: 'the reverse SDE (Ma et al., SiT, 2024)',
+    stochastic: true,
+    evaluations: 1,
+    step: eulerMaruyamaStep,
+  },
+} satisfies Record<string, SamplerEntry>;
+export type SamplerName = keyof typeof samplers;
+
+/** The names of all samplers. */
+export const samplerNames = Object.keys(samplers) as SamplerName[];
+
+/** A sampler with its option; left out, the option has its initial value. */
 export interface Sampler {
   name: SamplerName;
   /** γ of `gamma`: 0 is `jump`, 1 is `consistency`. */
@@ -32,62 +142,27 @@ export interface Sampler {
   tolerance?: number;
 }
 
-/** Samplers that only a flow map has. */
-export const jumping: readonly SamplerName[] = ['jump', 'consistency', 'gamma'];
-
-/** The graph that a sampler's step runs, and the strength of fresh noise in it. */
-export type StepKind = Solver | 'jump' | 'renoised' | 'ddim' | 'euler-maruyama';
-
-/** @throws Error for `dopri5`, which is no fixed step */
-export function stepOf({ name, gamma = 0.3, eta = 0 }: Sampler): { kind: StepKind; strength: number } {
-  switch (name) {
-    case 'consistency':
-      return { kind: 'renoised', strength: 1 };
-    case 'gamma':
-      return { kind: 'renoised', strength: gamma };
-    case 'ddim':
-      return { kind: 'ddim', strength: eta };
-    case 'euler-ancestral':
-      return { kind: 'ddim', strength: 1 };
-    case 'dopri5':
-      throw new Error('dopri5 chooses its own steps');
-    default:
-      return { kind: name, strength: 0 };
-  }
+/** All that is known of a sampler. @throws UserError where there is none of that name */
+export function samplerEntry(name: string): SamplerEntry {
+  if (!Object.hasOwn(samplers, name))
+    throw new UserError(`"${name}" is none of the samplers ${samplerNames.join(', ')}`, 'sampler');
+  return samplers[name as SamplerName];
 }
 
-/** Evaluations of the network that a step costs. */
-export const evaluationsOf = ({ name }: Sampler): number => (name in evaluations ? evaluations[name as Solver] : 1);
-
-/** Whether a step draws fresh noise. */
-export const isStochastic = (kind: StepKind): boolean => ['renoised', 'ddim', 'euler-maruyama'].includes(kind);
-
-/** What a step may use; times [B], strength and noise where it is stochastic. */
-export interface StepInputs {
-  x: Tensor;
-  t: Tensor;
-  s: Tensor;
-  velocity: Velocity;
-  average: AverageVelocity;
-  strength: Tensor;
-  noise: Tensor;
-}
-
-/** x at s after one step of a sampler from t, for t > s or, where there is no fresh noise, any t and s. */
-export function sampleStep(kind: StepKind, inputs: StepInputs): Tensor {
-  const { x, t, s, velocity, average } = inputs;
-  switch (kind) {
-    case 'jump':
-      return step(x, t, s, average(x, t, s));
-    case 'renoised':
-      return renoisedJump(inputs);
-    case 'ddim':
-      return ddimStep(inputs);
-    case 'euler-maruyama':
-      return eulerMaruyamaStep(inputs);
-    default:
-      return step(x, t, s, slope(velocity, kind, x, t, s));
-  }
+/**
+ * The value of a sampler's option, or the fixed strength of its fresh noise.
+ * @throws UserError where the option is out of its range, or belongs to another sampler
+ */
+export function strengthOf({ name, ...options }: Sampler): number {
+  const { option, strength = 0 } = samplerEntry(name);
+  for (const [key, value] of Object.entries(options))
+    if (value !== undefined && key !== option?.name)
+      throw new UserError(`${key} does not belong to ${name}: leave it out`, key);
+  if (!option) return strength;
+  const value = options[option.name] ?? option.initial;
+  if (!(value >= option.low && value <= option.high))
+    throw new UserError(`${option.name} is a number from ${option.low} to ${option.high}, not ${value}`, option.name);
+  return value;
 }
 
 /**

@@ -4,7 +4,7 @@ import { sizeOf } from '../tensor/shape.js';
 import { hostStreams, seedFor } from '../tensor/streams.js';
 import { sourceNoise } from './noise.js';
 import type { Network } from './network.js';
-import { equalSteps, Runner } from './runner.js';
+import { batchFor, equalSteps, Runner } from './runner.js';
 import type { Sampler } from './samplers.js';
 
 export interface SampleOptions {
@@ -23,12 +23,13 @@ export interface SampleOptions {
   batch?: number;
 }
 
-export interface Samples {
+/** Samples that were drawn, and how. */
+export interface DrawnSamples {
   /** Where they started and where they ended, [count, ...sampleShape]. */
   noise: Float32Array;
   x: Float32Array;
   labels?: Uint32Array;
-  /** Evaluations of the network that each took. */
+  /** Calls of the network that each took. */
   evaluations: number;
 }
 
@@ -38,13 +39,18 @@ export const samplerOf = ({ description: { role, sampler } }: Network): Sampler 
 });
 
 /** Samples from noise to data. */
-export async function drawSamples(device: Device, network: Network, options: SampleOptions): Promise<Samples> {
+export async function drawSamples(device: Device, network: Network, options: SampleOptions): Promise<DrawnSamples> {
   const { count, seed, steps, sampler = samplerOf(network), guidance } = options;
   const { model, description } = network;
   const size = sizeOf(model.sampleShape);
   const noise = sourceNoise(description.source, count, size, seed);
   const labels = model.classes ? labelsFor(options, model.classes) : undefined;
-  const runner = new Runner(device, network, Math.min(count, options.batch ?? (size > 64 ? 128 : 4096)), guidance);
+  const runner = new Runner(
+    device,
+    network,
+    Math.min(count, options.batch ?? batchFor(model.sampleShape, count)),
+    guidance,
+  );
   const times = typeof steps === 'number' ? equalSteps(steps).map((done) => 1 - done) : steps;
   const [first, last] = [times[0], times[times.length - 1]];
   const batch = { x: noise, t: new Float32Array(count).fill(first), s: new Float32Array(count).fill(last), labels };

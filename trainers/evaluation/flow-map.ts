@@ -4,9 +4,9 @@ import { sizeOf } from '../../src/tensor/shape.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import type { Network } from '../../src/flow/network.js';
 import { sourceNoise } from '../../src/flow/noise.js';
-import { equalSteps, guidanceOf, Runner } from '../../src/flow/runner.js';
+import { batchFor, callsOf, equalSteps, guidanceOf, Runner } from '../../src/flow/runner.js';
 import { samplerOf } from '../../src/flow/sampling.js';
-import { evaluations, type Solver } from '../../src/flow/solvers.js';
+import type { Solver } from '../../src/flow/solvers.js';
 import { testTimes } from './test-times.js';
 
 /** Points with times on which a flow map is judged; `x` lies on the path at `t`. */
@@ -74,7 +74,7 @@ export async function evaluateFlowMap(
 ): Promise<FlowMapReport> {
   const { samples, seed, end } = options;
   const size = sizeOf(teacher.model.sampleShape);
-  const batch = Math.min(samples, size > 64 ? 256 : 4096);
+  const batch = batchFor(teacher.model.sampleShape, samples);
   const guidance = guidanceOf(student);
   const field = new Runner(device, teacher, batch, guidance);
   const map = new Runner(device, student, batch, guidance);
@@ -100,7 +100,7 @@ export async function evaluateFlowMap(
   const solverRow = async (solver: Solver, steps: number): Promise<SolverErrorRow> => ({
     solver,
     steps,
-    evaluations: steps * evaluations[solver],
+    evaluations: steps * callsOf(teacher, solver, guidance),
     rmse: rmse(await field.integrate(path, steps, solver), endpoint, size),
   });
   const solvers: SolverErrorRow[] = [];

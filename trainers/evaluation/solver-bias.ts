@@ -6,7 +6,7 @@ import { sizeOf } from '../../src/tensor/shape.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import type { Network } from '../../src/flow/network.js';
 import { sourceNoise } from '../../src/flow/noise.js';
-import { Runner } from '../../src/flow/runner.js';
+import { batchFor, Runner } from '../../src/flow/runner.js';
 import type { Solver } from '../../src/flow/solvers.js';
 import { testTimes } from './test-times.js';
 
@@ -64,7 +64,7 @@ export async function solverBias(device: Device, teacher: Network, options: Bias
   const { samples, seed, end, epsilons = biasEpsilons } = options;
   const { description, model } = teacher;
   const size = sizeOf(model.sampleShape);
-  const runner = new Runner(device, teacher, Math.min(samples, size > 64 ? 256 : 4096));
+  const runner = new Runner(device, teacher, batchFor(model.sampleShape, samples));
   const { t, s } = testTimes(samples, seed, description.minimumTime, end);
   const { below } = random(seed, 0, hostStreams.testLabels);
   const labels = model.classes ? Uint32Array.from(t, () => below(model.classes)) : undefined;

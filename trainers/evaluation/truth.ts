@@ -3,14 +3,14 @@ import type { Dataset } from '../../src/data/dataset.js';
 import { distributions, type DistributionName } from '../../src/data/distributions.js';
 import { shuffledHeldOut } from '../../src/data/held-out.js';
 import type { Network } from '../../src/flow/network.js';
+import { isPoints } from '../../src/models/model.js';
 import { drawSamples } from '../../src/flow/sampling.js';
 import type { Device } from '../../src/gpu/device.js';
-import { sizeOf } from '../../src/tensor/shape.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import { fineSteps, type EvaluationOptions, type TestSet } from './flow-map.js';
 
 /** Whether a network makes points rather than images. */
-export const makesPoints = ({ model }: Network): boolean => sizeOf(model.sampleShape) <= 16;
+export const makesPoints = ({ model }: Network): boolean => isPoints(model.sampleShape);
 
 /** Test points and where paths end, by what the teacher is. */
 export function evaluationDefaults(teacher: Network): Pick<EvaluationOptions, 'samples' | 'seed' | 'end'> {
