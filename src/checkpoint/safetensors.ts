@@ -19,6 +19,8 @@ export interface SafetensorsFile {
   name: string;
   metadata: Record<string, string>;
   tensors: Map<string, TensorEntry>;
+  /** What of the file was not opened, a phrase each. */
+  notes?: readonly string[];
   /** The raw elements. @throws UserError if there is no such tensor or the source ends early */
   read(name: string): Promise<RawArray>;
   /** The elements as f32. @throws UserError also where the dtype or a value cannot be converted */
