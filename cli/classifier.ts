@@ -2,7 +2,7 @@ import { basename, join, resolve } from 'node:path';
 import { classificationDefaults, classificationSchema, type ClassificationConfig } from '../trainers/config.js';
 import { RunFiles } from '../trainers/run-files.js';
 import { trainClassifier } from '../trainers/runs.js';
-import { readSafetensors, readTextFile, writeSafetensors } from '../node/files.js';
+import { readTextFile, readWeights, writeSafetensors } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
 import { decode, type Dataset } from '../src/data/dataset.js';
 import { loadDataset } from '../node/data.js';
@@ -132,7 +132,7 @@ export async function accuracy(device: Device, network: ClassifierNetwork, data:
 
 /** A classifier's file; `arch` is the YAML that describes it where it does not do so itself. */
 export async function readClassifier(path: string, arch?: string): Promise<ClassifierNetwork> {
-  return loadClassifier(await readSafetensors(path), arch ? await readArchitecture(arch) : undefined);
+  return loadClassifier(await readWeights(path), arch ? await readArchitecture(arch) : undefined);
 }
 
 async function readArchitecture(path: string): Promise<ClassifierConfig> {

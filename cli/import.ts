@@ -1,8 +1,8 @@
-import { readSafetensors, writeSafetensors } from '../node/files.js';
+import { writeSafetensors } from '../node/files.js';
 import type { Dtype, TensorData } from '../src/checkpoint/safetensors.js';
 import { fileDescription, metadataKey } from '../src/flow/description.js';
 import { loadNetwork } from '../src/flow/network.js';
-import { readDescription } from './networks.js';
+import { readDescription, readWeightsOf } from './networks.js';
 import { checkOutput } from './output.js';
 
 /**
@@ -12,7 +12,7 @@ import { checkOutput } from './output.js';
 export async function importCommand(input: string, output: string, { arch }: { arch: string }): Promise<void> {
   await checkOutput(output, ['.safetensors'], input);
   const description = await readDescription(arch);
-  const file = await readSafetensors(input);
+  const file = await readWeightsOf(input, description);
   const { layout } = await loadNetwork(file, description);
   const tensors = new Map<string, TensorData>();
   for (const [name, { dtype, shape }] of file.tensors) {

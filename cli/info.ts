@@ -1,15 +1,19 @@
-import { readSafetensors } from '../node/files.js';
+import { readWeights } from '../node/files.js';
+import { isModule } from '../node/module.js';
 import type { SafetensorsFile, TensorEntry } from '../src/checkpoint/safetensors.js';
 import { adapterOptions } from '../src/flow/adapter.js';
 import { metadataKey, type Description } from '../src/flow/description.js';
-import { loadNetwork, type Network } from '../src/flow/network.js';
+import { loadNetwork, prefixFor, type Network } from '../src/flow/network.js';
 import { textTable } from '../src/report/table.js';
 import { sizeOf } from '../src/tensor/shape.js';
-import { readNetwork } from './networks.js';
+import { readDescription, readNetwork, readWeightsOf } from './networks.js';
 
 /** `semiflow info`: what a file is, or what is missing to know it. */
 export async function info(path: string, { arch }: { arch?: string }): Promise<void> {
-  const file = await readSafetensors(path);
+  const file =
+    arch && !isModule(arch)
+      ? await readWeights(path, prefixFor(await readDescription(arch)))
+      : await readWeightsOf(path);
   if (arch) {
     describe(file, await readNetwork(path, arch));
     const own = file.metadata[metadataKey] !== undefined;

@@ -1,9 +1,10 @@
 import { dirname, resolve } from 'node:path';
-import { readSafetensors, readTextFile } from '../node/files.js';
+import { readTextFile, readWeights } from '../node/files.js';
 import { isModule, loadBackbone } from '../node/module.js';
+import type { SafetensorsFile } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
 import { descriptionSchema, metadataKey, type Description } from '../src/flow/description.js';
-import { loadNetwork, type Network } from '../src/flow/network.js';
+import { loadNetwork, prefixFor, type Network } from '../src/flow/network.js';
 import { check, parseYaml } from './config.js';
 
 /**
@@ -32,12 +33,15 @@ export async function loadModuleOf(description: unknown, folder: string): Promis
 }
 
 /**
- * A network from a safetensors file.
+ * A network from a file of weights.
  * @param arch where the file does not say all itself: the YAML that describes it, or the module of its backbone
  */
 export async function readNetwork(path: string, arch?: string): Promise<Network> {
-  const file = await readSafetensors(path);
-  if (!arch || !isModule(arch)) return loadNetwork(file, arch ? await readDescription(arch) : undefined);
+  if (!arch || !isModule(arch)) {
+    const description = arch ? await readDescription(arch) : undefined;
+    return loadNetwork(await readWeightsOf(path, description), description);
+  }
+  const file = await readWeights(path);
   await loadBackbone(arch);
   const network = await loadNetwork(file);
   const { module } = network.description.architecture;
@@ -47,6 +51,13 @@ export async function readNetwork(path: string, arch?: string): Promise<Network>
       `${path} was written with another version of ${module.name} than ${arch}: its weights fit all the same`,
     );
   return network;
+}
+
+/** A file of weights, which are those of a description where it is given; says what was chosen or left in it. */
+export async function readWeightsOf(path: string, description?: Description): Promise<SafetensorsFile> {
+  const file = await readWeights(path, description && prefixFor(description));
+  for (const note of file.notes ?? []) console.log(`${path}: ${note}`);
+  return file;
 }
 
 /** A teacher; a student is refused, because its velocity is only an approximation. */

@@ -55,7 +55,7 @@ export function createProgram(): Command {
 
   const train = computing('train')
     .description('distil a teacher into a flow map, or train one from data')
-    .option('--teacher <file>', 'teacher as safetensors')
+    .option('--teacher <file>', 'teacher, as safetensors or as PyTorch saved it')
     .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
     .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
     .option('--method <name>', 'preset of the recipe, listed below (default fmap)')
@@ -260,9 +260,26 @@ export function createProgram(): Command {
     .description('print adapter, driver, features, limits and kernel profile, and prove that it computes')
     .action(async (flags) => (await import('./doctor.js')).doctor(flags));
 
+  program.commands.filter(readsWeights).forEach(addWeights);
   withDevice.forEach(addDevice);
   return program;
 }
+
+/** Whether a command reads a file that someone else may have described. */
+const readsWeights = (command: Command): boolean =>
+  command.options.some(({ long }) => long === '--arch') && !['teacher', 'classifier'].includes(command.name());
+
+/** Which weights of a PyTorch file: the choice becomes a part of the file's name, so that a run remembers it. */
+const addWeights = (command: Command): Command =>
+  command
+    .option('--weights <path>', 'which of several sets of weights in a PyTorch file, such as ema.model')
+    .hook('preAction', () => {
+      const { weights, teacher, model } = command.opts<Record<string, string | undefined>>();
+      if (weights === undefined) return;
+      if (teacher ?? model) command.setOptionValue(teacher ? 'teacher' : 'model', `${teacher ?? model}#${weights}`);
+      else if (command.processedArgs.length) command.processedArgs[0] += `#${weights}`;
+      else throw new UserError('names weights of a file, and no file is given', 'weights');
+    });
 
 /** What every command that computes takes. */
 const addDevice = (command: Command): Command =>

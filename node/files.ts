@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { UserError } from '../src/errors.js';
 import { kindOf } from '../src/files/kind.js';
 import type { Source } from '../src/files/source.js';
+import type { Wanted } from '../src/checkpoint/pytorch/file.js';
+import { openWeights } from '../src/checkpoint/weights.js';
 import { encodeSafetensors, openSafetensors, type SafetensorsFile } from '../src/checkpoint/safetensors.js';
 
 /** Node reads at most 2 GiB a call. */
@@ -87,6 +89,18 @@ export async function readTextFile(path: string): Promise<string> {
 /** Opens the safetensors file at `path`: the header is read and checked, tensors are read when asked for. */
 export async function readSafetensors(path: string): Promise<SafetensorsFile> {
   return openSafetensors(await fileSource(path));
+}
+
+/**
+ * Opens the file of weights at `path`, safetensors or PyTorch's. `path#ema.model` names one of several sets of weights in
+ * a PyTorch file.
+ * @param prefixOf as `openWeights` takes it
+ */
+export async function readWeights(path: string, prefixOf?: Wanted['prefixOf']): Promise<SafetensorsFile> {
+  const at = path.lastIndexOf('#');
+  // A file may have the sign in its name.
+  if (at < 0 || (await stat(path).catch(() => null))) return openWeights(await fileSource(path), { prefixOf });
+  return openWeights(await fileSource(path.slice(0, at)), { chosen: path.slice(at + 1), prefixOf });
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The library with what Node has: files, and devices through Dawn. */
 export * from '../index.js';
 export { openDevice } from './device.js';
-export { fileSource, readSafetensors, writeFileAtomic, writeSafetensors } from './files.js';
+export { fileSource, readSafetensors, readWeights, writeFileAtomic, writeSafetensors } from './files.js';
 export { filesAt, folderStore } from './folder.js';
 export { loadDataset } from './data.js';
 export { loadBackbone } from './module.js';

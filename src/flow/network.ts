@@ -65,6 +65,29 @@ function checkSource({ source }: Description, shape: Shape): void {
 }
 
 /**
+ * A test of what the names of a state dict begin with beyond those of a description's network, as wrappers leave them
+ * (`module.`, `ema_model.module.`): empty where they fit as they are, null where they fit in no way.
+ */
+export function prefixFor(
+  description: Description,
+): (tensors: ReadonlyMap<string, { readonly shape: Shape }>) => string | null {
+  const layout = new ParameterLayout(modelOf(description, false).parameters);
+  const [{ name: first }] = layout.parameters;
+  return (tensors) => {
+    const ending = [...tensors.keys()].find((name) => name === first || name.endsWith(`.${first}`));
+    const prefix = ending?.slice(0, ending.length - first.length);
+    if (prefix === undefined || ![...tensors.keys()].every((name) => name.startsWith(prefix))) return null;
+    try {
+      layout.check(new Map([...tensors].map(([name, entry]) => [name.slice(prefix.length), entry])), '');
+      return prefix;
+    } catch (error) {
+      if (error instanceof UserError) return null;
+      throw error;
+    }
+  };
+}
+
+/**
  * Reads a network from an opened file.
  * @param description what the file means, where it does not say so itself
  * @throws UserError when nothing describes the file, or it does not fit its description

@@ -19,19 +19,33 @@ interface Storages {
   read(key: string, offset: number, length: number): Promise<Uint8Array>;
 }
 
+/** How one set of tensors is found among several, and its names made those that are wanted. */
+export interface Wanted {
+  /** The path of the set, such as `ema.model`. */
+  chosen?: string;
+  /** What its names begin with beyond those that are wanted; null where they do not fit. */
+  prefixOf?: (tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>) => string | null;
+}
+
 /**
  * Opens a file of `torch.save`: of its pickle, tensors and what holds them are read, nothing is executed, and whatever
  * else is in it stays an inert record.
- * @param chosen the path of the state dict among several, such as `ema.model`
  * @returns the same as for a safetensors file; its metadata are empty
- * @throws UserError where the file is damaged, holds no tensors, or several sets of them and none was chosen
+ * @throws UserError where the file is damaged, holds no tensors, or several sets of them of which not just one fits
  */
-export async function openPytorch(source: Source, chosen?: string): Promise<SafetensorsFile> {
+export async function openPytorch(source: Source, wanted: Wanted = {}): Promise<SafetensorsFile> {
   const head = await source.read(0, 4);
   const { top, storages } = isZip(head) ? await openArchive(source) : await openLegacy(source);
-  const candidate = choose(candidatesOf(top), chosen, source.name);
+  const candidates = candidatesOf(top);
+  const { candidate, fits } = choose(candidates, wanted, source.name);
   const inert = inertNames(top);
-  return fileOf(source.name, candidate, storages, inert);
+  const notes = [
+    ...(candidates.length > 1 && wanted.chosen === undefined && fits
+      ? [`the weights at ${candidate.path || 'the top'}, the only ones of ${candidates.length} sets that fit`]
+      : []),
+    ...(inert.length ? [`not opened: ${inert.slice(0, 8).join(', ')}${inert.length > 8 ? ', …' : ''}`] : []),
+  ];
+  return fileOf(source.name, candidate, storages, notes);
 }
 
 async function openArchive(source: Source): Promise<{ top: unknown; storages: Storages }> {
@@ -93,22 +107,28 @@ async function openLegacy(source: Source): Promise<{ top: unknown; storages: Sto
   return { top: content.value, storages: { little, size: (key) => places.get(key)?.size ?? null, read } };
 }
 
-/** The set of tensors that is meant. @throws UserError that lists them where it is not clear */
-function choose(candidates: readonly Candidate[], chosen: string | undefined, name: string): Candidate {
+/** The set of tensors that is meant, and whether it was told by what fits. @throws UserError that lists them where it is not clear */
+function choose(
+  candidates: readonly Candidate[],
+  { chosen, prefixOf }: Wanted,
+  name: string,
+): { candidate: Candidate; fits: boolean } {
   const listed = candidates
     .slice(0, 8)
     .map(({ path, tensors }) => `${path || '(top)'} with ${tensors.size} tensors of ${countOf(tensors)} weights`);
   const list = listed.join('; ') + (candidates.length > 8 ? '; …' : '');
   if (chosen !== undefined) {
-    const found = candidates.find(({ path }) => path === chosen);
-    if (!found)
+    const candidate = candidates.find(({ path }) => path === chosen);
+    if (!candidate)
       throw new UserError(`${name} has no weights at ${quote(chosen)}: it holds ${list || 'none'}`, 'weights');
-    return found;
+    return { candidate, fits: false };
   }
   if (!candidates.length) throw new UserError(`${name} holds no tensors that belong together; give a file of weights`);
-  if (candidates.length > 1)
-    throw new UserError(`${name} holds several sets of weights: ${list}: choose one`, 'weights');
-  return candidates[0];
+  if (candidates.length === 1) return { candidate: candidates[0], fits: false };
+  const fitting = prefixOf ? candidates.filter(({ tensors }) => prefixOf(tensors) !== null) : [];
+  if (fitting.length === 1) return { candidate: fitting[0], fits: true };
+  const several = fitting.length ? `of which ${fitting.map(({ path }) => path || '(top)').join(', ')} fit: ` : '';
+  throw new UserError(`${name} holds several sets of weights: ${list}: ${several}choose one by its path`, 'weights');
 }
 
 const countOf = (tensors: Candidate['tensors']): number =>
@@ -122,7 +142,7 @@ function fileOf(
   name: string,
   { tensors: records }: Candidate,
   storages: Storages,
-  inert: readonly string[],
+  notes: readonly string[],
 ): SafetensorsFile {
   const tensors = new Map<string, TensorEntry>();
   for (const [key, record] of records) {
@@ -152,7 +172,7 @@ function fileOf(
         throw new UserError(`${name}: tensor ${quote(key)}: ${values}; save it as float32`);
       return values;
     },
-    ...(inert.length && { notes: [`not opened: ${inert.slice(0, 8).join(', ')}${inert.length > 8 ? ', …' : ''}`] }),
+    notes,
   };
 }
 
