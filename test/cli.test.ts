@@ -140,8 +140,15 @@ describe('what the commands do', () => {
       for (const name of ['y', 'T']) {
         await writeSafetensors(file('odd.safetensors'), { x, [name]: { ...x, shape: [4] } });
         const { status, complaints } = semiflow(
-          ...['velocity', '--model', teacher, '--input', file('odd.safetensors'), '--t', '1'],
-          ...['--out', file('no.safetensors')],
+          'velocity',
+          '--model',
+          teacher,
+          '--input',
+          file('odd.safetensors'),
+          '--t',
+          '1',
+          '--out',
+          file('no.safetensors'),
         );
         expect(status).toBe(2);
         expect(complaints).toHaveLength(1);

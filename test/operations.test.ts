@@ -131,23 +131,20 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
     one((x) => move.gather(x, indices(2, 0, 2, 4, 1, 2)), undefined, [[5, 3]]),
     one((x) => move.gather(x, move.reshape(indices(1, 1, 0, 2), [2, 2])), undefined, [[3, 4]]),
   ],
-  im2col: [
-    // Kernel, channels, stride, padding: everything ragged, then what the fast paths like.
-    ...(
-      [
-        [[2, 5, 7, 3], [3, 3, 3, 5], 1, 1],
-        [[2, 5, 6, 4], [3, 3, 4, 8], 1, 1],
-        [[1, 7, 6, 4], [3, 3, 4, 4], 2, 1],
-        [[2, 5, 8, 1], [2, 4, 1, 3], 2, 0],
-        [[1, 4, 5, 8], [1, 1, 8, 4], 1, 0],
-        [[1, 5, 5, 4], [1, 1, 4, 4], 2, 0],
-        [[1, 6, 5, 3], [5, 3, 3, 2], 3, 2],
-      ] as const
-    ).map(([x, w, stride, padding]): Case => ({
-      inputs: [x, w, [w[3]]],
-      apply: (...xs) => conv2d(xs[0], xs[1], xs[2], { stride, padding }),
-    })),
-  ],
+  im2col: (
+    [
+      [[2, 5, 7, 3], [3, 3, 3, 5], 1, 1],
+      [[2, 5, 6, 4], [3, 3, 4, 8], 1, 1],
+      [[1, 7, 6, 4], [3, 3, 4, 4], 2, 1],
+      [[2, 5, 8, 1], [2, 4, 1, 3], 2, 0],
+      [[1, 4, 5, 8], [1, 1, 8, 4], 1, 0],
+      [[1, 5, 5, 4], [1, 1, 4, 4], 2, 0],
+      [[1, 6, 5, 3], [5, 3, 3, 2], 3, 2],
+    ] as const
+  ).map(([x, w, stride, padding]): Case => ({
+    inputs: [x, w, [w[3]]],
+    apply: (...xs) => conv2d(xs[0], xs[1], xs[2], { stride, padding }),
+  })),
   custom: 'im2col',
   random: [
     one((x) => mul(x, normal(key, 5, [3, 7]))),
