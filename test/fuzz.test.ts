@@ -15,12 +15,15 @@ import type { Dataset } from '../src/data/dataset.js';
 import { decodePng } from '../src/data/png.js';
 import { readDataset } from '../src/data/read.js';
 import { SemiflowError } from '../src/errors.js';
-import { bytesSource } from '../src/files/source.js';
+import { bytesSource, readAll } from '../src/files/source.js';
+import { memoryStore } from '../src/files/store.js';
 import { descriptionSchema, parseDescription } from '../src/flow/description.js';
 import { createNetwork, exportNetwork, loadNetwork } from '../src/flow/network.js';
 import { type Random, random } from '../src/tensor/philox.js';
 import { distillationDefaults, distillationSchema } from '../trainers/config.js';
 import { checkRecipe } from '../trainers/methods.js';
+import { RunFiles } from '../trainers/run-files.js';
+import { studyRuns, studySchema } from '../trainers/study.js';
 import { mutateBytes, mutateText, mutateTree } from './mutate.js';
 import { makePng } from './png-maker.js';
 
@@ -118,13 +121,16 @@ function damagedSafetensors(bytes: Uint8Array, draw: Random): Uint8Array {
   const length = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true));
   const header = new TextDecoder().decode(bytes.subarray(8, 8 + length));
   const data = bytes.subarray(8 + length);
-  switch (draw.below(4)) {
+  // What a file says of itself is JSON in a string of JSON.
+  const described = header.includes('"semiflow');
+  switch (draw.below(described ? 4 : 3)) {
     case 0:
       return mutateBytes(bytes, draw);
     case 1:
       return safetensorsOf(mutateText(header, draw), data, draw);
-    case 2: {
-      // What the file says of itself is JSON in a string of JSON.
+    case 2:
+      return safetensorsOf(JSON.stringify(mutateTree(JSON.parse(header) as object, draw)), data, draw);
+    default: {
       const tree = JSON.parse(header) as { __metadata__: Record<string, string> };
       const [key] = Object.keys(tree.__metadata__).filter((name) => name.startsWith('semiflow'));
       const own = tree.__metadata__[key];
@@ -137,8 +143,6 @@ function damagedSafetensors(bytes: Uint8Array, draw: Random): Uint8Array {
         draw,
       );
     }
-    default:
-      return safetensorsOf(JSON.stringify(mutateTree(JSON.parse(header) as object, draw)), data, draw);
   }
 }
 
@@ -210,7 +214,72 @@ describe('configurations', () => {
       async (input) => checkRecipe(resolve(input), true),
     );
   }, 600_000);
+
+  it('studies are read or refused', async () => {
+    const text = stringify({
+      teacher: 'rf.safetensors',
+      seeds: [0, 1],
+      common: { steps: 100, lambda: { lagrangian: 1 } },
+      recipes: { plain: null, fast: { method: 'fmap', optimizer: { learningRate: 0.01 } } },
+    });
+    await fuzz(
+      'studies',
+      budget.others,
+      (draw) => ({ input: damagedYaml(text, draw), telling: false }),
+      async (input) => {
+        const { tree, locate } = parseYaml(input, 's.yaml');
+        studyRuns(check(studySchema, tree, (key) => `s.yaml${locate(key)}`));
+      },
+    );
+  }, 600_000);
+
+  it('runs are resumed to the same state or refused, whatever happened to their files', async () => {
+    const identity = { kind: 'flow-map', recipe: { steps: 40, seed: 0 }, inputs: { teacher: 'abc' } };
+    const store = memoryStore('run');
+    const made = await RunFiles.create(store, identity);
+    await made.log(Array.from({ length: 30 }, (_, i) => ({ step: i + 1, loss: 1 / (i + 1), gradientNorm: 1 })));
+    const state = { step: 20, arenas: { parameters: Float32Array.of(1, 2, 3), firstMoment: Float32Array.of(4, 5, 6) } };
+    await made.save(state, 'student.safetensors', Uint8Array.of(1));
+    const whole = new Map<string, Uint8Array>();
+    for (const name of await store.list()) whole.set(name, await readAll((await store.open(name))!));
+    const resumed = async (name: string, content: Uint8Array) => {
+      for (const path of await store.list()) await store.remove(path);
+      for (const [path, bytes] of whole) await store.write(path, path === name ? content : bytes);
+      const files = await RunFiles.open(store, 'flow-map');
+      const found = await files.resume(identity);
+      await files.metrics();
+      return found;
+    };
+    const events = [...whole.keys()].find((name) => name.includes('tfevents'))!;
+    const kinds: [string, boolean, (bytes: Uint8Array, draw: Random) => Uint8Array][] = [
+      // A checksum tells damage to the state; a log that is damaged changes nothing of what is trained.
+      [
+        'state.safetensors',
+        true,
+        (bytes, draw) => (draw.below(2) ? mutateBytes(bytes, draw) : damagedSafetensors(bytes, draw)),
+      ],
+      ['metrics.jsonl', true, damagedText],
+      [events, true, mutateBytes],
+      ['run.json', false, (bytes, draw) => (draw.below(2) ? damagedText(bytes, draw) : damagedJson(bytes, draw))],
+    ];
+    for (const [name, telling, damage] of kinds) {
+      const bytes = whole.get(name)!;
+      await fuzz(
+        `runs with another ${name.replace(/\d{5,}/, 'N')}`,
+        budget.others,
+        (draw) => ({ input: damage(bytes, draw), telling }),
+        (input) => resumed(name, input),
+        bytes,
+      );
+    }
+  }, 600_000);
 });
+
+const damagedText = (bytes: Uint8Array, draw: Random): Uint8Array =>
+  draw.below(2) ? mutateBytes(bytes, draw) : Buffer.from(mutateText(new TextDecoder().decode(bytes), draw));
+
+const damagedJson = (bytes: Uint8Array, draw: Random): Uint8Array =>
+  Buffer.from(JSON.stringify(mutateTree(JSON.parse(new TextDecoder().decode(bytes)) as object, draw)));
 
 /** An IDX file of bytes. */
 function idx(extents: number[], data: Uint8Array): Buffer {
@@ -329,7 +398,8 @@ describe('commands', () => {
     await writeFile(file('good.safetensors'), good);
     const recipe = stringify(distillationDefaults([2], 'velocity'));
     const yaml = stringify(description);
-    const study = stringify({ teacher: file('good.safetensors'), seeds: [0], recipes: { a: null } });
+    // There is no such teacher: no damage makes a study that would be trained.
+    const study = stringify({ teacher: file('none.safetensors'), seeds: [0], recipes: { a: null } });
     const [image] = [makePng({ type: 2, depth: 8, interlaced: false, clear: false, width: 8, height: 8 }, random(3))];
     const saved = stringify({ teacher: file('good.safetensors'), recipe: parse(recipe) as object });
     const cases: [string, (draw: Random) => Uint8Array | string, (path: string) => string[]][] = [
@@ -361,7 +431,7 @@ describe('commands', () => {
         (draw) => damagedYaml(saved, draw),
         () => ['train', '--resume', file('run'), '--print-config'],
       ],
-      ['study.yaml', (draw) => damagedStudy(study, draw), (path) => ['study', path, '--out', file('study')]],
+      ['study.yaml', (draw) => damagedYaml(study, draw), (path) => ['study', path, '--out', file('study')]],
     ];
     await mkdir(file('run'), { recursive: true });
     let [refused, ended] = [0, 0];
@@ -385,9 +455,3 @@ describe('commands', () => {
     console.log(`fuzz: ${budget.commands} commands, ${ended} read their file, ${refused} refused it`);
   }, 600_000);
 });
-
-/** A study whose damage leaves nothing that could be trained: its recipes are of no method. */
-function damagedStudy(text: string, draw: Random): string {
-  const damaged = damagedYaml(text, draw);
-  return `${damaged}\nrecipes: { broken: { method: none } }\n`;
-}
