@@ -21,6 +21,7 @@ import { UserError } from '../src/errors.js';
 import { decodePng } from '../src/data/png.js';
 import { encode } from 'fast-png';
 import { zipSync } from 'fflate';
+import { op, pickle } from './pickle-maker.js';
 import { chunk, makePng, pngKinds, pngSignature } from './png-maker.js';
 
 let folder: string;
@@ -387,6 +388,49 @@ describe('CIFAR-10 batches', () => {
     expect(await messageOf(loadDataset(path))).toMatch(/label 10/);
     await writeFile(path, gzipSync(Uint8Array.from(record(1, 3))).subarray(0, 100));
     expect(await messageOf(loadDataset(path))).toMatch(/damaged/);
+  });
+
+  it('pickles for Python 2 and 3, and records of CIFAR-100', async () => {
+    const pixels = Uint8Array.from(record(0, 5).slice(1));
+    const ints = (values: number[]) => Buffer.concat([Buffer.from(']('), ...values.map(op.int), Buffer.from('e')]);
+    const binary = (code: string) => {
+      const length = Buffer.alloc(4);
+      length.writeUInt32LE(2 * pixels.length);
+      return Buffer.concat([Buffer.from(code), length, pixels, pixels]);
+    };
+    const arrayOf = (content: Buffer) => {
+      const made = op.call(
+        'numpy.core.multiarray',
+        '_reconstruct',
+        op.global('numpy', 'ndarray'),
+        op.tuple(op.int(0)),
+        op.text('b'),
+      );
+      const dtype = op.call('numpy', 'dtype', op.text('u1'), op.int(0), op.int(1));
+      const state = op.tuple(op.int(1), op.tuple(op.int(2), op.int(3072)), dtype, Buffer.from([0x89]), content);
+      return Buffer.concat([made, state, op.build]);
+    };
+    for (const [i, content] of [binary('T'), binary('B')].entries()) {
+      const own = join(folder, `cifar-python-${i}`);
+      await mkdir(own);
+      const batch = (labels: string) => pickle(op.dict({ data: arrayOf(content), [labels]: ints([4, 0]) }));
+      await writeFile(join(own, 'data_batch_1'), batch('labels'));
+      await writeFile(join(own, 'data_batch_2'), batch('fine_labels'));
+      await writeFile(join(own, 'test_batch'), batch('labels'));
+      const set = await loadDataset(own);
+      expect([set.shape, set.count, [...set.labels!], set.heldOut.count]).toEqual([[3, 32, 32], 4, [4, 0, 4, 0], 2]);
+      expect(Buffer.from(set.values.subarray(3072, 6144)).equals(Buffer.from(pixels))).toBe(true);
+      await writeFile(join(own, 'data_batch_2'), pickle(op.dict({ data: op.call('os', 'system', op.text('ls')) })));
+      expect(await messageOf(loadDataset(own))).toMatch(
+        /data_batch_2 is a pickle, but no batch of CIFAR: it holds data/,
+      );
+    }
+    const hundred = join(folder, 'cifar-100');
+    await mkdir(hundred);
+    await writeFile(join(hundred, 'train.bin'), Uint8Array.from([[3], record(99, 5), [1], record(7, 7)].flat()));
+    await writeFile(join(hundred, 'test.bin'), Uint8Array.from([[3], record(42, 5)].flat()));
+    const set = await loadDataset(hundred);
+    expect([set.classes, [...set.labels!], [...set.heldOut.labels!]]).toEqual([100, [99, 7], [42]]);
   });
 
   const real = '../shared/data/cifar10/data_batch_1_first4000.bin.gz';

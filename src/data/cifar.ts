@@ -43,7 +43,7 @@ export function parseCifar(bytes: Uint8Array, name: string): Required<RawSamples
 const binName = /\.bin(\.gz)?$/i;
 const batchName = /(^|\/)(data_batch|test_batch|train|test)[^/]*\.bin(\.gz)?$/i;
 const textName = /\.(txt|md|html)$/i;
-const isTest = (path: string) => /(^|\/)test[^/]*$/i.test(path);
+export const isTest = (path: string) => /(^|\/)test[^/]*$/i.test(path);
 
 export const cifar: DataFormat = {
   name: 'CIFAR',
@@ -68,6 +68,11 @@ export const cifar: DataFormat = {
 async function join(files: DataFiles, paths: readonly string[]): Promise<RawSamples> {
   const parts = [];
   for (const path of paths) parts.push(parseCifar(await files.bytes(path), files.where(path)));
+  return joinBatches(parts);
+}
+
+/** Batches one after another. */
+export function joinBatches(parts: readonly Required<RawSamples>[]): RawSamples {
   const count = parts.reduce((sum, { labels }) => sum + labels.values.length, 0);
   const [values, labels] = [new Uint8Array(count * pixels), new Uint32Array(count)];
   let at = 0;

@@ -1,8 +1,9 @@
 import { cifar } from './cifar.js';
+import { cifarPython } from './cifar-python.js';
 import type { DataFormat } from './format.js';
 import { idx } from './idx.js';
 import { numpy } from './numpy.js';
 import { pictures } from './pictures.js';
 
 /** What is read, in the order of trying: pictures last, since previews lie beside data of every kind. */
-export const formats: readonly DataFormat[] = [numpy, idx, cifar, pictures];
+export const formats: readonly DataFormat[] = [numpy, idx, cifar, cifarPython, pictures];

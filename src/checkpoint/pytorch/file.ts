@@ -4,7 +4,7 @@ import { isZip, openZip, type ZipEntry } from '../../files/zip.js';
 import { dtypes, type RawArray, toFloat32 } from '../dtypes.js';
 import { quote } from '../header.js';
 import type { SafetensorsFile, TensorEntry } from '../safetensors.js';
-import { readPickle } from './pickle.js';
+import { readPickle } from '../../files/pickle.js';
 import { candidatesOf, type Candidate, inertNames, type TensorRecord } from './tensors.js';
 
 /** Whether a file begins as PyTorch's do: a zip archive, or a pickle as before version 1.6. */

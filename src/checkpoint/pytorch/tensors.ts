@@ -1,5 +1,5 @@
 import type { Dtype } from '../dtypes.js';
-import { Global, Made, Outside } from './pickle.js';
+import { Global, Made, Outside } from '../../files/pickle.js';
 
 /** A run of elements that tensors look into. */
 export interface Storage {

@@ -1,4 +1,4 @@
-import { UserError } from '../../errors.js';
+import { UserError } from '../errors.js';
 
 /** The name of something in Python, never looked up: `collections.OrderedDict`. */
 export class Global {
@@ -69,7 +69,13 @@ export function readPickle(bytes: Uint8Array, name: string, start = 0): { value:
     return bytes.slice(from, from + length);
   };
   const utf8 = (length: number) => new TextDecoder().decode(raw(length));
-  const latin = (length: number) => new TextDecoder('latin1').decode(raw(length));
+  // Byte for byte, as Python 2 kept its arrays; the decoder of this name would take some of them for quotes.
+  const latin = (length: number) => {
+    const [from, parts] = [take(length), [] as string[]];
+    for (let part = from; part < at; part += 8192)
+      parts.push(String.fromCharCode(...bytes.subarray(part, Math.min(part + 8192, at))));
+    return parts.join('');
+  };
   const line = () => {
     const end = bytes.indexOf(10, at);
     if (end < 0) throw damaged('it ends early');
