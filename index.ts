@@ -143,7 +143,9 @@ export {
 } from './src/ops/statistics.js';
 export { constant, fromStorage, tensor, Tensor } from './src/tensor/tensor.js';
 export { distillationDefaults, teacherDefaults } from './trainers/config.js';
-export { methodRecipe } from './trainers/methods.js';
+export { checkRecipe, methodRecipe } from './trainers/methods.js';
+export { registerObjective } from './trainers/objectives/index.js';
+export type { Objective, ObjectiveInputs } from './trainers/objectives/objective.js';
 export { RunFiles } from './trainers/run-files.js';
 export { distil, trainClassifier, trainTeacher } from './trainers/runs.js';
 export { train, Training, type Progress, type Task, type TrainOptions } from './trainers/train.js';

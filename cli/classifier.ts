@@ -18,7 +18,7 @@ import { accuracy as agreement } from '../src/metrics/accuracy.js';
 import type { Device } from '../src/gpu/device.js';
 import { classifierSchema, type ClassifierConfig } from '../src/models/classifier.js';
 import { sameShape } from '../src/tensor/shape.js';
-import { check, parseYaml, resolveConfig } from './config.js';
+import { check, parseYaml, parseRecipe, resolveConfig } from './config.js';
 import { classificationKnobs } from './knobs.js';
 import { checkOutput } from './output.js';
 import { printTree } from './print.js';
@@ -88,19 +88,20 @@ interface PreparedClassifier extends SavedRun {
 }
 
 async function prepare(flags: ClassifierFlags): Promise<PreparedClassifier> {
-  const dataset = await loadDataset(flags.data!, { range: [0, 1] });
+  const file = await configOf(flags);
+  const { made } = parseRecipe(file);
+  const data = flags.data ?? made.data;
+  if (data === undefined) throw new UserError('classifier needs --data PATH (or --resume FOLDER)');
+  const dataset = await loadDataset(data, { range: [0, 1] });
   const out = flags.out ?? 'classifier.safetensors';
+  const kept = flags.arch === undefined && made.architecture !== undefined;
   return {
-    data: flags.data!,
+    data,
     dataset,
-    architecture: await architectureFor(flags.arch, dataset),
-    recipe: resolveConfig(
-      classificationSchema,
-      classificationDefaults,
-      classificationKnobs,
-      flags,
-      await configOf(flags),
-    ),
+    architecture: kept
+      ? check(classifierSchema, made.architecture, () => file!.name)
+      : await architectureFor(flags.arch, dataset),
+    recipe: resolveConfig(classificationSchema, classificationDefaults, classificationKnobs, flags, file),
     out,
     folder: flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, '')),
   };

@@ -63,9 +63,9 @@ export function resolveConfig<S extends z.ZodType>(
 ): z.infer<S> {
   let config = defaults as Tree;
   if (file) {
-    const { tree, locate } = parseYaml(file.text, file.name);
-    config = override(config, tree);
-    check(schema, config, (path, key) => `${file.name}${locate(path, key)}`);
+    const { recipe, locate } = parseRecipe(file);
+    config = override(config, recipe);
+    check(schema, config, (path, ofName) => `${file.name}${locate(path, ofName)}`);
   }
   const knobs = groups.flatMap((group) => group.knobs);
   for (const { flag, path, range } of knobs) {
@@ -99,6 +99,39 @@ export function check<S extends z.ZodType>(
   const path = unknown ? [...issue.path, issue.keys[0]] : issue.path;
   const message = issue.message.replace(/^Invalid input: /, '');
   throw new UserError(`${origin(path, unknown)}: ${path.join('.')}: ${message}`);
+}
+
+/** What a run was made with, as its config.yaml has it beside the recipe. */
+const madeWith = z.looseObject({
+  teacher: z.string().optional(),
+  arch: z.string().optional(),
+  data: z.string().optional(),
+  objectives: z.array(z.string()).optional(),
+  description: z.unknown().optional(),
+  architecture: z.unknown().optional(),
+});
+
+/**
+ * A recipe from a file: one alone, or that of a run's config.yaml with what the run was made with.
+ * @param file nothing is stated where there is none
+ * @throws UserError where the text is neither
+ */
+export function parseRecipe(file: { name: string; text: string } | undefined): {
+  recipe: Tree;
+  made: z.infer<typeof madeWith>;
+  locate: (path: PropertyKey[], ofName?: boolean) => string;
+} {
+  const { name, text } = file ?? { name: '', text: '' };
+  const { tree, locate } = parseYaml(text, name);
+  if (!Object.hasOwn(tree, 'recipe')) return { recipe: tree, made: check(madeWith, {}, () => name), locate };
+  const { recipe, ...rest } = tree;
+  if (typeof recipe !== 'object' || recipe === null || Array.isArray(recipe))
+    throw new UserError(`${name}${locate(['recipe'])}: recipe: a mapping of names to values is expected`);
+  return {
+    recipe: recipe as Tree,
+    made: check(madeWith, rest, (path, ofName) => `${name}${locate(path, ofName)}`),
+    locate: (path, ofName) => locate(['recipe', ...path], ofName),
+  };
 }
 
 /**

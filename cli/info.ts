@@ -4,17 +4,31 @@ import type { SafetensorsFile, TensorEntry } from '../src/checkpoint/safetensors
 import { adapterOptions } from '../src/flow/adapter.js';
 import { metadataKey, type Description } from '../src/flow/description.js';
 import { loadNetwork, prefixFor, type Network } from '../src/flow/network.js';
+import { UserError } from '../src/errors.js';
 import { textTable } from '../src/report/table.js';
 import { sizeOf } from '../src/tensor/shape.js';
+import { evaluationDataset } from './evaluation-data.js';
+import { printFit } from './fit.js';
 import { readDescription, readNetwork, readWeightsOf } from './networks.js';
+import { openSession, type DeviceFlags } from './session.js';
 
-/** `semiflow info`: what a file is, or what is missing to know it. */
-export async function info(path: string, { arch }: { arch?: string }): Promise<void> {
+/** `semiflow info`: what a file is, or what is missing to know it; with data, how well a teacher fits it. */
+export async function info(path: string, flags: DeviceFlags & { arch?: string; data?: string }): Promise<void> {
+  const { arch, data } = flags;
   const file =
     arch && !isModule(arch)
       ? await readWeights(path, prefixFor(await readDescription(arch)))
       : await readWeightsOf(path);
-  if (arch) {
+  if (data !== undefined) {
+    const network = await readNetwork(path, arch);
+    describe(file, network);
+    if (network.description.role !== 'teacher')
+      throw new UserError(`${path} is a flow map: \`eval\` judges it, beside its teacher`, 'data');
+    const dataset = (await evaluationDataset(network, data))!;
+    const device = await openSession(flags);
+    await printFit(device, network, dataset);
+    device.dispose();
+  } else if (arch) {
     describe(file, await readNetwork(path, arch));
     const own = file.metadata[metadataKey] !== undefined;
     console.log(

@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander';
 import { failureOf } from './failures.js';
 import { version } from '../src/version.js';
-import { createProgram, flagOf } from './program.js';
+import { createProgram, flagOf, loadObjectives } from './program.js';
 
 let failed = false;
 
@@ -30,6 +30,7 @@ for (const stream of [process.stdout, process.stderr])
   });
 
 try {
+  await loadObjectives(process.argv);
   const program = createProgram();
   if (process.argv.length > 2) await program.parseAsync(process.argv);
   else program.outputHelp();

@@ -34,13 +34,14 @@ const levelScale = 1e-3;
  * The description of a network to be trained on a data set.
  * @throws UserError naming the flag that does not fit
  */
-export async function describeNetwork(
-  { arch, model, prediction = 'velocity', path = 'straight' }: NewNetworkFlags,
-  data: Dataset,
-): Promise<Description> {
+export async function describeNetwork(flags: NewNetworkFlags, data: Dataset): Promise<Description> {
+  const { arch, model, prediction = 'velocity', path = 'straight' } = flags;
   if (!Object.hasOwn(paths, path))
     throw new UserError(`--path ${path}: choose one of ${Object.keys(paths).join(', ')}`);
   const described = arch && !isModule(arch) ? await readTree(arch) : null;
+  for (const [name, given] of Object.entries({ prediction: flags.prediction, path: flags.path }))
+    if (given !== undefined && described && Object.hasOwn(described, name))
+      throw new UserError(`--${name} ${given} stands beside ${arch}, which says its own: leave one out`);
   const description = {
     architecture: described?.architecture ?? defaultArchitecture(data, arch ? (await loadBackbone(arch)).name : model),
     prediction,
@@ -50,7 +51,10 @@ export async function describeNetwork(
     ...(data.kind === 'images' && { dataRange: data.range }),
     ...described,
   };
-  return parseDescription(description, arch ?? '--prediction and --path');
+  const parsed = parseDescription(description, arch ?? '--prediction and --path');
+  if (parsed.role !== 'teacher')
+    throw new UserError(`${arch} describes a flow map; what is trained here is described as a teacher: leave role out`);
+  return parsed;
 }
 
 /** A YAML file that holds a description or an architecture alone; its module is loaded. */

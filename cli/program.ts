@@ -6,6 +6,7 @@ import { classificationDefaults, distillationDefaults, teacherDefaults } from '.
 import { learnsFromData, methodNames, methods } from '../trainers/methods.js';
 import { experimentNames } from '../src/experiments/index.js';
 import { samplerNames, samplers, type SamplerEntry } from '../src/flow/samplers.js';
+import { loadObjective } from '../node/module.js';
 import { solvers } from '../src/flow/solvers.js';
 import { version } from '../src/version.js';
 import { classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
@@ -29,6 +30,19 @@ const addTraining = (command: Command): Command =>
     )
     .option('--profile', 'print where the time of a step goes')
     .option('--print-config', 'print the resolved recipe and leave');
+
+const several = (value: string, before: string[] = []): string[] => [...before, value];
+
+/**
+ * Loads the objectives of one's own that a command line names: flags follow from them, so it comes before `createProgram`.
+ * @throws UserError where one cannot be loaded
+ */
+export async function loadObjectives(args: readonly string[]): Promise<void> {
+  for (const [i, arg] of args.entries()) {
+    const [name, module = args[i + 1]] = arg.split(/=(.*)/s);
+    if (name === '--objective' && module !== undefined) await loadObjective(module);
+  }
+}
 
 /** The command line: every command with its options. Errors are thrown, none is printed. */
 export function createProgram(): Command {
@@ -60,10 +74,11 @@ export function createProgram(): Command {
     .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
     .option('--method <name>', 'preset of the recipe, listed below (default fmap)')
     .option('--model <kind>', 'without a teacher: mlp, sit, vit or unet, with the default size for the data')
+    .option('--objective <module>', "an objective of one's own, which has its flags then; may be given again", several)
     .option('--out <folder>', 'run folder (default runs/flow-map)')
     .option('--no-evaluate', 'leave out the evaluation at the end')
     .action(async (flags) => {
-      if (!flags.teacher && !flags.resume && !flags.data)
+      if (!flags.teacher && !flags.resume && !flags.data && !flags.config && !flags.printConfig)
         throw new UserError('train needs --teacher FILE (or --resume FOLDER): `semiflow demo` shows one');
       await (await import('./train.js')).train(flags);
     });
@@ -84,7 +99,8 @@ export function createProgram(): Command {
     .option('--out <file>', 'where the teacher is written (default rf.safetensors)')
     .option('--run <folder>', 'run folder (default: beside the file)')
     .action(async (flags) => {
-      if (!flags.data && !flags.resume) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
+      if (!flags.data && !flags.resume && !flags.config)
+        throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
       await (await import('./teacher.js')).trainTeacherCommand(flags);
     });
   addKnobs(addTraining(teacher), teacherKnobs, {
@@ -99,7 +115,8 @@ export function createProgram(): Command {
     .option('--out <file>', 'where the classifier is written (default classifier.safetensors)')
     .option('--run <folder>', 'run folder (default: runs/ and the name of the file)')
     .action(async (flags) => {
-      if (!flags.data && !flags.resume) throw new UserError('classifier needs --data PATH (or --resume FOLDER)');
+      if (!flags.data && !flags.resume && !flags.config)
+        throw new UserError('classifier needs --data PATH (or --resume FOLDER)');
       await (await import('./classifier.js')).trainClassifierCommand(flags);
     });
   addKnobs(addTraining(classifier), classificationKnobs, {
@@ -243,6 +260,7 @@ export function createProgram(): Command {
     .description('say what a file is, and what is missing')
     .argument('<files...>', 'safetensors')
     .option('--arch <yaml or module>', 'check this description against the files')
+    .option('--data <name or path>', 'say how well a teacher fits it, which opens a device')
     .action(async (files: string[], flags) => {
       const { info } = await import('./info.js');
       for (const file of files) await info(file, flags);

@@ -6,13 +6,14 @@ import { writeSafetensors } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { loadDataset } from '../node/data.js';
+import { UserError } from '../src/errors.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import { createNetwork } from '../src/flow/network.js';
 import { buildModel } from '../src/models/index.js';
 import { drawSamples } from '../src/flow/sampling.js';
 import { renderReport } from '../src/report/html.js';
 import { panels } from '../src/report/png.js';
-import { resolveConfig } from './config.js';
+import { parseRecipe, resolveConfig } from './config.js';
 import { teacherKnobs } from './knobs.js';
 import { loadModuleOf } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
@@ -106,16 +107,25 @@ interface PreparedTeacher extends SavedRun {
 }
 
 async function prepare(flags: TeacherFlags): Promise<PreparedTeacher> {
-  const dataset = await loadDataset(flags.data!);
+  const file = await configOf(flags);
+  const { made } = parseRecipe(file);
+  const data = flags.data ?? made.data;
+  if (data === undefined) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
+  const dataset = await loadDataset(data);
   const out = flags.out ?? 'rf.safetensors';
-  const description = await describeNetwork(flags, dataset);
+  // What a run's own configuration describes holds unless flags describe another network.
+  const described = made.description !== undefined && !(flags.arch ?? flags.model ?? flags.prediction ?? flags.path);
+  if (described) await loadModuleOf(made.description, '.');
+  const description = described
+    ? parseDescription(made.description, file!.name)
+    : await describeNetwork(flags, dataset);
   const { sampleShape, nullClass } = buildModel(description.architecture);
   const defaults = teacherDefaults(sampleShape, nullClass);
   return {
-    data: flags.data!,
+    data,
     dataset,
     description,
-    recipe: resolveConfig(teacherSchema, defaults, teacherKnobs, flags, await configOf(flags)),
+    recipe: resolveConfig(teacherSchema, defaults, teacherKnobs, flags, file),
     out,
     folder: flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, '')),
   };

@@ -1,16 +1,17 @@
 import { resolve } from 'node:path';
 import { distillationDefaults, distillationSchema, type DistillationConfig } from '../trainers/config.js';
-import { checkRecipe, methodRecipe } from '../trainers/methods.js';
+import { checkRecipe, learnsFromData, methodRecipe } from '../trainers/methods.js';
 import { RunFiles } from '../trainers/run-files.js';
 import { distil } from '../trainers/runs.js';
 import { folderStore } from '../node/folder.js';
 import { loadDataset } from '../node/data.js';
+import { loadObjective } from '../node/module.js';
 import { UserError } from '../src/errors.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import type { Network } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import { buildModel } from '../src/models/index.js';
-import { parseYaml, resolveConfig } from './config.js';
+import { parseRecipe, resolveConfig } from './config.js';
 import { distillationKnobs } from './knobs.js';
 import { loadModuleOf, readTeacher } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
@@ -34,6 +35,8 @@ export interface TrainFlags extends TrainingFlags, NewNetworkFlags {
   arch?: string;
   teacher?: string;
   method?: string;
+  /** Modules of objectives of one's own. */
+  objective?: string[];
   out?: string;
   evaluate?: boolean;
   /** Whether the evaluation also takes histograms of very many samples. */
@@ -49,6 +52,8 @@ interface SavedRun {
   data?: string;
   /** Of a network that has no teacher. */
   description?: Description;
+  /** Modules of objectives of one's own. */
+  objectives?: string[];
   recipe: DistillationConfig;
 }
 
@@ -61,6 +66,11 @@ export interface PreparedRun extends SavedRun {
 
 /** `semiflow train`: trains a flow map, or goes on with a run. Returns the run's folder. */
 export async function train(flags: TrainFlags): Promise<string | null> {
+  if (flags.printConfig && !(flags.teacher ?? flags.data ?? flags.resume ?? flags.config)) {
+    console.log('# of points in the plane: with --teacher or --data that of yours');
+    printTree(recipeOf(flags, undefined, distillationDefaults([2], 'velocity')));
+    return null;
+  }
   const run = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
   if (flags.printConfig) {
     printTree(run.recipe);
@@ -105,40 +115,69 @@ export async function carryOut(
  * @param given a recipe as YAML, in place of the file that flags name
  */
 export async function prepare(flags: TrainFlags, given?: { name: string; text: string }): Promise<PreparedRun> {
-  const { teacher: path, arch, data } = flags;
   const file = given ?? (await configOf(flags));
-  const from = path ? await readTeacher(path, arch) : await fresh(flags);
+  const { made } = parseRecipe(file);
+  const objectives = [...(made.objectives ?? []), ...(flags.objective ?? [])];
+  for (const module of objectives) await loadObjective(module);
+  const path = flags.teacher ?? made.teacher;
+  const arch = flags.arch ?? (flags.teacher ? undefined : made.arch);
+  const data = flags.data ?? made.data;
+  const from = path ? await readTeacher(path, arch) : await fresh(flags, data, made.description, file?.name);
   const description = 'arena' in from ? from.description : from;
   const { sampleShape, nullClass } = buildModel(description.architecture);
-  const method = flags.method ?? (file && parseYaml(file.text, file.name).tree.method) ?? 'fmap';
-  const defaults = methodRecipe(
-    String(method),
-    distillationDefaults(sampleShape, description.prediction, nullClass),
-    path !== undefined,
-  );
-  const recipe = resolveConfig(distillationSchema(), defaults, distillationKnobs(), flags, file);
-  checkRecipe(recipe, path !== undefined);
+  const defaults = distillationDefaults(sampleShape, description.prediction, nullClass);
   return {
     from,
-    recipe,
+    recipe: recipeOf(flags, file, defaults, path !== undefined),
     ...(path ? { teacher: path, arch } : { description }),
+    ...(objectives.length && { objectives }),
     data,
     out: flags.out ?? 'runs/flow-map',
   };
 }
 
-async function fresh(flags: TrainFlags): Promise<Description> {
-  if (!flags.data)
+/** The recipe that a method, a file and flags make of defaults. */
+function recipeOf(
+  flags: TrainFlags,
+  file: { name: string; text: string } | undefined,
+  defaults: DistillationConfig,
+  hasTeacher?: boolean,
+): DistillationConfig {
+  const stated = parseRecipe(file).recipe.method;
+  if (flags.method !== undefined && stated !== undefined && flags.method !== stated)
+    throw new UserError(
+      `${file!.name} is a recipe of ${String(stated)}, not of ${flags.method}: leave one out`,
+      'method',
+    );
+  const method = String(flags.method ?? stated ?? defaults.method);
+  const led = hasTeacher ?? !learnsFromData(method, defaults);
+  const preset = methodRecipe(method, defaults, led);
+  const recipe = resolveConfig(distillationSchema(), preset, distillationKnobs(), flags, file);
+  checkRecipe(recipe, led);
+  return recipe;
+}
+
+/** What a network is that learns from data alone: as a run's configuration describes it, or as flags and data make it. */
+async function fresh(
+  flags: TrainFlags,
+  data: string | undefined,
+  described: unknown,
+  origin = 'the configuration',
+): Promise<Description> {
+  if (!data)
     throw new UserError(
       'train needs --teacher FILE, or --data for a method that learns from data alone (--help names them)',
     );
-  return describeNetwork(flags, await loadDataset(flags.data));
+  if (described === undefined || flags.arch || flags.model) return describeNetwork(flags, await loadDataset(data));
+  await loadModuleOf(described, '.');
+  return parseDescription(described, origin);
 }
 
 /** An interrupted run, as flags given beside `--resume` allow: more steps, other places of the same teacher and data. */
 export async function reopen(path: string, flags: TrainFlags = {}): Promise<PreparedRun> {
   const files = await RunFiles.open(folderStore(path), 'flow-map');
   refuseBesideResume(flags, ['out', 'model']);
+  for (const module of (await savedObjectives(files)) ?? []) await loadObjective(module);
   const saved = await readConfig<SavedRun>(files, distillationSchema());
   await loadModuleOf(saved.description, '.');
   const [teacher, arch, data] = [flags.teacher ?? saved.teacher, flags.arch ?? saved.arch, flags.data ?? saved.data];
@@ -148,12 +187,19 @@ export async function reopen(path: string, flags: TrainFlags = {}): Promise<Prep
   return { ...saved, teacher, arch, data, from, recipe, out: path };
 }
 
-function savedRun({ teacher, arch, data, description, recipe }: PreparedRun): SavedRun {
+function savedRun({ teacher, arch, data, description, objectives, recipe }: PreparedRun): SavedRun {
   return {
     ...(teacher && { teacher: resolve(teacher) }),
     ...(arch && { arch: resolve(arch) }),
     ...(data && { data: settledData(data) }),
     ...(description && { description }),
+    ...(objectives && { objectives: objectives.map((module) => resolve(module)) }),
     recipe,
   };
+}
+
+/** Modules of the objectives of one's own that a run was made with. */
+async function savedObjectives(files: RunFiles): Promise<string[] | undefined> {
+  const text = await files.text(configFile);
+  return text === null ? undefined : parseRecipe({ name: files.path(configFile), text }).made.objectives;
 }

@@ -154,6 +154,8 @@ export function checkRecipe(recipe: DistillationConfig, hasTeacher: boolean): vo
       `${dividing.name} divides by a small step, which half precision cannot: leave it at f32`,
       'precision',
     );
+  if (velocity === 'data' && (guidance.from !== 1 || guidance.to !== 1))
+    throw new UserError('guidance is that of a teacher, and the data leads: leave it at 1', 'guidance');
   if (guidance.to < guidance.from)
     throw new UserError(
       `${guidance.from}..${guidance.to}: a range goes from the smaller to the larger scale`,

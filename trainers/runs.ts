@@ -12,6 +12,7 @@ import {
   type WeightsFile,
 } from '../src/flow/network.js';
 import { drawSamples } from '../src/flow/sampling.js';
+import { describeFit, teacherFit } from '../src/flow/teacher-fit.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { hostStreams, seedFor } from '../src/tensor/streams.js';
 import { checkFit, sampleFingerprint, SampleSource, type SampleSet } from './batches.js';
@@ -122,6 +123,7 @@ export async function distil(
       'guidance',
     );
   if (data) noteFit(data, network.model, recipe.labelDropout, options);
+  if (teacher && data && !options.resume) await noteTeacherFit(device, teacher, data, options);
   const weightsFile = 'student.safetensors';
   if (options.store && !options.resume) await RunFiles.checkFree(options.store, [weightsFile], options.disposable);
   const set = data ?? (await teacherSamples(device, teacher!, recipe, options));
@@ -177,6 +179,19 @@ function noteFit(
 ): void {
   const text = checkFit(data, model, labelDropout);
   if (text) onProgress?.({ phase: 'note', text });
+}
+
+/** Tells how well the data speaks for the teacher, where somebody listens. */
+async function noteTeacherFit(
+  device: Device,
+  teacher: Network,
+  data: SampleSet,
+  { onProgress }: TrainOptions,
+): Promise<void> {
+  const fit = onProgress && (await teacherFit(device, teacher, data));
+  if (!fit) return;
+  const { line, warning } = describeFit(fit, data.name ?? 'the data');
+  onProgress({ phase: 'note', text: warning ? `warning: ${line}` : line });
 }
 
 /** Samples of a teacher, to mix x_t from where no data is given. */

@@ -1,3 +1,4 @@
+import { decode, takeRows, type Samples } from '../data/dataset.js';
 import type { Device } from '../gpu/device.js';
 import { isPoints, type Model } from '../models/model.js';
 import { sub } from '../ops/pointwise.js';
@@ -19,39 +20,37 @@ export interface TeacherFit {
   zero: number;
 }
 
-/** Data points, with labels where there are some. */
-export interface FitData {
-  /** [n, ...sampleShape] */
-  x: Float32Array;
-  labels?: Uint32Array;
-}
-
-/** How many data points `teacherFit` is meant for: so many that its figures are within a few per cent. */
-export const fitCount = (network: Network): number => (isPoints(network.model.sampleShape) ? 4096 : 128);
+/** So many data points that figures are within a few per cent. */
+const mostPoints = 4096;
+const mostPictures = 128;
 
 /**
  * The teacher's flow-matching loss on data, beside those of the flipped time and of no velocity. A description that is
  * wrong about time, scale or prediction shows here and nowhere else: a student learns a wrong flow as readily as the right
  * one. Null where it cannot be told: classes without labels, and no class that means none.
- * @param data of the law that the teacher was trained on, scaled as it is described
+ * @param data of the law that the teacher was trained on, scaled as it is described; some of it, evenly taken, is used
  */
 export async function teacherFit(
   device: Device,
   teacher: Network,
-  { x: x0, labels }: FitData,
+  data: Samples & { range: readonly [number, number] },
   seed = 0,
 ): Promise<TeacherFit | null> {
   const { model, description } = teacher;
-  if (model.classes && !labels && !model.nullClass) return null;
+  if (model.classes && !data.labels && !model.nullClass) return null;
   const size = sizeOf(model.sampleShape);
-  const count = x0.length / size;
+  const points = isPoints(model.sampleShape);
+  const count = Math.min(data.count, points ? mostPoints : mostPictures);
+  const taken = Uint32Array.from({ length: count }, (_, i) => Math.floor((i * data.count) / count));
+  const { values, labels } = takeRows(data, size, taken);
+  const x0 = decode(values, data.range);
   const z = sourceNoise(description.source, count, size, seed);
   const { uniform } = random(seed, 0, hostStreams.testTimes);
   const [low, high] = askedTimes(teacher);
   const t = Float32Array.from({ length: count }, () => low + (high - low) * uniform());
   const slope = x0.map((value, i) => z[i] - value);
   const x = x0.map((value, i) => value + t[Math.floor(i / size)] * slope[i]);
-  const batch = isPoints(model.sampleShape) ? count : Math.min(count, 64);
+  const batch = points ? count : Math.min(count, 64);
   const lossOf = async (network: Network) => {
     const runner = new Runner(device, network, batch, 1);
     const velocity = await runner.velocity({ x, t, labels });

@@ -77,5 +77,5 @@ export function modelOf(parts: ModelParts): Model {
   };
 }
 
-/** Whether samples are points, [d], rather than pictures, [channels, height, width]: by the rank of their shape. */
-export const isPoints = (sampleShape: Shape): boolean => sampleShape.length === 1;
+/** Whether samples are points, [d], or lists of them, and not pictures, [channels, height, width]: by the rank of their shape. */
+export const isPoints = (sampleShape: Shape): boolean => sampleShape.length !== 3;

@@ -11,6 +11,9 @@ import { trajectory } from './trajectory.js';
 /** In the order in which they share a batch. */
 const registry: Objective[] = [lagrangian, eulerian, semigroup, consistency, trajectory, meanVelocity, diagonal];
 
+/** What a step reports beside the loss of each objective. */
+const shownNames = ['step', 'loss', 'gradientNorm'];
+
 /** All objectives, built in and registered. */
 export const objectives = (): readonly Objective[] => registry;
 
@@ -40,6 +43,7 @@ export function registerObjective(objective: Objective): Objective {
   // The key of the steps of `mine` would be that of the solver of `mineSteps`.
   if (name.endsWith('Steps'))
     throw new UserError(`the objective ${name}: a name that ends with Steps is that of a key`);
+  if (shownNames.includes(name)) throw new UserError(`the objective ${name}: a metric has that name, choose another`);
   const same = registry.find((other) => other.name === name);
   if (same && same !== objective)
     throw new UserError(`there is an objective named ${name} already: choose another name`);
