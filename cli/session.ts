@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { setPriority } from 'node:os';
 import { openDevice } from '../node/device.js';
 import { SemiflowError } from '../src/errors.js';
 import type { Device } from '../src/gpu/device.js';
@@ -29,9 +28,6 @@ export async function openSession(flags: DeviceFlags): Promise<Device> {
     },
   });
   noteAdapter(device.profile.description);
-  // Dawn's binding polls while a promise is pending. On a software adapter that takes a processor from the kernels, so
-  // this thread steps back; the driver's threads exist by now and keep their priority.
-  if (device.profile.software && process.platform === 'linux') setPriority(0, 19);
   return device;
 }
 

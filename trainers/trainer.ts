@@ -98,6 +98,8 @@ export interface TrainerState {
 
 /** Steps whose metrics stay on the device until they are read in one go. */
 const ringLength = 64;
+/** The share of the expected time that is slept: steps may be faster than the last ones. */
+const restShare = 0.8;
 
 type Progress = Pick<CompileOptions, 'onPlan' | 'onProgress'>;
 
@@ -107,6 +109,8 @@ type Progress = Pick<CompileOptions, 'onPlan' | 'onProgress'>;
  */
 export class Trainer extends Resource {
   private step = 0;
+  /** Milliseconds that a step took of late. */
+  private pace = 0;
   private constructor(
     readonly device: Device,
     private readonly plan: TrainerPlan,
@@ -179,13 +183,25 @@ export class Trainer extends Resource {
     this.assertUsable();
     const steps = Math.min(count, ringLength, this.plan.steps - this.step);
     const first = this.step;
+    const start = performance.now();
     for (let i = 0; i < steps; i++) {
       for (const member of this.turns()) member.program.run();
       this.step++;
     }
+    await this.rest(steps);
     const rings: Float32Array[] = [];
     for (const { ring } of this.members) rings.push((await this.device.read(ring)) as Float32Array);
+    this.pace = (performance.now() - start) / steps;
     return Array.from({ length: steps }, (_, i) => this.metricsOf(first + i, rings));
+  }
+
+  /**
+   * Sleeps through most of what steps take. Dawn polls from this thread while a result is awaited, and a device that
+   * computes on the processors needs them itself.
+   */
+  private async rest(steps: number): Promise<void> {
+    const milliseconds = restShare * this.pace * steps;
+    if (milliseconds > 10) await new Promise((resolve) => setTimeout(resolve, milliseconds));
   }
 
   /** The next step with timestamps around each kernel. It counts as a step. */
