@@ -5,14 +5,14 @@ import {
   exactFlow,
   gaussianMixtureVelocity,
   velocities,
-  type Velocity,
+  type ExactVelocity,
 } from '../src/data/closed-form.js';
 import { distributions, samplePoints } from '../src/data/distributions.js';
 import { mills, truncate } from '../src/data/normal-tail.js';
 import { normals, random, uniforms } from '../src/tensor/philox.js';
 import { slicedWasserstein } from '../src/metrics/sliced-wasserstein.js';
 
-const at = (velocity: Velocity, point: number[], t: number) => [...velocities(velocity, point, t, point.length)];
+const at = (velocity: ExactVelocity, point: number[], t: number) => [...velocities(velocity, point, t, point.length)];
 const relative = (a: number, b: number) => Math.abs(a - b) / Math.max(Math.abs(b), 1e-300);
 
 /** Simpson's rule, n even. */

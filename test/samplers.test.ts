@@ -159,22 +159,25 @@ describe('fresh noise keeps the distribution of every time', () => {
   });
 });
 
+/** A network whose kernels compile at once: what is asked of it is how often and with which inputs it is called. */
+function simple(role: 'teacher' | 'flow-map', called = () => {}): Network {
+  const base = network(role, true);
+  const model: Network['model'] = {
+    ...base.model,
+    classes: 1,
+    nullClass: true,
+    apply: (_, { x, time, jump }) => {
+      called();
+      return mul(x, column(jump ? add(time, jump.s) : time));
+    },
+  };
+  return { ...base, model };
+}
+
 describe('the table of samplers', () => {
   const calls = async (name: Sampler['name'], role: 'teacher' | 'flow-map', guidance: number) => {
-    const base = network(role);
     let traced = 0;
-    const asked: Network = {
-      ...base,
-      model: {
-        ...base.model,
-        classes: 1,
-        nullClass: true,
-        apply: (p, inputs) => {
-          traced++;
-          return base.model.apply(p, inputs);
-        },
-      },
-    };
+    const asked = simple(role, () => traced++);
     const runner = new Runner(device, asked, 2, guidance);
     const batch = { x: points.subarray(0, 2), t: Float32Array.of(1, 1), s: Float32Array.of(0.5, 0.5) };
     const { evaluations } = await runner.count(batch, equalSteps(3), { name });
@@ -214,35 +217,34 @@ describe('the table of samplers', () => {
 
 describe('calls at once', () => {
   it('of every method of a runner give what they give one after another', async () => {
-    for (const role of ['teacher', 'flow-map'] as const) {
-      const runner = new Runner(device, network(role, true), 3);
-      const batches = [1, 2, 3].map((k) => ({
-        x: Float32Array.from({ length: 5 + k }, (_, i) => Math.sin(k * i) * k),
-        t: new Float32Array(5 + k).fill(1 - k / 10),
-        s: new Float32Array(5 + k).fill(k / 20),
-      }));
-      const asked: (() => Promise<Float32Array>)[] = batches.flatMap((batch) => [
-        () => runner.velocity(batch),
-        () => runner.integrate(batch, 3, 'heun'),
-        () => runner.integrate(batch, 1, 'dopri5'),
-        () => runner.follow(batch, equalSteps(4), { name: 'euler-ancestral' }, 2 ** 40 + 5),
-        async () => (await runner.count(batch, equalSteps(2), { name: 'ddim', eta: 0.4 })).x,
-        ...(role === 'flow-map' ? [() => runner.jump(batch), () => runner.jump(batch, 3)] : []),
-      ]);
-      const together = await Promise.all(asked.map((ask) => ask()));
-      for (const [i, ask] of asked.entries()) expect([...(await ask())]).toEqual([...together[i]]);
-      // A call that fails leaves those behind it alone.
-      const [bad, good] = await Promise.allSettled([
-        runner.velocity({ ...batches[0], x: new Float32Array(1) }),
-        runner.velocity(batches[0]),
-      ]);
-      expect(bad.status).toBe('rejected');
-      expect(good).toMatchObject({ status: 'fulfilled', value: together[0] });
-      runner.dispose();
-    }
+    const runner = new Runner(device, simple('flow-map'), 3);
+    const batches = [1, 2, 3].map((k) => ({
+      x: Float32Array.from({ length: 5 + k }, (_, i) => Math.sin(k * i) * k),
+      t: new Float32Array(5 + k).fill(1 - k / 10),
+      s: new Float32Array(5 + k).fill(k / 20),
+    }));
+    const asked: (() => Promise<Float32Array>)[] = batches.flatMap((batch) => [
+      () => runner.velocity(batch),
+      () => runner.integrate(batch, 3, 'heun'),
+      () => runner.integrate(batch, 1, 'dopri5'),
+      () => runner.follow(batch, equalSteps(4), { name: 'euler-ancestral' }, 2 ** 40 + 5),
+      async () => (await runner.count(batch, equalSteps(2), { name: 'ddim', eta: 0.4 })).x,
+      () => runner.jump(batch),
+      () => runner.jump(batch, 3),
+    ]);
+    const together = await Promise.all(asked.map((ask) => ask()));
+    for (const [i, ask] of asked.entries()) expect([...(await ask())]).toEqual([...together[i]]);
+    // A call that fails leaves those behind it alone.
+    const [bad, good] = await Promise.allSettled([
+      runner.velocity({ ...batches[0], x: new Float32Array(1) }),
+      runner.velocity(batches[0]),
+    ]);
+    expect(bad.status).toBe('rejected');
+    expect(good).toMatchObject({ status: 'fulfilled', value: together[0] });
+    runner.dispose();
   });
   it('labels are one a sample', async () => {
-    const runner = new Runner(device, network('teacher'), 4);
+    const runner = new Runner(device, simple('teacher'), 4);
     const times = { t: new Float32Array(4).fill(1), s: new Float32Array(4) };
     await expect(runner.integrate({ x: points, ...times, labels: new Uint32Array(3) }, 1, 'euler')).rejects.toThrow(
       /3 labels for 4 samples/,
@@ -251,7 +253,7 @@ describe('calls at once', () => {
   });
   it('fresh noise differs between neighbouring seeds, batches and high words of the seed', async () => {
     const draw = (seed: number, x = points) => {
-      const runner = new Runner(device, network('teacher'), 2);
+      const runner = new Runner(device, simple('teacher'), 2);
       const batch = { x, t: new Float32Array(4).fill(1), s: new Float32Array(4).fill(0.5) };
       return runner.follow(batch, equalSteps(2), { name: 'euler-ancestral' }, seed).finally(() => runner.dispose());
     };
@@ -261,9 +263,9 @@ describe('calls at once', () => {
   });
   it('sampling twice at once is sampling twice', async () => {
     const options = (seed: number) => ({ count: 5, seed, steps: 4, batch: 2 });
-    const [a, b] = await Promise.all([1, 2].map((seed) => drawSamples(device, network('teacher'), options(seed))));
-    expect((await drawSamples(device, network('teacher'), options(1))).x).toEqual(a.x);
-    expect((await drawSamples(device, network('teacher'), options(2))).x).toEqual(b.x);
+    const [a, b] = await Promise.all([1, 2].map((seed) => drawSamples(device, simple('teacher'), options(seed))));
+    expect((await drawSamples(device, simple('teacher'), options(1))).x).toEqual(a.x);
+    expect((await drawSamples(device, simple('teacher'), options(2))).x).toEqual(b.x);
     expect(a.evaluations).toBe(4);
   });
 });

@@ -6,7 +6,7 @@ import { truncate } from './normal-tail.js';
  */
 
 /** Writes v(x, t) for one point into `out`, which may be `x` itself. */
-export type Velocity = (x: Float64Array, t: number, out: Float64Array) => void;
+export type ExactVelocity = (x: Float64Array, t: number, out: Float64Array) => void;
 
 /** Times below this are taken as this: outside the support of the data the velocity grows as 1/t. */
 export const minTime = 1e-3;
@@ -15,7 +15,7 @@ export const minTime = 1e-3;
  * Data Σ 1/K · N(m_k, std²·I); with one mean at 0 it is the Gaussian whose map is x·√(S(s)/S(t)).
  * Each component has E[z - x0 | x, k] = (t - (1-t)·std²)/S · (x - (1-t)·m_k) - m_k, S = (1-t)²·std² + t².
  */
-export function gaussianMixtureVelocity(means: readonly (readonly number[])[], std: number): Velocity {
+export function gaussianMixtureVelocity(means: readonly (readonly number[])[], std: number): ExactVelocity {
   const logits = new Float64Array(means.length);
   return (x, t, out) => {
     const keep = 1 - t;
@@ -40,7 +40,7 @@ export function gaussianMixtureVelocity(means: readonly (readonly number[])[], s
  * Given x_t, x0 is a mixture over cells of normals N(x/(1-t), (t/(1-t))²) cut to the cell, weighted by their mass;
  * v = (x - E[x0 | x]) / t. Exact also where all masses underflow, and at t = 1.
  */
-export const checkerboardVelocity: Velocity = (() => {
+export const checkerboardVelocity: ExactVelocity = (() => {
   const logDensity = [new Float64Array(4), new Float64Array(4)];
   const mean = [new Float64Array(4), new Float64Array(4)];
   const logits = new Float64Array(8);
@@ -83,7 +83,7 @@ type Times = number | ArrayLike<number>;
 const timeOf = (times: Times, row: number) => (typeof times === 'number' ? times : times[row]);
 
 /** v for rows of `dim` numbers. @param t one time, or one a row */
-export function velocities(velocity: Velocity, x: ArrayLike<number>, t: Times, dim = 2): Float64Array {
+export function velocities(velocity: ExactVelocity, x: ArrayLike<number>, t: Times, dim = 2): Float64Array {
   return eachRow(x, dim, (point, row) => velocity(point, timeOf(t, row), point));
 }
 
@@ -94,7 +94,7 @@ export function velocities(velocity: Velocity, x: ArrayLike<number>, t: Times, d
  * @param s where it goes
  */
 export function exactFlow(
-  velocity: Velocity,
+  velocity: ExactVelocity,
   x: ArrayLike<number>,
   t: Times,
   s: Times,
@@ -113,7 +113,7 @@ export function exactFlow(
 
 /** The same by Euler's method: what a teacher gives in `steps` evaluations. */
 export function eulerFlow(
-  velocity: Velocity,
+  velocity: ExactVelocity,
   x: ArrayLike<number>,
   t: Times,
   s: Times,

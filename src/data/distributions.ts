@@ -1,4 +1,4 @@
-import { checkerboardVelocity, gaussianMixtureVelocity, type Velocity } from './closed-form.js';
+import { checkerboardVelocity, gaussianMixtureVelocity, type ExactVelocity } from './closed-form.js';
 import type { Random } from '../tensor/philox.js';
 
 /** A law in the plane that can be sampled without end. */
@@ -8,7 +8,7 @@ export interface Distribution {
   /** One point. */
   point(random: Random): readonly [number, number];
   /** The velocity from N(0, I) to this law, where there is a closed form. */
-  velocity?: Velocity;
+  velocity?: ExactVelocity;
 }
 
 /** `count` points of equal Gaussians whose centres lie evenly on a circle. */
