@@ -295,8 +295,11 @@ const addWeights = (command: Command): Command =>
       const { weights, teacher, model } = command.opts<Record<string, string | undefined>>();
       if (weights === undefined) return;
       if (teacher ?? model) command.setOptionValue(teacher ? 'teacher' : 'model', `${teacher ?? model}#${weights}`);
-      else if (command.processedArgs.length) command.processedArgs[0] += `#${weights}`;
-      else throw new UserError('names weights of a file, and no file is given', 'weights');
+      else if (command.processedArgs.length) {
+        const [files, ...rest] = command.processedArgs as [string | string[], ...unknown[]];
+        const named = (file: string) => `${file}#${weights}`;
+        command.processedArgs = [typeof files === 'string' ? named(files) : files.map(named), ...rest];
+      } else throw new UserError('names weights of a file, and no file is given', 'weights');
     });
 
 /** What every command that computes takes. */

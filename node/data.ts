@@ -5,7 +5,7 @@ import { readDataset } from '../src/data/read.js';
 import { filesAt } from './folder.js';
 
 /**
- * A data set by its name, or by the path of a file or folder; README.md lists the kinds.
+ * A data set by its name, or by the path of a file or folder; docs/data.md lists the kinds.
  * @throws UserError in one line: no such set or file, or a file that is not what its name or header claims
  */
 export async function loadDataset(spec: string, options: LoadOptions = {}): Promise<Dataset> {
