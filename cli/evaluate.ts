@@ -4,7 +4,6 @@ import { sameShape, sizeOf } from '../src/tensor/shape.js';
 import { sampleCount, seedNumber } from './arguments.js';
 import { evaluateStudent } from '../trainers/evaluation/evaluation.js';
 import { readClassifier } from './classifier.js';
-import { printFit } from './fit.js';
 import { evaluationDataset } from './evaluation-data.js';
 import { readNetwork, readTeacher } from './networks.js';
 import { printTables } from './print.js';
@@ -42,12 +41,11 @@ export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
   const classifier = flags.features ? await readClassifier(flags.features, flags.featuresArch) : undefined;
   const data = await evaluationDataset(teacher, flags.data);
   const device = await openSession(flags);
-  if (data) await printFit(device, teacher, data);
-  const { report, quality, tables } = await evaluateStudent(
+  const { tables, ...figures } = await evaluateStudent(
     { device, teacher, student, data },
     { classifier, ...(samples !== undefined && { samples }), seed },
   );
   printTables(tables);
-  if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ report, quality, tables }, null, 2)}\n`);
+  if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ ...figures, tables }, null, 2)}\n`);
   device.dispose();
 }

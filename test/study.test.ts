@@ -69,6 +69,7 @@ const evaluation = (error: number, worth: EqualSteps, quality = true): Evaluatio
     tangentRmse: error,
     drift: [{ hops: 2, drift: 0 }],
   },
+  fit: null,
   quality: quality ? [{ samples: '1 jump', by: 'flow map', steps: 1, slicedW2: error, mmd2: null }] : [],
   tables: [],
 });

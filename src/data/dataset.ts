@@ -1,5 +1,6 @@
 import { UserError } from '../errors.js';
 import { random } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 
 /** Samples, a row each. Bytes stand for `range[0] + byte / 255 * (range[1] - range[0])` of their data set. */
 export interface Samples {
@@ -66,7 +67,7 @@ export function splitHeldOut(
     throw new UserError(`${name}: ${heldOut} of ${count} samples cannot be held out; hold out 1 to ${count - 1}`);
   }
   const order = Uint32Array.from({ length: count }, (_, i) => i);
-  const draw = random(seed, 0, splitStream);
+  const draw = random(seed, 0, hostStreams.heldOutSplit);
   for (let i = count - 1; i > 0; i--) {
     const j = draw.below(i + 1);
     [order[i], order[j]] = [order[j], order[i]];
@@ -75,9 +76,6 @@ export function splitHeldOut(
   const part = (from: number, to: number) => takeRows(samples, size, order.subarray(from, to).sort());
   return { heldOut: part(0, heldOut), train: part(heldOut, count) };
 }
-
-/** The stream that splits draw from, apart from those that make samples. */
-const splitStream = 0x5e1d;
 
 /** Bytes as the numbers that they stand for; f32 values as they are. */
 export function decode(values: Float32Array | Uint8Array, range: readonly [number, number]): Float32Array {

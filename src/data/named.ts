@@ -1,5 +1,6 @@
 import { UserError } from '../errors.js';
 import { random } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 import type { Dataset, LoadOptions, Samples } from './dataset.js';
 import { distributions, samplePoints } from './distributions.js';
 import { sampleShapes, shapeNames, shapeSets } from './shapes.js';
@@ -7,10 +8,6 @@ import { summarize } from './summary.js';
 
 /** Data sets that are generated. */
 export const datasetNames = [...Object.keys(distributions), ...Object.keys(shapeSets)];
-
-/** Streams of generated training and held-out samples. */
-const trainStream = 0;
-const heldOutStream = 1;
 
 /** A generated data set; null where none has this name. @throws UserError where no sample is asked for */
 export function namedDataset(name: string, options: LoadOptions = {}): Dataset | null {
@@ -35,8 +32,8 @@ function pointSet(
     shape: [2],
     range: [-extent, extent],
     classes: 0,
-    ...samples(positive(count, 'count'), trainStream),
-    heldOut: samples(positive(heldOut, 'heldOut'), heldOutStream),
+    ...samples(positive(count, 'count'), hostStreams.generatedSamples),
+    heldOut: samples(positive(heldOut, 'heldOut'), hostStreams.generatedHeldOut),
     notes: ['generated'],
   });
 }
@@ -52,8 +49,8 @@ function shapeSet(
     shape,
     range,
     classes: shapeNames.length,
-    ...sampleShapes(shape, positive(count, 'count'), seed, trainStream),
-    heldOut: sampleShapes(shape, positive(heldOut, 'heldOut'), seed, heldOutStream),
+    ...sampleShapes(shape, positive(count, 'count'), seed, hostStreams.generatedSamples),
+    heldOut: sampleShapes(shape, positive(heldOut, 'heldOut'), seed, hostStreams.generatedHeldOut),
     notes: ['generated'],
   });
 }

@@ -1,11 +1,9 @@
 import { normals, uniforms } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 import { sizeOf, type Shape } from '../tensor/shape.js';
 
 /** Values for a fresh parameter: a pure function of the run's seed and the parameter's index. */
 export type Initializer = (shape: Shape, seed: number, index: number) => Float32Array;
-
-/** Stream of the generator that parameters are drawn from. */
-const stream = 1000;
 
 export const zeros: Initializer = (shape) => new Float32Array(sizeOf(shape));
 export const ones: Initializer = (shape) => new Float32Array(sizeOf(shape)).fill(1);
@@ -13,14 +11,14 @@ export const ones: Initializer = (shape) => new Float32Array(sizeOf(shape)).fill
 export const normal =
   (std: number): Initializer =>
   (shape, seed, index) =>
-    normals(sizeOf(shape), seed, index, stream).map((value) => value * std);
+    normals(sizeOf(shape), seed, index, hostStreams.initialWeights).map((value) => value * std);
 
 /** Uniform in ±bound. */
 const uniform =
   (bound: (shape: Shape) => number): Initializer =>
   (shape, seed, index) => {
     const scale = bound(shape);
-    return uniforms(sizeOf(shape), seed, index, stream).map((value) => (2 * value - 1) * scale);
+    return uniforms(sizeOf(shape), seed, index, hostStreams.initialWeights).map((value) => (2 * value - 1) * scale);
   };
 
 /** PyTorch's default for weights and biases of a linear layer with `inputs` inputs: uniform in ±1/√inputs. */

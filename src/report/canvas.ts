@@ -2,7 +2,12 @@ import { encode } from 'fast-png';
 import { glyph } from './font.js';
 import { hex, type Rgb } from './palette.js';
 
-/** A small antialiased raster: x to the right, y down, pixel (i, j) covers [i, i + 1) × [j, j + 1). */
+/**
+ * A small antialiased raster, with a stroke font of its own (font.ts). Libraries that set text on pictures are native and
+ * for Node alone, or the browser's; these 280 lines give the same bytes in both, from the same call.
+ *
+ * x to the right, y down, pixel (i, j) covers [i, i + 1) × [j, j + 1).
+ */
 export class Canvas {
   /** RGB of 0 … 255, row-major. Floats, because many faint layers would be lost in the rounding of bytes. */
   readonly data: Float32Array;

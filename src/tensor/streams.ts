@@ -2,9 +2,15 @@ import { keyOf, philox } from './philox.js';
 
 /**
  * Streams of random numbers on the host, one a purpose, so that what is drawn for one never depends on another and
- * neighbouring seeds share nothing. Streams of a training step on the device: trainers/streams.ts, below 1000.
+ * neighbouring seeds share nothing. Streams of a training step on the device: trainers/streams.ts.
  */
 export const hostStreams = {
+  /** Generated data sets and the split of files keep the streams that published weights were trained on. */
+  generatedSamples: 0,
+  generatedHeldOut: 1,
+  heldOutSplit: 0x5e1d,
+  initialWeights: 1000,
+
   sourceNoise: 2000,
   sampleLabels: 2001,
   samplerNoise: 2002,

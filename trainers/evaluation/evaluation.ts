@@ -2,11 +2,12 @@ import type { Dataset } from '../../src/data/dataset.js';
 import type { ClassifierNetwork } from '../../src/features/classifier-file.js';
 import { Extractor } from '../../src/features/extractor.js';
 import type { Network } from '../../src/flow/network.js';
+import { teacherFit, type TeacherFit } from '../../src/flow/teacher-fit.js';
 import type { Device } from '../../src/gpu/device.js';
 import { checkerboardKl } from './density.js';
 import { evaluateFlowMap, type FlowMapReport } from './flow-map.js';
 import { qualityTable, sampleQuality, type QualityRow } from './sample-quality.js';
-import { flowMapTables, type EvaluationTable } from './tables.js';
+import { fitTable, flowMapTables, type EvaluationTable } from './tables.js';
 import { evaluationDefaults, exactTruth, testPoints } from './truth.js';
 
 /** What is evaluated, and by what. */
@@ -22,6 +23,8 @@ export interface EvaluationSubject {
 /** An evaluation, with tables for people beside the figures. */
 export interface Evaluation {
   report: FlowMapReport;
+  /** How well the teacher fits held-out data; null where there is no teacher or no data. */
+  fit: TeacherFit | null;
   /** Distances of samples to held-out data; empty where there is none. */
   quality: QualityRow[];
   tables: EvaluationTable[];
@@ -55,11 +58,18 @@ export async function evaluateStudent(
     onProgress,
   });
   const tables = flowMapTables(report);
-  if (!data) return { report, quality: [], tables };
+  if (!data) return { report, fit: null, quality: [], tables };
+  onProgress?.("the teacher's fit");
+  const fit =
+    teacher.description.role === 'teacher'
+      ? await teacherFit(device, teacher, { ...data.heldOut, range: data.range })
+      : null;
+  if (fit) tables.unshift(fitTable(fit, data.name));
   const extractor = classifier && (await Extractor.create(device, classifier, data.shape, data.range));
-  const quality = await sampleQuality({ device, teacher, student, data, extractor }, onProgress);
-  extractor?.dispose();
+  const quality = await sampleQuality({ device, teacher, student, data, extractor }, onProgress).finally(() =>
+    extractor?.dispose(),
+  );
   tables.push(qualityTable(data, quality));
   if (densities && data.name === 'checkerboard') tables.push(await checkerboardKl(device, teacher, student));
-  return { report, quality: quality.rows, tables };
+  return { report, fit, quality: quality.rows, tables };
 }

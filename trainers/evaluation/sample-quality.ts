@@ -7,9 +7,9 @@ import { drawSamples } from '../../src/flow/sampling.js';
 import type { Device } from '../../src/gpu/device.js';
 import { sampleMetrics } from '../../src/metrics/index.js';
 import type { Comparison, Reference, SampleMetric } from '../../src/metrics/metric.js';
+import { isPoints } from '../../src/models/model.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import type { EvaluationTable } from './tables.js';
-import { makesPoints } from './truth.js';
 
 /** How far some samples are from held-out data, by metrics' names; null where a metric could not be computed. */
 export interface QualityRow {
@@ -53,7 +53,7 @@ export async function sampleQuality(
   onProgress: (what: string) => void = () => {},
 ): Promise<SampleQuality> {
   const held = shuffledHeldOut(data);
-  const limit = makesPoints(teacher) ? most.points : extractor ? most.features : most.images;
+  const limit = isPoints(teacher.model.sampleShape) ? most.points : extractor ? most.features : most.images;
   const [floor, rest] = disjoint(held, limit);
   const { count } = floor;
   if (!count)

@@ -1,3 +1,4 @@
+import { describeFit, type TeacherFit } from '../../src/flow/teacher-fit.js';
 import type { EqualSteps } from '../../src/metrics/flow-map.js';
 import { formatNumber, type Table } from '../../src/report/table.js';
 import type { FlowMapReport } from './flow-map.js';
@@ -57,4 +58,21 @@ export function flowMapTables(report: FlowMapReport): EvaluationTable[] {
       table: { columns: ['k', 'Δ_k'], rows: report.drift.map(({ hops, drift }) => [hops, drift]) },
     },
   ];
+}
+
+/** How well the teacher fits the data, with a warning where that speaks against its description. */
+export function fitTable(fit: TeacherFit, name: string): EvaluationTable {
+  const { line, warning } = describeFit(fit, name);
+  return {
+    heading: `The teacher on held-out ${name}`,
+    table: {
+      columns: ['velocity', 'flow-matching loss'],
+      rows: [
+        ['as the teacher is described', fit.loss],
+        ['with its time the other way round', fit.flipped],
+        ['none at all, v = 0', fit.zero],
+      ],
+    },
+    notes: warning ? [line] : [],
+  };
 }

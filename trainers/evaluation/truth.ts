@@ -9,12 +9,13 @@ import type { Device } from '../../src/gpu/device.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import { fineSteps, type EvaluationOptions, type TestSet } from './flow-map.js';
 
-/** Whether a network makes points rather than images. */
-export const makesPoints = ({ model }: Network): boolean => isPoints(model.sampleShape);
-
 /** Test points and where paths end, by what the teacher is. */
 export function evaluationDefaults(teacher: Network): Pick<EvaluationOptions, 'samples' | 'seed' | 'end'> {
-  return { samples: makesPoints(teacher) ? 6000 : 512, seed: 0, end: teacher.description.minimumTime > 0 ? 0.05 : 0 };
+  return {
+    samples: isPoints(teacher.model.sampleShape) ? 6000 : 512,
+    seed: 0,
+    end: teacher.description.minimumTime > 0 ? 0.05 : 0,
+  };
 }
 
 /** Held-out data, in turn where there is less of it than is asked for, or samples of the teacher where there is none. */
