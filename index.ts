@@ -6,6 +6,9 @@ export { encodeSafetensors, openSafetensors, type SafetensorsFile } from './src/
 export type { Dataset, LoadOptions } from './src/data/dataset.js';
 export { namedDataset } from './src/data/named.js';
 export { readDataset } from './src/data/read.js';
+export { shuffledHeldOut, type HeldOut } from './src/data/held-out.js';
+export { experimentNames, type ExperimentName } from './src/experiments/index.js';
+export { runExperiments, type ExperimentSubject } from './src/experiments/run.js';
 export { violationMap } from './src/experiments/violation.js';
 export { testImagesOf } from './src/experiments/test-images.js';
 export { DivergenceError, UserError } from './src/errors.js';
@@ -13,7 +16,6 @@ export { droppedFiles } from './src/files/dropped.js';
 export { blobSource, bytesSource, urlSource, type Source } from './src/files/source.js';
 export { memoryStore, type Files, type Store } from './src/files/store.js';
 export { parseDescription, type Description } from './src/flow/description.js';
-export { evaluateFlowMap, type FlowMapReport } from './trainers/evaluation/flow-map.js';
 export { averageVelocityOf, interpolate, step, velocityOf } from './src/flow/field.js';
 export { createNetwork, exportNetwork, loadNetwork, networkOf, studentOf, type Network } from './src/flow/network.js';
 export { batchFor, callsOf, equalSteps, Runner, type Batch } from './src/flow/runner.js';
@@ -162,3 +164,9 @@ export { train, Training, type Progress, type Task, type TrainOptions } from './
 export { Trainer, type Learner, type Loss, type LossContext, type StepMetrics } from './trainers/trainer.js';
 /** Schemas of sizes are written with the zod that checks them. */
 export { z } from 'zod';
+export { evaluateStudent, type Evaluation, type EvaluationSubject } from './trainers/evaluation/evaluation.js';
+export { evaluateFlowMap, type FlowMapReport } from './trainers/evaluation/flow-map.js';
+export { reportRun } from './trainers/evaluation/run-report.js';
+export { runStudy, studySchema, type StudyPlan } from './trainers/study.js';
+export { sampleMetrics } from './src/metrics/index.js';
+export type { SampleMetric } from './src/metrics/metric.js';

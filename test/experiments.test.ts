@@ -118,7 +118,7 @@ describe('scenes and composition', () => {
   });
 
   it('an exact flow has no drift; Δ_k of a known error is what it must be', async () => {
-    const images = imagesWith(5);
+    const images = imagesWith(6);
     const exact = await driftOf(images, exactFlow(0.3), seed, 1, () => {});
     for (const { values } of exact.drift) for (const value of values) expect(value).toBeLessThan(1e-11);
     // Each hop adds c: k hops are (k - 1) c away from one.

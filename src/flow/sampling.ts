@@ -1,6 +1,5 @@
 import type { Device } from '../gpu/device.js';
 import { random } from '../tensor/philox.js';
-import { sizeOf } from '../tensor/shape.js';
 import { hostStreams, seedFor } from '../tensor/streams.js';
 import { sourceNoise } from './noise.js';
 import type { Network } from './network.js';
@@ -40,30 +39,34 @@ export const samplerOf = ({ description: { role, sampler } }: Network): Sampler 
 
 /** Samples from noise to data. */
 export async function drawSamples(device: Device, network: Network, options: SampleOptions): Promise<DrawnSamples> {
-  const { count, seed, steps, sampler = samplerOf(network), guidance } = options;
-  const { model, description } = network;
-  const size = sizeOf(model.sampleShape);
-  const noise = sourceNoise(description.source, count, size, seed);
-  const labels = model.classes ? labelsFor(options, model.classes) : undefined;
-  const runner = new Runner(
-    device,
-    network,
-    Math.min(count, options.batch ?? batchFor(model.sampleShape, count)),
-    guidance,
-  );
-  const times = typeof steps === 'number' ? equalSteps(steps).map((done) => 1 - done) : steps;
-  const [first, last] = [times[0], times[times.length - 1]];
-  const batch = { x: noise, t: new Float32Array(count).fill(first), s: new Float32Array(count).fill(last), labels };
-  const grid = times.map((time) => (first - time) / (first - last));
+  const { count, guidance, batch } = options;
+  const most = Math.min(count, batch ?? batchFor(network.model.sampleShape, count));
+  const runner = new Runner(device, network, most, guidance);
   try {
-    const { x, evaluations } = await runner.count(batch, grid, sampler, seedFor(seed, hostStreams.samplerNoise));
-    return { noise, x, labels, evaluations };
+    return await drawSamplesBy(runner, options);
   } finally {
     runner.dispose();
   }
 }
 
-function labelsFor({ count, seed, label, randomLabels }: SampleOptions, classes: number): Uint32Array {
+/** The same by a network that is ready to be asked, for those who draw several times: each sampler compiles once. */
+export async function drawSamplesBy(
+  runner: Runner,
+  options: Omit<SampleOptions, 'guidance' | 'batch'>,
+): Promise<DrawnSamples> {
+  const { count, seed, steps, sampler = samplerOf(runner.network) } = options;
+  const { model, description } = runner.network;
+  const noise = sourceNoise(description.source, count, runner.sampleSize, seed);
+  const labels = model.classes ? labelsFor(options, model.classes) : undefined;
+  const times = typeof steps === 'number' ? equalSteps(steps).map((done) => 1 - done) : steps;
+  const [first, last] = [times[0], times[times.length - 1]];
+  const batch = { x: noise, t: new Float32Array(count).fill(first), s: new Float32Array(count).fill(last), labels };
+  const grid = times.map((time) => (first - time) / (first - last));
+  const { x, evaluations } = await runner.count(batch, grid, sampler, seedFor(seed, hostStreams.samplerNoise));
+  return { noise, x, labels, evaluations };
+}
+
+function labelsFor({ count, seed, label, randomLabels }: Omit<SampleOptions, 'steps'>, classes: number): Uint32Array {
   if (label !== undefined) return new Uint32Array(count).fill(label);
   if (!randomLabels) return Uint32Array.from({ length: count }, (_, i) => i % classes);
   const draw = random(seed, 0, hostStreams.sampleLabels);

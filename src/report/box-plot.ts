@@ -25,10 +25,15 @@ interface Box {
 
 /**
  * Box plots on a logarithmic axis, a panel a method: the box holds the middle half, whiskers reach from 5 to 95 %.
- * @throws UserError where a box has no positive value, which such an axis cannot show
+ * Such an axis has no place for zero: what of a box is there ends at the least positive value of all.
+ * @throws UserError where a box has no positive value
  */
 export async function boxPlot({ xLabel, yLabel, panels, columns = 4 }: BoxPlot): Promise<string> {
-  const boxes = panels.flatMap(({ name, boxes: given }) => given.map(({ at, values }) => boxOf(name, at, values)));
+  const drawn = panels.flatMap(({ boxes: given }) => given.flatMap(({ values }) => values));
+  const least = drawn.filter((value) => value > 0).reduce((low, value) => Math.min(low, value), Infinity);
+  const boxes = panels.flatMap(({ name, boxes: given }) =>
+    given.map(({ at, values }) => boxOf(name, at, values, least)),
+  );
   const names = panels.map(({ name }) => name);
   const x = {
     field: 'at',
@@ -79,15 +84,14 @@ export async function boxPlot({ xLabel, yLabel, panels, columns = 4 }: BoxPlot):
   return renderSvg(specification);
 }
 
-function boxOf(panel: string, at: number, values: readonly number[]): Box {
-  const sorted = Float64Array.from(values)
-    .filter((value) => Number.isFinite(value) && value > 0)
-    .sort();
-  if (!sorted.length) throw new UserError(`the box "${panel}" at ${at} has no positive value to show`);
+function boxOf(panel: string, at: number, values: readonly number[], least: number): Box {
+  const sorted = Float64Array.from(values).filter(Number.isFinite).sort();
+  if (!(sorted[sorted.length - 1] > 0))
+    throw new UserError(`the box "${panel}" at ${at} has no positive value to show`);
   const quantile = (share: number) => {
     const place = share * (sorted.length - 1);
     const [below, above] = [sorted[Math.floor(place)], sorted[Math.ceil(place)]];
-    return below + (above - below) * (place % 1);
+    return Math.max(least, below + (above - below) * (place % 1));
   };
   const [low, quarter, median, threeQuarters, high] = [0.05, 0.25, 0.5, 0.75, 0.95].map(quantile);
   return { panel, at, low, quarter, median, threeQuarters, high };

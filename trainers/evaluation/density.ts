@@ -1,6 +1,7 @@
 import type { Network } from '../../src/flow/network.js';
 import type { Sampler } from '../../src/flow/samplers.js';
-import { drawSamples } from '../../src/flow/sampling.js';
+import { batchFor, Runner } from '../../src/flow/runner.js';
+import { drawSamplesBy } from '../../src/flow/sampling.js';
 import type { Device } from '../../src/gpu/device.js';
 import { checkerboardLaw, histogramKl } from '../../src/metrics/histogram-kl.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
@@ -11,17 +12,24 @@ const samples = 200_000;
 /** How far histograms of very many samples are from the checkerboard's known density. */
 export async function checkerboardKl(device: Device, teacher: Network, student: Network): Promise<EvaluationTable> {
   const law = checkerboardLaw(48);
-  const row = async (name: string, network: Network, steps: number, sampler?: Sampler) => {
+  const row = async (name: string, network: Runner, steps: number, sampler?: Sampler) => {
     const seed = seedFor(0, hostStreams.densitySamples);
     const { kl, floor, offSupport } = histogramKl(
-      (await drawSamples(device, network, { count: samples, seed, steps, sampler })).x,
+      (await drawSamplesBy(network, { count: samples, seed, steps, sampler })).x,
       law,
     );
     return [name, kl, floor, offSupport];
   };
-  const rows = [];
-  for (const jumps of [1, 2, 4]) rows.push(await row(`${jumps} jump${jumps > 1 ? 's' : ''}`, student, jumps));
-  rows.push(await row('50 Euler steps of the teacher', teacher, 50, { name: 'euler' }));
+  const runner = (network: Network) => new Runner(device, network, batchFor(network.model.sampleShape, samples));
+  const [map, field] = [runner(student), runner(teacher)];
+  const rows: (string | number)[][] = [];
+  try {
+    for (const jumps of [1, 2, 4]) rows.push(await row(`${jumps} jump${jumps > 1 ? 's' : ''}`, map, jumps));
+    rows.push(await row('50 Euler steps of the teacher', field, 50, { name: 'euler' }));
+  } finally {
+    map.dispose();
+    field.dispose();
+  }
   return {
     heading: `KL from the checkerboard to ${samples} samples in 48 × 48 aligned bins, beside what perfect samples read`,
     table: { columns: ['samples', 'KL', 'floor', 'share outside the squares'], rows },

@@ -1,6 +1,6 @@
-import { guidanceOf } from '../../src/flow/runner.js';
+import { batchFor, guidanceOf, Runner } from '../../src/flow/runner.js';
 import type { Sampler } from '../../src/flow/samplers.js';
-import { drawSamples } from '../../src/flow/sampling.js';
+import { drawSamplesBy } from '../../src/flow/sampling.js';
 import type { Network } from '../../src/flow/network.js';
 import type { Store } from '../../src/files/store.js';
 import type { Device } from '../../src/gpu/device.js';
@@ -36,30 +36,35 @@ export async function drawPictures(
   if (points && teacher.model.sampleShape[0] !== 2) return [];
   const count = points ? 4000 : Math.max(30, teacher.model.classes * 3);
   const columns = points ? undefined : teacher.model.classes || 10;
-  const guidance = guidanceOf(student);
-  const draw = async (network: Network, steps: number, sampler?: Sampler) =>
-    (await drawSamples(device, network, { count, seed, steps, sampler, guidance })).x;
+  const runner = (network: Network) =>
+    new Runner(device, network, batchFor(network.model.sampleShape, count), guidanceOf(student));
+  const [map, field] = [runner(student), runner(teacher)];
+  const draw = async (by: Runner, steps: number, sampler?: Sampler) =>
+    (await drawSamplesBy(by, { count, seed, steps, sampler })).x;
   const euler = { name: 'euler' } as const;
-  const fine = await draw(teacher, 50, euler);
-  const range = points ? rangeOf(fine) : undefined;
-  const panel = async (network: Network, steps: number, title: string, sampler?: Sampler): Promise<Panel> => ({
-    title,
-    picture: picture(network, await draw(network, steps, sampler), range, columns),
-  });
-  const sheet = async (name: string, network: Network, steps: number[], noun: string, sampler?: Sampler) => {
+  const sheet = async (name: string, by: Runner, steps: number[], noun: string, sampler?: Sampler) => {
     const items: Panel[] = [];
-    for (const n of steps) items.push(await panel(network, n, `${n} ${noun}${n > 1 ? 's' : ''}`, sampler));
+    for (const n of steps) {
+      const title = `${n} ${noun}${n > 1 ? 's' : ''}`;
+      items.push({ title, picture: picture(by.network, await draw(by, n, sampler), range, columns) });
+    }
     const png = panels(items).toPng();
     await files.write(name, png);
     return { png };
   };
-  return [
-    await figureOr(() => sheet('flow-map.png', student, [1, 2, 4], 'jump'), 'flow map, from the same noise'),
-    await figureOr(
-      () => sheet('teacher.png', teacher, [1, 2, 4, 50], 'Euler step', euler),
-      'teacher, from the same noise',
-    ),
-  ];
+  let range: readonly [number, number] | undefined;
+  try {
+    if (points) range = rangeOf(await draw(field, 50, euler));
+    const drawn = () => sheet('flow-map.png', map, [1, 2, 4], 'jump');
+    const integrated = () => sheet('teacher.png', field, [1, 2, 4, 50], 'Euler step', euler);
+    return [
+      await figureOr(drawn, 'flow map, from the same noise'),
+      await figureOr(integrated, 'teacher, from the same noise'),
+    ];
+  } finally {
+    map.dispose();
+    field.dispose();
+  }
 }
 
 function rangeOf(points: Float32Array): readonly [number, number] {

@@ -2,8 +2,8 @@ import type { Dataset } from '../../src/data/dataset.js';
 import { disjoint, firstOf, shuffledHeldOut, type HeldOut } from '../../src/data/held-out.js';
 import type { Extractor } from '../../src/features/extractor.js';
 import type { Network } from '../../src/flow/network.js';
-import { guidanceOf } from '../../src/flow/runner.js';
-import { drawSamples } from '../../src/flow/sampling.js';
+import { batchFor, guidanceOf, Runner } from '../../src/flow/runner.js';
+import { drawSamplesBy } from '../../src/flow/sampling.js';
 import type { Device } from '../../src/gpu/device.js';
 import { sampleMetrics } from '../../src/metrics/index.js';
 import type { Comparison, Reference, SampleMetric } from '../../src/metrics/metric.js';
@@ -80,17 +80,23 @@ export async function sampleQuality(
     }
     return made;
   };
-  const options = { count, seed: seedFor(0, hostStreams.qualitySamples), guidance: guidanceOf(student) };
-  const rows = [await row('floor: other held-out data', 'data', 0, floor)];
-  for (const steps of [1, 2, 4, 8])
-    rows.push(
-      await row(plural(steps, 'jump'), 'flow map', steps, await drawSamples(device, student, { ...options, steps })),
-    );
-  for (const steps of extractor ? [1, 2, 4, 8, 50] : [1, 4, 50]) {
-    const drawn = await drawSamples(device, teacher, { ...options, sampler: { name: 'euler' }, steps });
-    rows.push(await row(`${plural(steps, 'Euler step')} of the teacher`, 'teacher', steps, drawn));
+  const options = { count, seed: seedFor(0, hostStreams.qualitySamples) };
+  const runner = (network: Network) =>
+    new Runner(device, network, batchFor(network.model.sampleShape, count), guidanceOf(student));
+  const [map, field] = [runner(student), runner(teacher)];
+  try {
+    const rows = [await row('floor: other held-out data', 'data', 0, floor)];
+    for (const steps of [1, 2, 4, 8])
+      rows.push(await row(plural(steps, 'jump'), 'flow map', steps, await drawSamplesBy(map, { ...options, steps })));
+    for (const steps of extractor ? [1, 2, 4, 8, 50] : [1, 4, 50]) {
+      const drawn = await drawSamplesBy(field, { ...options, sampler: { name: 'euler' }, steps });
+      rows.push(await row(`${plural(steps, 'Euler step')} of the teacher`, 'teacher', steps, drawn));
+    }
+    return { rows, notes: [...notes] };
+  } finally {
+    map.dispose();
+    field.dispose();
   }
-  return { rows, notes: [...notes] };
 }
 
 async function referenceOf(rest: HeldOut, count: number, extractor?: Extractor): Promise<Reference> {
