@@ -262,12 +262,12 @@ export class Runner extends Resource {
         return this.network.model.apply(parameters, inputs);
       },
     };
+    // A flow map has the scale as an input where it learned a range of them.
+    const { from, to } = description.guidance ?? { from: 1, to: 1 };
+    const takesGuidance = description.role === 'flow-map' && from < to;
     const condition = {
       labels: model.classes ? fromStorage(storages.labels) : undefined,
-      guidance:
-        isGuided(this.network, guidance) || description.role === 'flow-map'
-          ? fromStorage(storages.guidance)
-          : undefined,
+      guidance: isGuided(this.network, guidance) || takesGuidance ? fromStorage(storages.guidance) : undefined,
     };
     const average = averageVelocityOf(model, weights.parameters, description, condition);
     if (description.role === 'flow-map') return { average, velocity: (x, t) => average(x, t, t) };
