@@ -21,7 +21,9 @@ export { createNetwork, exportNetwork, loadNetwork, networkOf, studentOf, type N
 export { batchFor, callsOf, equalSteps, Runner, type Batch } from './src/flow/runner.js';
 export { samplers, type Sampler, type SamplerEntry, type SamplerName } from './src/flow/samplers.js';
 export { drawSamples, type DrawnSamples, type SampleOptions } from './src/flow/sampling.js';
+export { perSample } from './src/flow/parametrization.js';
 export { slope, type Solver } from './src/flow/solvers.js';
+export { describeFit, teacherFit, type TeacherFit } from './src/flow/teacher-fit.js';
 export { Device, openDevice } from './src/gpu/device.js';
 export { TensorStorage } from './src/gpu/storage.js';
 export { defineBackbone, type Backbone, type BackboneDefinition, type SampleLaw } from './src/models/backbone.js';
@@ -154,8 +156,8 @@ export {
   variance,
 } from './src/ops/statistics.js';
 export { constant, fromStorage, tensor, Tensor } from './src/tensor/tensor.js';
-export { distillationDefaults, teacherDefaults } from './trainers/config.js';
-export { checkRecipe, methodRecipe } from './trainers/methods.js';
+export { distillationDefaults, lambdaOf, teacherDefaults } from './trainers/config.js';
+export { checkRecipe, learnsFromData, methodRecipe, methods, type Method } from './trainers/methods.js';
 export { registerObjective } from './trainers/objectives/index.js';
 export type { Objective, ObjectiveInputs } from './trainers/objectives/objective.js';
 export { RunFiles } from './trainers/run-files.js';

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -229,28 +229,18 @@ describe('on the command line', () => {
     });
   });
   it('an objective of a module anywhere has its flags, and a run that is made of it says so', () => {
-    const module = join(folder, 'pull.ts');
-    writeFileSync(
-      module,
-      `import { mul, type Objective } from 'semiflow';
-const pull: Objective = {
-  name: 'pullHome',
-  summary: 'half of the velocity',
-  solver: 'euler',
-  target: ({ x, t, teacher }) => mul(teacher(x, t), 0.5),
-};
-export default pull;
-`,
-    );
-    const text = printed(...teacher, '--objective', module, '--lambda-pull-home', '0.25', '--solver-pull-home', 'heun');
-    expect(parseYaml(text, 'printed').tree).toMatchObject({
-      lambda: { pullHome: 0.25, lmd: 0.25 },
-      solver: { pullHome: 'heun' },
-    });
+    // That of the documentation.
+    const [, text] = /```ts\n(.*?)```/s.exec(
+      readFileSync('docs/recipes.md', 'utf8').split("## An objective of one's own")[1],
+    )!;
+    const module = join(folder, 'halves.ts');
+    writeFileSync(module, text);
+    const shown = printed(...teacher, '--objective', module, '--lambda-halves', '0.25');
+    expect(parseYaml(shown, 'printed').tree).toMatchObject({ lambda: { halves: 0.25, lmd: 0.25 } });
     // A run's own configuration names teacher and module.
     const config = join(folder, 'config.yaml');
-    const recipe = parseYaml(text, 'printed').tree;
+    const recipe = parseYaml(shown, 'printed').tree;
     writeFileSync(config, stringify({ teacher: teacher[1], objectives: [module], recipe }));
-    expect(printed('--config', config)).toBe(text);
+    expect(printed('--config', config)).toBe(shown);
   });
 });
