@@ -133,7 +133,7 @@ describe('memory of a device', () => {
       },
     },
   };
-  it.each(Object.keys(uses))('is the same after %s as before', async (name) => {
+  it.each(Object.keys(uses))('is the same after %s as before', { timeout: 300_000 }, async (name) => {
     const { times: count, use } = uses[name];
     const before = device.memory;
     for (let i = 0; i < count; i++) await use(i);

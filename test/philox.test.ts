@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { keyOf, normals, philox, random, toUniform, uniforms } from '../src/tensor/philox.js';
+import { keyOf, normals, philox, random, smallBound, toUniform, uniforms, wholeNumbers } from '../src/tensor/philox.js';
 
 const moments = (values: ArrayLike<number>) => {
   const n = values.length;
@@ -128,5 +128,61 @@ describe('streams', () => {
     for (let i = 0; i < 70_000; i++) counts[draw.below(7)]++;
     for (const count of counts) expect(Math.abs(count - 10_000)).toBeLessThan(400);
     expect(draw.below(1)).toBe(0);
+  });
+});
+
+describe('whole numbers below a bound', () => {
+  const bounds = [
+    1,
+    2,
+    3,
+    7,
+    1000,
+    60_000,
+    2 ** 16,
+    2 ** 16 + 1,
+    2 ** 23 + 1,
+    2 ** 24,
+    3 * 2 ** 30,
+    2 ** 32 - 1,
+    2 ** 32,
+  ];
+
+  it('are the words as a fraction of 2^64 times the bound, small ones the uniform numbers times it', () => {
+    for (const bound of bounds) {
+      const got = wholeNumbers(41, bound, 5, 6, 7);
+      got.forEach((value, i) => {
+        const words = [0, 2].map((block) => philox([i >> 2, 6, 7, block], [5, 0])[i % 4]);
+        const exact = Number(((BigInt(words[0]) * 2n ** 32n + BigInt(words[1])) * BigInt(bound)) / 2n ** 64n);
+        const small = Math.min(Math.floor(Math.fround(toUniform(words[0]) * bound)), bound - 1);
+        expect(value).toBe(bound > smallBound ? exact : small);
+      });
+    }
+  });
+
+  // Near the bound, near 0, and by remainders, which the upper bits of a word alone would miss.
+  it.each(bounds)('are even below %i', (bound) => {
+    const count = 40_000;
+    const values = wholeNumbers(count, bound, 3, 1, 2);
+    for (const [bins, binOf] of [
+      [Math.min(bound, 16), (value: number) => Math.floor((value / bound) * Math.min(bound, 16))],
+      [Math.min(bound, 3), (value: number) => value % 3],
+      [Math.min(bound, 2), (value: number) => value % 2],
+    ] as const) {
+      const share = new Float64Array(bins);
+      if (bound <= 1e5) for (let value = 0; value < bound; value++) share[binOf(value)] += 1 / bound;
+      else share.fill(1 / bins);
+      const counts = new Float64Array(bins);
+      for (const value of values) counts[binOf(value)]++;
+      counts.forEach((seen, bin) => {
+        expect(Math.abs(seen - count * share[bin])).toBeLessThan(5 * Math.sqrt(count * share[bin]) + 1);
+      });
+      expect(values.every((value) => value < bound)).toBe(true);
+    }
+  });
+
+  it('are refused where there are none', () => {
+    for (const bound of [0, -1, 0.5, 2 ** 32 + 1, NaN, Infinity])
+      expect(() => wholeNumbers(1, bound, 0, 0, 0)).toThrow(/a bound is a whole number from 1 to 2\^32/);
   });
 });

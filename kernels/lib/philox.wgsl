@@ -15,7 +15,11 @@ fn philox_multiply(a: u32, b: u32) -> vec2u {
 }
 
 fn philox_bits4(call: u32, step: u32, stream: u32, seed_low: u32, seed_high: u32) -> vec4u {
-  var c = vec4u(call, step, stream, 0u);
+  return philox_block4(vec4u(call, step, stream, 0u), seed_low, seed_high);
+}
+
+fn philox_block4(counter: vec4u, seed_low: u32, seed_high: u32) -> vec4u {
+  var c = counter;
   var key = vec2u(seed_low, seed_high);
   for (var round = 0; round < 10; round++) {
     let p = philox_multiply(0xD2511F53u, c.x);
@@ -37,4 +41,24 @@ fn philox_normal4(call: u32, step: u32, stream: u32, seed_low: u32, seed_high: u
   let radius = sqrt(-2.0 * log(u.xz));
   let angle = 6.283185307179586 * u.yw;
   return vec4f(radius.x * cos(angle.x), radius.x * sin(angle.x), radius.y * cos(angle.y), radius.y * sin(angle.y));
+}
+
+// Whole numbers below a bound of at most 2^16: the uniform number times the bound.
+fn philox_below4(call: u32, step: u32, stream: u32, seed_low: u32, seed_high: u32, bound: u32) -> vec4u {
+  return min(vec4u(philox_uniform4(call, step, stream, seed_low, seed_high) * f32(bound)), vec4u(bound - 1u));
+}
+
+// Whole numbers below any bound, 0 for 2^32: 64 bits, of which a second block gives the lower, times the bound, without
+// the lower 64 bits of the product. Every number is drawn equally often to within 2^-32.
+fn philox_far_below4(call: u32, step: u32, stream: u32, seed_low: u32, seed_high: u32, bound: u32) -> vec4u {
+  let high = philox_bits4(call, step, stream, seed_low, seed_high);
+  if (bound == 0u) { return high; }
+  let low = philox_block4(vec4u(call, step, stream, 2u), seed_low, seed_high);
+  var result = vec4u();
+  for (var lane = 0; lane < 4; lane++) {
+    let product = philox_multiply(high[lane], bound);
+    let carried = product.y + philox_multiply(low[lane], bound).x;
+    result[lane] = product.x + select(0u, 1u, carried < product.y);
+  }
+  return result;
 }

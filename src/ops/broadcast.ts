@@ -1,12 +1,18 @@
-import { axisOf, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
-import { Tensor, type ReduceKind } from '../tensor/tensor.js';
+import { UserError } from '../errors.js';
+import { axisOf, broadcastShapes, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
+import { Tensor, withGradient, type ReduceKind } from '../tensor/tensor.js';
 import { reshape } from './movement.js';
 import { rowKernel } from './rows.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
 import { u32, type IndexRule, type Kernel, type KernelRule } from './rule.js';
 
-/** Repeats `x` to a larger shape by NumPy's rules. Expansion and summation are each other's gradients. */
+/**
+ * Repeats `x` to a larger shape by NumPy's rules. Expansion and summation are each other's gradients.
+ * @throws UserError where `x` does not repeat to that shape
+ */
 export function expand(x: Tensor, shape: Shape): Tensor {
+  if (!sameShape(broadcastShapes(x.shape, shape), shape))
+    throw new UserError(`a tensor of shape [${x.shape}] does not repeat to [${shape}]`);
   return sameShape(x.shape, shape) ? x : new Tensor('expand', [x], {}, shape, x.dtype);
 }
 
@@ -15,9 +21,23 @@ export function sum(x: Tensor, axes?: readonly number[], keep = false): Tensor {
   return reduce(x, 'sum', axes, keep);
 }
 
-/** Greatest element over axes (all by default). Elements that share the first place share the gradient. */
+/** Greatest element over axes (all by default). Elements that share the first place share the gradient evenly. */
 export function max(x: Tensor, axes?: readonly number[], keep = false): Tensor {
-  return reduce(x, 'max', axes, keep);
+  const kept = reduce(x, 'max', axes, true);
+  const shape = reducedShape(x.shape, axes);
+  // By hand, because the maximum may be taken in stages, which would share it out between stages first.
+  const value = withGradient(kept, [x], (g) => {
+    const first = pointwise('equal', x, expand(kept, x.shape));
+    const share = pointwise('div', g, sum(first, axes, true));
+    return [pointwise('mul', first, expand(share, x.shape))];
+  });
+  return keep ? value : reshape(value, shape);
+}
+
+/** A shape without the given axes. */
+function reducedShape(shape: Shape, axes: readonly number[] = shape.map((_, axis) => axis)): number[] {
+  const reduced = new Set(axes.map((axis) => axisOf(axis, shape.length)));
+  return shape.filter((_, axis) => !reduced.has(axis));
 }
 
 /** Sums whatever broadcasting repeated, so that the result has the shape of an operand. */
@@ -39,6 +59,7 @@ const longest = (inner: number): number => (inner === 1 ? 16384 : 1024);
 const parts = 256;
 
 function reduce(x: Tensor, kind: ReduceKind, axes: readonly number[] | undefined, keep: boolean): Tensor {
+  if (x.dtype !== 'f32') throw new UserError(`${kind} of ${x.dtype}: it is for f32, convert with toFloat`);
   const rank = x.shape.length;
   const reduced = new Set((axes ?? x.shape.map((_, axis) => axis)).map((axis) => axisOf(axis, rank)));
   const kept = x.shape.filter((_, axis) => !reduced.has(axis));
@@ -123,11 +144,8 @@ export const reduceRule: KernelRule<'reduce'> = {
       inputs: [x],
       attributes: { kind, outer, inner },
     } = node;
-    const spread = (y: Tensor) =>
-      reshape(expand(reshape(y, [outer, 1, inner]), [outer, x.size / outer / inner, inner]), x.shape);
-    if (kind === 'sum') return [spread(g)];
-    const first = pointwise('equal', x, spread(node));
-    const count = sum(reshape(first, [outer, -1, inner]), [1]);
-    return [pointwise('mul', first, spread(pointwise('div', reshape(g, count.shape), count)))];
+    // That of a maximum is written where it is asked for, as it may be taken in stages.
+    if (kind === 'max') return [null];
+    return [reshape(expand(reshape(g, [outer, 1, inner]), [outer, x.size / outer / inner, inner]), x.shape)];
   },
 };

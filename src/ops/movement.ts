@@ -1,12 +1,14 @@
 import { UserError } from '../errors.js';
+import type { HostArray } from '../gpu/storage.js';
 import { axisOf, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { emitLanes, emitView, patternOf, simplify, type StridedView } from './strided.js';
+import { emitView, patternOf, simplify, type StridedView } from './strided.js';
 import { f32, type IndexRule, type Width } from './rule.js';
 
 /** The same elements in row-major order under another shape; one extent may be -1. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const known = shape.filter((extent) => extent !== -1);
+  if (known.length < shape.length - 1) throw new UserError(`[${shape}]: one extent at most may be -1`);
   const full = known.length === shape.length ? shape : shape.map((e) => (e === -1 ? x.size / sizeOf(known) : e));
   if (sizeOf(full) !== x.size) throw new UserError(`a tensor of shape [${x.shape}] cannot be reshaped to [${shape}]`);
   return sameShape(full, x.shape) ? x : new Tensor('reshape', [x], {}, full, x.dtype);
@@ -15,7 +17,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 /** Reorders axes: axis `i` of the result is axis `axes[i]` of `x`. */
 export function permute(x: Tensor, axes: readonly number[]): Tensor {
   const order = axes.map((axis) => axisOf(axis, x.shape.length));
-  if (new Set(order).size !== x.shape.length)
+  if (order.length !== x.shape.length || new Set(order).size !== order.length)
     throw new UserError(`[${axes}] does not reorder the axes of [${x.shape}]`);
   if (order.every((axis, i) => axis === i)) return x;
   return new Tensor(
@@ -29,6 +31,7 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
 
 /** Swaps the last two axes. */
 export function transpose(x: Tensor): Tensor {
+  if (x.shape.length < 2) throw new UserError(`[${x.shape}] has no two axes to swap`);
   const axes = x.shape.map((_, axis) => axis);
   return permute(x, [...axes.slice(0, -2), axes.length - 1, axes.length - 2]);
 }
@@ -36,7 +39,8 @@ export function transpose(x: Tensor): Tensor {
 /** Elements `start … end - 1` along one axis. */
 export function slice(x: Tensor, axis: number, start: number, end: number): Tensor {
   const along = axisOf(axis, x.shape.length);
-  if (start < 0 || end > x.shape[along] || start >= end) {
+  const whole = Number.isInteger(start) && Number.isInteger(end);
+  if (!whole || start < 0 || end > x.shape[along] || start >= end) {
     throw new UserError(`slice ${start}:${end} is outside axis ${along} of [${x.shape}]`);
   }
   if (start === 0 && end === x.shape[along]) return x;
@@ -57,17 +61,27 @@ export function split(x: Tensor, axis: number, parts: number): Tensor[] {
   return Array.from({ length: parts }, (_, part) => slice(x, axis, part * extent, (part + 1) * extent));
 }
 
-/** Places `x` at `before` in a tensor of zeros. */
+/**
+ * Places `x` at `before` in a tensor of zeros.
+ * @throws UserError where it does not fit there
+ */
 export function pad(x: Tensor, before: readonly number[], shape: Shape): Tensor {
+  const fits =
+    before.length === x.shape.length &&
+    shape.length === x.shape.length &&
+    before.every((start, axis) => Number.isInteger(start) && start >= 0 && start + x.shape[axis] <= shape[axis]);
+  if (!fits) throw new UserError(`[${x.shape}] at [${before}] does not fit [${shape}]`);
   return sameShape(shape, x.shape) ? x : new Tensor('pad', [x], { before }, shape, x.dtype);
 }
 
 /** Joins tensors along one axis; their other extents agree. */
 export function concat(parts: readonly Tensor[], axis: number): Tensor {
+  if (!parts.length) throw new UserError('no tensors to be joined');
   if (parts.length === 1) return parts[0];
   const [first] = parts;
   const along = axisOf(axis, first.shape.length);
-  for (const { shape } of parts) {
+  for (const { shape, dtype } of parts) {
+    if (dtype !== first.dtype) throw new UserError(`${first.dtype} and ${dtype} cannot be joined: convert one of them`);
     if (shape.length !== first.shape.length || shape.some((e, i) => i !== along && e !== first.shape[i])) {
       throw new UserError(`[${shape}] and [${first.shape}] cannot be joined along axis ${along}`);
     }
@@ -257,30 +271,60 @@ export const constantRule: IndexRule<'constant'> = {
   gradient: null,
 };
 
-/** Rows of a table: `table[indices[i]]`, u32 indices of any shape; the gradient adds up rows in a fixed order. */
+/**
+ * Rows of a table: `table[indices[i]]`, u32 indices of any shape; the gradient adds up rows in a fixed order. A row that
+ * the table does not have reads as zeros and has no gradient.
+ * @throws UserError where indices that the host knows are outside the table
+ */
 export function gather(table: Tensor, indices: Tensor): Tensor {
+  if (!table.shape.length) throw new UserError('a table to gather from has one axis at least');
+  checkIndices(indices, table.shape[0]);
   return new Tensor('gather', [table, indices], {}, [...indices.shape, ...table.shape.slice(1)], table.dtype);
 }
 
-/** Sums rows of `values` [N, …] into a table of `rows` rows by `indices` [N]. */
+/**
+ * Sums rows of `values` [...indices.shape, …] into a table [rows, …] by u32 `indices`; those of rows that the table does
+ * not have are left out.
+ * @throws UserError where indices that the host knows are outside the table
+ */
 export function scatterAdd(values: Tensor, indices: Tensor, rows: number): Tensor {
+  checkIndices(indices, rows);
+  if (values.dtype !== 'f32') throw new UserError('scatterAdd of u32: it is for f32, convert with toFloat');
+  if (!sameShape(values.shape.slice(0, indices.shape.length), indices.shape))
+    throw new UserError(`values of shape [${values.shape}] are no rows for indices of shape [${indices.shape}]`);
   const row = values.shape.slice(indices.shape.length);
   return new Tensor('scatterAdd', [values, indices], { rows }, [rows, ...row]);
+}
+
+function checkIndices(indices: Tensor, rows: number): void {
+  if (indices.dtype !== 'u32') throw new UserError('indices are u32: toIndex makes them of f32');
+  const wrong = knownValues(indices)?.find((index) => index >= rows);
+  if (wrong !== undefined) throw new UserError(`index ${wrong} is outside a table of ${rows} rows`);
+}
+
+/** The values of a literal, in any order, also when it was moved as a whole. */
+function knownValues(node: Tensor): HostArray | undefined {
+  if (node.op === 'reshape' || node.op === 'permute') return knownValues(node.inputs[0]);
+  if (node.op !== 'storage') return undefined;
+  const { storage, offset } = (node as Tensor<'storage'>).attributes;
+  return storage.fixed ? storage.initial?.subarray(offset, offset + node.size) : undefined;
 }
 
 export const gatherRule: IndexRule<'gather'> = {
   kind: 'index',
   cost: 1,
   emit: ({ inputs: [table, indices] }, emitter, index, width) => {
-    const row = sizeOf(table.shape.slice(1));
-    const at = (i: string) => {
+    const [row, rows] = [sizeOf(table.shape.slice(1)), table.shape[0]];
+    const [one, four] = table.dtype === 'f32' ? ['f32', 'vec4f'] : ['u32', 'vec4u'];
+    const read = (i: string, w: Width) => {
       const chosen = emitter.value(indices, emitter.line(`${i} / ${row}u`), 1);
-      // An index beyond the table reads its last row: never memory of somebody else.
-      const bounded = emitter.line(`min(${chosen}, ${table.shape[0] - 1}u)`);
-      return emitter.line(`${bounded} * ${row}u + ${i} % ${row}u`);
+      const bounded = emitter.line(`min(${chosen}, ${rows - 1}u)`);
+      const value = emitter.value(table, emitter.line(`${bounded} * ${row}u + ${i} % ${row}u`), w);
+      return emitter.line(`select(${w === 4 ? four : one}(), ${value}, ${chosen} < ${rows}u)`);
     };
-    if (width === 1) return emitter.value(table, at(index), 1);
-    return emitLanes(emitter, table, row % 4 ? 'scatter' : 'vector', index, at);
+    if (width === 1 || row % 4 === 0) return read(index, width);
+    const lanes = [0, 1, 2, 3].map((lane) => read(lane ? emitter.line(`${index} + ${lane}u`) : index, 1));
+    return emitter.line(`${four}(${lanes.join(', ')})`);
   },
   gradient: ({ inputs: [table, indices] }, g) => [scatterAdd(g, indices, table.shape[0]), null],
 };

@@ -15,8 +15,16 @@ export const adamScalars = [
   'correction2',
 ] as const;
 
-/** Writes `value` over a whole storage when the program runs. */
+/**
+ * Writes `value` over a whole storage when the program runs, as the storage keeps numbers: f16 rounds, u8 keeps the lower
+ * 8 bits of whole numbers.
+ * @throws UserError where the value is of another size or type, or the storage is fixed
+ */
 export function assign(storage: TensorStorage, value: Tensor): Tensor<'assign'> {
+  if (storage.fixed) throw new UserError(`storage ${storage.name} is fixed: nothing writes it`);
+  const wanted = storage.dtype === 'f32' || storage.dtype === 'f16' ? 'f32' : 'u32';
+  if (value.dtype !== wanted)
+    throw new UserError(`storage ${storage.name} keeps ${storage.dtype}, the value is ${value.dtype}: convert it`);
   if (value.size !== storage.length) throw new UserError(`[${value.shape}] does not fill storage ${storage.name}`);
   return new Tensor('assign', [value], { storage }, value.shape, value.dtype);
 }
@@ -33,6 +41,7 @@ export function pack(parts: readonly Tensor[], offsets: readonly number[], lengt
  * @param squaredNorm [1], Σ g²
  * @param scalars the values of `adamScalars`, then one decay per average
  * @param lossScale [1], what gradients were multiplied by
+ * @throws UserError where the arenas' lengths do not fit each other
  */
 export function adam(
   gradient: Tensor<'pack'>,
@@ -41,6 +50,13 @@ export function adam(
   state: OptimizerState,
   lossScale: Tensor = constant(1, [1]),
 ): Tensor<'adam'> {
+  const { parameters, firstMoment, secondMoment, averages } = state;
+  const { length } = parameters;
+  if (length % 4) throw new UserError(`an arena of ${length} parameters: its length is a multiple of 4`);
+  for (const other of [gradient.size, firstMoment.length, secondMoment.length])
+    if (other !== length) throw new UserError(`an arena of ${other} values beside one of ${length} parameters`);
+  if (averages.length % length)
+    throw new UserError(`${averages.length} values are no averages of ${length} parameters`);
   return new Tensor('adam', [gradient, squaredNorm, scalars, lossScale], { state }, [1]);
 }
 

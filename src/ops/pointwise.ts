@@ -1,3 +1,4 @@
+import { UserError } from '../errors.js';
 import { broadcastShapes } from '../tensor/shape.js';
 import { Tensor, constant, type OpName } from '../tensor/tensor.js';
 import { expand } from './broadcast.js';
@@ -12,6 +13,7 @@ function binary(
 ): Tensor {
   const x = typeof a === 'number' ? constant(a, [], (b as Tensor).dtype) : a;
   const y = typeof b === 'number' ? constant(b, [], x.dtype) : b;
+  sameType(op, x, y);
   const shape = broadcastShapes(x.shape, y.shape);
   return new Tensor(
     op,
@@ -22,27 +24,53 @@ function binary(
   );
 }
 
-export const add = (a: Operand, b: Operand): Tensor => (b === 0 ? (a as Tensor) : binary('add', a, b));
+/** @throws UserError where operands are of different types */
+function sameType(op: OpName, a: Tensor, b: Tensor): void {
+  if (a.dtype !== b.dtype)
+    throw new UserError(`${op} of ${a.dtype} and ${b.dtype}: convert one of them with toFloat or toIndex`);
+}
+
+// Of f32 or of u32, never of both; numbers take the other side's type. u32 wraps round at 2^32.
+
+/** a + b, broadcast as in NumPy. */
+export const add = (a: Operand, b: Operand): Tensor => (b === 0 && typeof a !== 'number' ? a : binary('add', a, b));
+/** a - b. */
 export const sub = (a: Operand, b: Operand): Tensor => binary('sub', a, b);
-export const mul = (a: Operand, b: Operand): Tensor => (b === 1 ? (a as Tensor) : binary('mul', a, b));
+/** a · b. */
+export const mul = (a: Operand, b: Operand): Tensor => (b === 1 && typeof a !== 'number' ? a : binary('mul', a, b));
+/** a / b; of u32 without the rest, and a where b is 0. */
 export const div = (a: Operand, b: Operand): Tensor => binary('div', a, b);
+/** The greater of both; where they are equal, each gets half of the gradient, as in PyTorch. */
 export const maximum = (a: Operand, b: Operand): Tensor => binary('maximum', a, b);
+/** The lesser of both; where they are equal, each gets half of the gradient, as in PyTorch. */
 export const minimum = (a: Operand, b: Operand): Tensor => binary('minimum', a, b);
-/** 1 where a > b, else 0. */
+/** 1 where a > b, else 0, as f32. */
 export const greater = (a: Operand, b: Operand): Tensor => binary('greater', a, b);
-/** 1 where a equals b, else 0. */
+/** 1 where a equals b, else 0, as f32. */
 export const equal = (a: Operand, b: Operand): Tensor => binary('equal', a, b);
 
-/** `a` where the condition is not 0, else `b`; unlike a weighted sum it lets no NaN of the other side through. */
+/**
+ * `a` where the condition, of any type, is not 0, else `b`; unlike a weighted sum it lets no NaN of the other side through.
+ */
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
-  const x = typeof a === 'number' ? constant(a) : a;
-  const y = typeof b === 'number' ? constant(b) : b;
+  const x = typeof a === 'number' ? constant(a, [], (b as Tensor).dtype) : a;
+  const y = typeof b === 'number' ? constant(b, [], x.dtype) : b;
+  sameType('where', x, y);
   const shape = broadcastShapes(condition.shape, broadcastShapes(x.shape, y.shape));
-  return new Tensor('where', [expand(condition, shape), expand(x, shape), expand(y, shape)], {}, shape, x.dtype);
+  return new Tensor(
+    'where',
+    [expand(toFloat(condition), shape), expand(x, shape), expand(y, shape)],
+    {},
+    shape,
+    x.dtype,
+  );
 }
 
 type UnaryName = 'neg' | 'exp' | 'log' | 'sqrt' | 'sin' | 'cos' | 'tanh' | 'erf' | 'abs' | 'floor';
-const unary = (op: UnaryName) => (x: Tensor) => new Tensor(op, [x], {}, x.shape);
+const unary = (op: UnaryName) => (x: Tensor) => {
+  if (x.dtype !== 'f32') throw new UserError(`${op} of ${x.dtype}: it is for f32, convert with toFloat`);
+  return new Tensor(op, [x], {}, x.shape);
+};
 export const neg = unary('neg');
 export const exp = unary('exp');
 export const log = unary('log');
@@ -57,11 +85,15 @@ export const floor = unary('floor');
 export const square = (x: Tensor): Tensor => mul(x, x);
 /** The values as f32. */
 export const toFloat = (x: Tensor): Tensor => (x.dtype === 'f32' ? x : new Tensor('toFloat', [x], {}, x.shape));
-/** The values without their fractions as u32, to be used as indices; negative ones become 0. */
-export const toIndex = (x: Tensor): Tensor => new Tensor('toIndex', [x], {}, x.shape, 'u32');
+/**
+ * The values without their fractions as u32, to be used as indices; negative ones and NaN become 0, those of 2^32 and more
+ * the greatest f32 below.
+ */
+export const toIndex = (x: Tensor): Tensor => (x.dtype === 'u32' ? x : new Tensor('toIndex', [x], {}, x.shape, 'u32'));
 /** The values, through which no gradient flows. */
 export const stopGradient = (x: Tensor): Tensor => new Tensor('stopGradient', [x], {}, x.shape, x.dtype);
 
+/** @param wgsl from the operands, then the f32 type of their width, then the result's element type */
 function rule<K extends OpName>(
   cost: number,
   wgsl: (...operands: string[]) => string,
@@ -74,12 +106,22 @@ function rule<K extends OpName>(
     emit: (node, emitter, index, width) => {
       if (library) emitter.include(library);
       return emitter.line(
-        wgsl(...node.inputs.map((input) => emitter.value(input, index, width)), width === 4 ? 'vec4f' : 'f32'),
+        wgsl(
+          ...node.inputs.map((input) => emitter.value(input, index, width)),
+          width === 4 ? 'vec4f' : 'f32',
+          node.dtype,
+        ),
       );
     },
     gradient,
   };
 }
+
+/** The gradient of the greater of two with respect to the first. */
+const ofGreater = (a: Tensor, b: Tensor, g: Tensor): Tensor =>
+  where(greater(a, b), g, where(equal(a, b), mul(g, 0.5), 0));
+
+const unsigned = (type: string): string => (type === 'f32' ? 'u32' : 'vec4u');
 
 export const pointwiseRules = {
   add: rule<'add'>(
@@ -99,18 +141,19 @@ export const pointwiseRules = {
   ),
   div: rule<'div'>(
     4,
-    (a, b) => `${a} / ${b}`,
+    // Without a driver's own guard, a division of integers by 0 could be anything.
+    (a, b, type, dtype) => (dtype === 'f32' ? `${a} / ${b}` : `${a} / max(${b}, ${unsigned(type)}(1u))`),
     (node, g) => [div(g, node.inputs[1]), neg(div(mul(g, node), node.inputs[1]))],
   ),
   maximum: rule<'maximum'>(
     1,
     (a, b) => `max(${a}, ${b})`,
-    ({ inputs: [a, b] }, g) => [where(greater(a, b), g, 0), where(greater(a, b), 0, g)],
+    ({ inputs: [a, b] }, g) => [ofGreater(a, b, g), ofGreater(b, a, g)],
   ),
   minimum: rule<'minimum'>(
     1,
     (a, b) => `min(${a}, ${b})`,
-    ({ inputs: [a, b] }, g) => [where(greater(b, a), g, 0), where(greater(b, a), 0, g)],
+    ({ inputs: [a, b] }, g) => [ofGreater(b, a, g), ofGreater(a, b, g)],
   ),
   greater: rule<'greater'>(1, (a, b, type) => `select(${type}(0f), ${type}(1f), ${a} > ${b})`, null),
   equal: rule<'equal'>(1, (a, b, type) => `select(${type}(0f), ${type}(1f), ${a} == ${b})`, null),
@@ -164,10 +207,14 @@ export const pointwiseRules = {
   abs: rule<'abs'>(
     1,
     (x) => `abs(${x})`,
-    ({ inputs: [x] }, g) => [where(greater(x, 0), g, neg(g))],
+    ({ inputs: [x] }, g) => [where(greater(x, 0), g, where(greater(0, x), neg(g), 0))],
   ),
   floor: rule<'floor'>(1, (x) => `floor(${x})`, null),
   toFloat: rule<'toFloat'>(1, (x, type) => `${type}(${x})`, null),
-  toIndex: rule<'toIndex'>(1, (x, type) => (type === 'f32' ? `u32(${x})` : `vec4u(${x})`), null),
+  toIndex: rule<'toIndex'>(
+    1,
+    (x, type) => `${unsigned(type)}(select(${type}(), min(${x}, ${type}(4294967040f)), ${x} > ${type}()))`,
+    null,
+  ),
   stopGradient: rule<'stopGradient'>(0, (x) => x, null),
 };

@@ -1,5 +1,6 @@
 import { UserError } from '../errors.js';
 import type { Shape } from '../tensor/shape.js';
+import { checkBound, smallBound } from '../tensor/philox.js';
 import { Tensor, type Distribution } from '../tensor/tensor.js';
 import { greater, mul, where } from './pointwise.js';
 import type { IndexRule } from './rule.js';
@@ -12,6 +13,7 @@ import type { IndexRule } from './rule.js';
 function random(distribution: Distribution, key: Tensor, stream: number, shape: Shape, bound = 0): Tensor {
   if (key.dtype !== 'u32' || key.size < 3)
     throw new UserError('random numbers need a u32 key of seed low, seed high and step');
+  if (!isWord(stream)) throw new UserError(`stream ${stream}: a stream is a whole number from 0 to 2^32 - 1`);
   return new Tensor(
     'random',
     [key],
@@ -25,9 +27,16 @@ function random(distribution: Distribution, key: Tensor, stream: number, shape: 
 export const uniform = (key: Tensor, stream: number, shape: Shape): Tensor => random('uniform', key, stream, shape);
 /** Standard normal. */
 export const normal = (key: Tensor, stream: number, shape: Shape): Tensor => random('normal', key, stream, shape);
-/** Whole numbers 0 … bound - 1 as u32; bound at most 2^24. */
-export const integers = (key: Tensor, stream: number, shape: Shape, bound: number): Tensor =>
-  random('integer', key, stream, shape, bound);
+/**
+ * Whole numbers 0 … bound - 1 as u32, the same as `wholeNumbers` of tensor/philox.ts gives on the host.
+ * @param bound from 1 to 2^32
+ */
+export function integers(key: Tensor, stream: number, shape: Shape, bound: number): Tensor {
+  checkBound(bound);
+  return random('integer', key, stream, shape, bound);
+}
+
+const isWord = (value: number) => Number.isInteger(value) && value >= 0 && value < 2 ** 32;
 
 /**
  * x / (1 - rate) where a uniform number is at least `rate`, else 0 (Srivastava et al., 2014).
@@ -45,15 +54,16 @@ export const randomRule: IndexRule<'random'> = {
   emit: ({ inputs: [key], attributes: { distribution, stream, bound } }, emitter, index, width) => {
     emitter.include('philox');
     const [low, high, step] = [0, 1, 2].map((i) => emitter.value(key, `${i}u`, 1));
-    const source = distribution === 'normal' ? 'philox_normal4' : 'philox_uniform4';
-    const drawn = emitter.line(`${source}(${index} / 4u, ${step}, ${stream}u, ${low}, ${high})`);
-    const value = width === 4 ? drawn : emitter.line(`${drawn}[${index} % 4u]`);
-    if (distribution !== 'integer') return value;
-    return emitter.line(
-      width === 4
-        ? `min(vec4u(${value} * ${bound}f), vec4u(${bound - 1}u))`
-        : `min(u32(${value} * ${bound}f), ${bound - 1}u)`,
+    const from = `${index} / 4u, ${step}, ${stream}u, ${low}, ${high}`;
+    const drawn = emitter.line(
+      {
+        uniform: `philox_uniform4(${from})`,
+        normal: `philox_normal4(${from})`,
+        integer:
+          bound <= smallBound ? `philox_below4(${from}, ${bound}u)` : `philox_far_below4(${from}, ${bound % 2 ** 32}u)`,
+      }[distribution],
     );
+    return width === 4 ? drawn : emitter.line(`${drawn}[${index} % 4u]`);
   },
   gradient: null,
 };

@@ -40,7 +40,7 @@ export function emitView(emitter: Emitter, input: Tensor, view: StridedView, ind
 }
 
 /** Emits 4 values of an input of which the index map and its pattern are known. */
-export function emitLanes(
+function emitLanes(
   emitter: Emitter,
   input: Tensor,
   pattern: Pattern,

@@ -1,3 +1,5 @@
+import { UserError } from '../errors.js';
+
 /**
  * Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): random numbers as a pure function
  * of (seed, step, stream, element). kernels/lib/philox.wgsl is the same function on the device.
@@ -84,6 +86,39 @@ export function normals(count: number, seed: number, step: number, stream: numbe
     const [a, b, c, d] = words.map(toUniform);
     return [...toNormals(a, b), ...toNormals(c, d)];
   });
+}
+
+/**
+ * Bounds up to here take the upper 23 bits of a word, times the bound in f32; above, where those would leave numbers out,
+ * 64 bits are multiplied exactly.
+ */
+export const smallBound = 2 ** 16;
+
+/** @throws UserError where there are no whole numbers below it that fit a word */
+export function checkBound(bound: number): void {
+  if (!Number.isInteger(bound) || bound < 1 || bound > 2 ** 32)
+    throw new UserError(`whole numbers below ${bound}: a bound is a whole number from 1 to 2^32`);
+}
+
+/**
+ * `count` whole numbers 0 … bound - 1, the same as on the device, evenly to within a share of 2^-7 for bounds up to 2^16
+ * and of 2^-32 above.
+ * @throws UserError where the bound is none
+ */
+export function wholeNumbers(count: number, bound: number, seed: number, step: number, stream: number): Uint32Array {
+  checkBound(bound);
+  const values = new Uint32Array(count);
+  const key = keyOf(seed);
+  for (let i = 0; i < count; i += 4) {
+    const high = philox([i / 4, step, stream, 0], key);
+    const low = bound > smallBound ? philox([i / 4, step, stream, 2], key) : high;
+    for (let j = 0; j < Math.min(4, count - i); j++)
+      values[i + j] =
+        bound > smallBound
+          ? Number((((BigInt(high[j]) << 32n) | BigInt(low[j])) * BigInt(bound)) >> 64n)
+          : Math.min(Math.fround(toUniform(high[j]) * bound), bound - 1);
+  }
+  return values;
 }
 
 /** Numbers drawn one after another from one (seed, step, stream). */

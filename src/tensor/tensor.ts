@@ -135,15 +135,21 @@ export function fromStorage(storage: TensorStorage, shape: Shape = [storage.leng
  */
 export function tensor(values: ArrayLike<number> | Uint32Array, shape: Shape = [values.length]): Tensor<'storage'> {
   const integer = values instanceof Uint32Array;
-  const data = integer ? values : Float32Array.from(values);
+  const data = integer ? values.slice() : Float32Array.from(values);
   if (data.length !== sizeOf(shape)) {
     throw new UserError(`${data.length} values do not fill a tensor of shape [${shape}]`);
   }
   return fromStorage(new TensorStorage('tensor', integer ? 'u32' : 'f32', data.length, data, true), shape);
 }
 
-/** A tensor filled with one number. */
+/**
+ * A tensor filled with one number.
+ * @throws UserError where it is not finite, or of u32 no whole number from 0 to 2^32 - 1
+ */
 export function constant(value: number, shape: Shape = [], dtype: NumberType = 'f32'): Tensor<'constant'> {
+  if (!Number.isFinite(Math.fround(value))) throw new UserError(`a constant of ${value} is no finite f32`);
+  if (dtype === 'u32' && !(Number.isInteger(value) && value >= 0 && value < 2 ** 32))
+    throw new UserError(`a constant of ${value} is no u32: whole numbers from 0 to 2^32 - 1 are`);
   return new Tensor('constant', [], { value }, shape, dtype);
 }
 

@@ -1,6 +1,6 @@
 import type { TensorStorage } from '../../src/gpu/storage.js';
 import { reachable } from '../../src/autodiff/gradients.js';
-import { normals, toUniform, philox, keyOf } from '../../src/tensor/philox.js';
+import { keyOf, normals, philox, toUniform, wholeNumbers } from '../../src/tensor/philox.js';
 import { sizeOf, stridesOf, type Shape } from '../../src/tensor/shape.js';
 import type { OpName, Tensor } from '../../src/tensor/tensor.js';
 
@@ -84,7 +84,7 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
   add: each((a, b) => a + b),
   sub: each((a, b) => a - b),
   mul: each((a, b) => a * b),
-  div: each((a, b) => a / b),
+  div: (node, [a, b]) => fill(node, (i) => (node.dtype === 'u32' ? Math.floor(a[i] / Math.max(b[i], 1)) : a[i] / b[i])),
   maximum: each(Math.max),
   minimum: each(Math.min),
   greater: each((a, b) => Number(a > b)),
@@ -134,7 +134,7 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
   },
   gather: (node, [table, indices]) => {
     const row = sizeOf(node.inputs[0].shape.slice(1));
-    return fill(node, (i) => table[indices[Math.floor(i / row)] * row + (i % row)]);
+    return fill(node, (i) => table[indices[Math.floor(i / row)] * row + (i % row)] ?? 0);
   },
   im2col: (node, [x]) => {
     const [, height, width, channels] = node.inputs[0].shape;
@@ -152,7 +152,8 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
     const seed = key[0] + key[1] * 2 ** 32;
     if (distribution === 'normal') return Float64Array.from(normals(node.size, seed, key[2], stream));
     const word = (i: number) => toUniform(philox([Math.floor(i / 4), key[2], stream, 0], keyOf(seed))[i % 4]);
-    return fill(node, (i) => (distribution === 'uniform' ? word(i) : Math.floor(Math.fround(word(i) * bound))));
+    if (distribution === 'integer') return Float64Array.from(wholeNumbers(node.size, bound, seed, key[2], stream));
+    return fill(node, word);
   },
   reduce: (node, [x]) => {
     const { kind, length, inner } = node.attributes;
