@@ -1,7 +1,7 @@
 import { UserError } from '../errors.js';
 import { usesTensorCores } from '../gpu/profile.js';
 import { profile as profileDispatches, type KernelTime } from '../gpu/profiler.js';
-import { stored, type Device } from '../gpu/device.js';
+import type { Device } from '../gpu/device.js';
 import { bind, gridOf, submit, type Dispatch, type Region } from '../gpu/program.js';
 import { Resource } from '../gpu/resource.js';
 import { bytesPerElement, type HostArray, type TensorStorage } from '../gpu/storage.js';
@@ -89,8 +89,7 @@ export async function compile(device: Device, options: CompileOptions): Promise<
     if (!storage.fixed) return device.buffer(storage);
     let buffer = own.get(storage);
     if (!buffer) {
-      const { name, bytes, initial } = storage;
-      buffer = device.createBuffer(`the values of ${name}`, bytes, initial && stored(storage, initial));
+      buffer = device.filled(storage);
       own.set(storage, buffer);
     }
     return buffer;

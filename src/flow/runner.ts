@@ -213,8 +213,11 @@ export class Runner extends Resource {
   }
 
   private labels(labels: Uint32Array | undefined, from: number, n: number): Uint32Array {
-    if (labels) return labels.subarray(from, from + n);
     const { classes, nullClass } = this.network.model;
+    const wrong = labels?.subarray(from, from + n).find((label) => label >= classes + Number(nullClass));
+    if (wrong !== undefined)
+      throw new UserError(`label ${wrong}: the classes of this network go from 0 to ${classes - 1}`, 'labels');
+    if (labels) return labels.subarray(from, from + n);
     if (!nullClass) throw new UserError(`this network needs a class from 0 to ${classes - 1} for every sample`);
     return new Uint32Array(n).fill(classes);
   }

@@ -6,6 +6,7 @@ import { Resource } from './resource.js';
 import { bytesPerElement, type HostArray, type TensorStorage } from './storage.js';
 import { patchWord } from './patch.js';
 
+/** How a device is opened; all of it optional. */
 export interface DeviceOptions {
   /** Where adapters come from; by default the browser itself. */
   source?: AdapterSource;
@@ -147,11 +148,7 @@ export class Device extends Resource {
       throw new UserError(`storage ${storage.name} lies on another device: make one anew for this device`);
     let buffer = this.buffers.get(storage);
     if (!buffer) {
-      const made = this.createBuffer(
-        `storage ${storage.name}`,
-        storage.bytes,
-        storage.initial && stored(storage, storage.initial),
-      );
+      const made = this.filled(storage);
       void this.allocations.get(made)!.problem.then((problem) => {
         if (problem) this.buffers.delete(storage);
       });
@@ -159,6 +156,17 @@ export class Device extends Resource {
       storage.owner = this;
     }
     return buffer;
+  }
+
+  /**
+   * A buffer with the first values of a storage, to be given back by `destroyBuffer`.
+   * @throws SemiflowError where this adapter cannot keep such numbers
+   */
+  filled(storage: TensorStorage): GPUBuffer {
+    const { name, dtype, bytes, initial } = storage;
+    if (dtype === 'f16' && !this.profile.f16)
+      throw deviceError(`storage ${name} keeps f16, which this adapter lacks (shader-f16)`, 'keep f32');
+    return this.createBuffer(`storage ${name}`, bytes, initial && stored(storage, initial));
   }
 
   /** Gives a storage's memory back: what `storage.dispose()` does. */
@@ -289,7 +297,7 @@ export class Device extends Resource {
 }
 
 /** Values as the storage keeps them. */
-export const stored = (storage: TensorStorage, values: HostArray): ArrayBufferView =>
+const stored = (storage: TensorStorage, values: HostArray): ArrayBufferView =>
   storage.dtype === 'f16' ? new Uint16Array(new Float16Array(values).buffer) : values;
 
 const deviceError = (message: string, mend?: string) =>

@@ -55,5 +55,6 @@ export class TensorStorage extends Resource {
   }
 }
 
+/** What an element takes on the device. */
 export const bytesPerElement: Record<DType, number> = { f32: 4, u32: 4, f16: 2, u8: 1 };
 const hostType = { f32: Float32Array, f16: Float32Array, u32: Uint32Array, u8: Uint8Array };

@@ -71,17 +71,27 @@ const unary = (op: UnaryName) => (x: Tensor) => {
   if (x.dtype !== 'f32') throw new UserError(`${op} of ${x.dtype}: it is for f32, convert with toFloat`);
   return new Tensor(op, [x], {}, x.shape);
 };
+/** -x. */
 export const neg = unary('neg');
+/** e to the power of x. */
 export const exp = unary('exp');
+/** The natural logarithm. */
 export const log = unary('log');
+/** The square root. */
 export const sqrt = unary('sqrt');
+/** The sine of radians. */
 export const sin = unary('sin');
+/** The cosine of radians. */
 export const cos = unary('cos');
+/** The hyperbolic tangent. */
 export const tanh = unary('tanh');
+/** The error function, 2/√π ∫₀ˣ exp(-t²) dt. */
 export const erf = unary('erf');
+/** The absolute value; its slope at 0 is 0. */
 export const abs = unary('abs');
+/** The greatest whole number that is not above x; without a gradient. */
 export const floor = unary('floor');
-
+/** x · x. */
 export const square = (x: Tensor): Tensor => mul(x, x);
 /** The values as f32. */
 export const toFloat = (x: Tensor): Tensor => (x.dtype === 'f32' ? x : new Tensor('toFloat', [x], {}, x.shape));
@@ -123,6 +133,7 @@ const ofGreater = (a: Tensor, b: Tensor, g: Tensor): Tensor =>
 
 const unsigned = (type: string): string => (type === 'f32' ? 'u32' : 'vec4u');
 
+/** How each operation of this file is computed, and its gradient. */
 export const pointwiseRules = {
   add: rule<'add'>(
     1,

@@ -19,6 +19,7 @@ export function stridesOf(shape: Shape): number[] {
   return strides;
 }
 
+/** Whether both have the same extents in the same order. */
 export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((extent, axis) => extent === b[axis]);
 }
