@@ -94,7 +94,12 @@ export async function train<Result>(
       onPlan: (plan) => onProgress({ phase: 'planned', ...plan }),
       onProgress: (ready, of) => onProgress({ phase: 'compiling', ready, of }),
     });
-    if (state) trainer.restore(state);
+    try {
+      if (state) trainer.restore(state);
+    } catch (error) {
+      trainer.dispose();
+      throw error;
+    }
     return new Training(trainer, task, files, { ...options, onProgress, logEvery, saveEvery });
   } catch (error) {
     if (!resume) await files?.remove();

@@ -146,14 +146,27 @@ export class Trainer extends Resource {
       schedule: Object.fromEntries(names.map((name, i) => [name, slice(fromStorage(shared.schedule), 0, i, i + 1)])),
     };
     const members: Member[] = [];
-    for (const { learner, storages } of all) {
-      const traced = trace(learner, storages, { ...context, ...learners[learner.name] }, shared.slot, plan);
-      const program = await compile(device, { effects: traced.effects, half, ...progress });
-      members.push({ learner, storages, program, metrics: traced.metrics, ring: traced.ring });
+    // Whatever is there by the time that something fails is given back.
+    const held: (Resource | undefined)[] = [
+      ...Object.values(shared),
+      ...all.flatMap(({ storages }) => Object.values(storages)),
+    ];
+    try {
+      for (const { learner, storages } of all) {
+        const traced = trace(learner, storages, { ...context, ...learners[learner.name] }, shared.slot, plan);
+        held.push(traced.ring);
+        const program = await compile(device, { effects: traced.effects, half, ...progress });
+        held.push(program);
+        members.push({ learner, storages, program, metrics: traced.metrics, ring: traced.ring });
+      }
+      const effects = half ? all.map(({ storages }) => round(storages)) : [];
+      const rounding = half ? await compile(device, { effects, half }) : null;
+      rounding?.run();
+      return new Trainer(device, plan, shared, members, rounding);
+    } catch (error) {
+      for (const resource of held) resource?.dispose();
+      throw error;
     }
-    const rounding = half ? await compile(device, { effects: all.map(({ storages }) => round(storages)), half }) : null;
-    rounding?.run();
-    return new Trainer(device, plan, shared, members, rounding);
   }
 
   get stepsDone(): number {

@@ -53,7 +53,12 @@ export class Extractor extends Resource {
     const pixels = minimum(maximum(scaled, 0), 1);
     const seen = model.apply(network.layout.bind(weights), pixels);
     const effects = [assign(features, seen.features), assign(logits, seen.logits)];
-    return new Extractor(device, network, images, features, logits, await compile(device, { effects }));
+    try {
+      return new Extractor(device, network, images, features, logits, await compile(device, { effects }));
+    } catch (error) {
+      for (const storage of [images, features, logits]) storage.dispose();
+      throw error;
+    }
   }
 
   /** Features and classes of images [n, ...shape], which are clipped to black and white first. Calls at once are queued. */

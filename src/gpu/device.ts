@@ -212,9 +212,9 @@ export class Device extends Resource {
         (error: Error) => error,
       );
     });
+    const ready = this.ready([buffer, staging]);
     try {
-      const error = await mapped;
-      await this.ready([staging]);
+      const [error] = await Promise.all([mapped, ready]);
       this.assertUsable();
       if (error) throw deviceError(`reading from the device failed: ${error.message}`);
       return staging.getMappedRange().slice(0);

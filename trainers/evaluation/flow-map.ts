@@ -72,12 +72,21 @@ export async function evaluateFlowMap(
   student: Network,
   options: EvaluationOptions,
 ): Promise<FlowMapReport> {
+  const batch = batchFor(teacher.model.sampleShape, options.samples);
+  const [field, map] = [teacher, student].map((network) => new Runner(device, network, batch, guidanceOf(student)));
+  try {
+    return await measure(field, map, options);
+  } finally {
+    for (const runner of [field, map]) runner.dispose();
+  }
+}
+
+async function measure(field: Runner, map: Runner, options: EvaluationOptions): Promise<FlowMapReport> {
   const { samples, seed, end } = options;
+  const { network: teacher } = field;
+  const { network: student } = map;
   const size = sizeOf(teacher.model.sampleShape);
-  const batch = batchFor(teacher.model.sampleShape, samples);
   const guidance = guidanceOf(student);
-  const field = new Runner(device, teacher, batch, guidance);
-  const map = new Runner(device, student, batch, guidance);
   const sampler = samplerOf(student);
   const follow = (points: TestSet, hops: number) =>
     map.follow(points, equalSteps(hops), sampler, seedFor(seed, hostStreams.hops, hops));
@@ -112,8 +121,6 @@ export async function evaluateFlowMap(
 
   progress('tangent');
   const tangent = rmse(await map.velocity(set), await field.velocity(set), size);
-  field.dispose();
-  map.dispose();
   return {
     samples,
     seed,

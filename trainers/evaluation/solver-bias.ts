@@ -61,10 +61,18 @@ export function biasGrid(objective: BiasedObjective, epsilon: number): number[] 
  * on its own trajectories, at random (t, s) as in an evaluation.
  */
 export async function solverBias(device: Device, teacher: Network, options: BiasOptions): Promise<BiasReport> {
+  const runner = new Runner(device, teacher, batchFor(teacher.model.sampleShape, options.samples));
+  try {
+    return await measure(runner, options);
+  } finally {
+    runner.dispose();
+  }
+}
+
+async function measure(runner: Runner, options: BiasOptions): Promise<BiasReport> {
   const { samples, seed, end, epsilons = biasEpsilons } = options;
-  const { description, model } = teacher;
+  const { description, model } = runner.network;
   const size = sizeOf(model.sampleShape);
-  const runner = new Runner(device, teacher, batchFor(model.sampleShape, samples));
   const { t, s } = testTimes(samples, seed, description.minimumTime, end);
   const { below } = random(seed, 0, hostStreams.testLabels);
   const labels = model.classes ? Uint32Array.from(t, () => below(model.classes)) : undefined;
@@ -83,6 +91,5 @@ export async function solverBias(device: Device, teacher: Network, options: Bias
       options.onProgress?.(rows.length, grids.length * solvers.length);
     }
   }
-  runner.dispose();
   return { samples, seed, distance: rmse(truth, x, size), rows };
 }
