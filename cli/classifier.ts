@@ -16,7 +16,7 @@ import {
 import { Extractor } from '../src/features/extractor.js';
 import { accuracy as agreement } from '../src/metrics/accuracy.js';
 import type { Device } from '../src/gpu/device.js';
-import { classifierSchema, type ClassifierConfig } from '../src/models/classifier.js';
+import { classifierSchema, defaultClassifier, type ClassifierConfig } from '../src/models/classifier.js';
 import { sameShape } from '../src/tensor/shape.js';
 import { check, parseYaml, parseRecipe, resolveConfig } from './config.js';
 import { classificationKnobs } from './knobs.js';
@@ -144,16 +144,5 @@ async function readArchitecture(path: string): Promise<ClassifierConfig> {
 async function architectureFor(arch: string | undefined, data: Dataset): Promise<ClassifierConfig> {
   if (arch) return readArchitecture(arch);
   if (data.kind !== 'images') throw new UserError(`${data.name} holds points: a classifier is for images`);
-  const [, height, width] = data.shape;
-  const halvings = [4, 2, 1].find((by) => height % by === 0 && width % by === 0)!;
-  return classifierSchema.parse({
-    kind: 'cnn',
-    imageShape: data.shape,
-    channels: [32, 64, 64],
-    pooled: Math.log2(halvings),
-    features: 64,
-    classes: data.classes,
-    mean: 0.5,
-    std: 0.5,
-  });
+  return defaultClassifier(data);
 }

@@ -2,15 +2,21 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { encodeSafetensors, openSafetensors } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
+import { createClassifier, exportClassifier, loadClassifier } from '../src/features/classifier-file.js';
 import { bytesSource } from '../src/files/source.js';
 import { mergeAdapter, adapterOptions } from '../src/flow/adapter.js';
 import { parseDescription } from '../src/flow/description.js';
 import { createNetwork, exportNetwork, loadNetwork, networkOf, studentOf } from '../src/flow/network.js';
+import { TensorStorage } from '../src/gpu/storage.js';
+import { defaultClassifier } from '../src/models/classifier.js';
 import { defineBackbone } from '../src/models/backbone.js';
 import { backboneNames, buildModel, defaultArchitecture, registerBackbone } from '../src/models/index.js';
 import { jumpParameters, linearParameters } from '../src/nn/layers.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
+import { gridPositions } from '../src/nn/initializers.js';
 import { sizeOf } from '../src/tensor/shape.js';
+import { tensor } from '../src/tensor/tensor.js';
+import { interpret } from './support/interpreter.js';
 
 const pictures = [
   [1, 28, 28],
@@ -247,5 +253,81 @@ describe('sides of pictures', () => {
       expect(new ParameterLayout(parameters).count).toBeGreaterThan(0);
       expect(parameters.every(({ shape }) => sizeOf(shape) > 0)).toBe(true);
     }
+  });
+  it('that patches or levels do not divide are those of the picture continued by zeros, cut to its size', () => {
+    const small = {
+      sit: { patchSize: 4, hiddenSize: 8, numHeads: 2, depth: 1 },
+      vit: { patchSize: 4, width: 6, heads: 2, depth: 1, mlpWidth: 8 },
+      unet: { channelMult: [1, 1], attentionResolutions: [] },
+    };
+    for (const [kind, key] of [
+      ['sit', 'inputSize'],
+      ['vit', 'imageSize'],
+      ['unet', 'imageSize'],
+    ] as const) {
+      const [sizes, whole] =
+        kind === 'unet'
+          ? [
+              [3, 5],
+              [4, 6],
+            ]
+          : [
+              [5, 7],
+              [8, 8],
+            ];
+      const base = { ...defaultArchitecture({ shape: [1, 8, 8], classes: 0 }, kind), ...small[kind] };
+      const [odd, even] = [sizes, whole].map((sides) => buildModel({ ...base, [key]: sides }));
+      const layout = new ParameterLayout(odd.parameters);
+      // Zero-initialised outputs would hide everything.
+      const arena = layout.initialize(2).map((value, i) => value + 0.1 * Math.sin(i));
+      const p = layout.bind(new TensorStorage('weights', 'f32', layout.length, arena));
+      const [[h, w], [H, W]] = [sizes, whole];
+      const values = Float32Array.from({ length: 2 * h * w }, (_, i) => Math.cos(3 * i));
+      const continued = new Float32Array(2 * H * W);
+      for (let n = 0; n < 2; n++)
+        for (let y = 0; y < h; y++)
+          for (let x = 0; x < w; x++) continued[(n * H + y) * W + x] = values[(n * h + y) * w + x];
+      const time = tensor([0.3, 0.8]);
+      const [got, full] = interpret([
+        odd.apply(p, { x: tensor(values, [2, 1, h, w]), time }),
+        even.apply(p, { x: tensor(continued, [2, 1, H, W]), time }),
+      ]);
+      expect(got).toHaveLength(2 * h * w);
+      for (let i = 0; i < got.length; i++) {
+        const [n, y, x] = [Math.floor(i / (h * w)), Math.floor(i / w) % h, i % w];
+        expect(got[i]).toBeCloseTo(full[(n * H + y) * W + x], 10);
+      }
+      expect(Math.max(...got.map(Math.abs))).toBeGreaterThan(1e-3);
+    }
+  });
+  it('have positions by row and column', () => {
+    const [square, wide] = [gridPositions(5)([1, 25, 8], 0, 0), gridPositions(3)([1, 12, 8], 0, 0)];
+    for (let row = 0; row < 4; row++)
+      for (let column = 0; column < 3; column++)
+        expect(wide.subarray((row * 3 + column) * 8, (row * 3 + column + 1) * 8)).toEqual(
+          square.subarray((row * 5 + column) * 8, (row * 5 + column + 1) * 8),
+        );
+  });
+});
+
+describe('a classifier whose file claims other sizes', () => {
+  it('is refused in one line, before anything of them is made', async () => {
+    const config = defaultClassifier({ shape: [1, 8, 6], classes: 3 });
+    expect(config.pooled).toBe(1);
+    const { tensors } = exportClassifier(createClassifier(config, 0));
+    const sizes = [1e6, 2 ** 24, 2 ** 40, 1e300, -1, 1.5, null];
+    for (const claim of sizes.flatMap((size) => [
+      { ...config, features: size },
+      { ...config, classes: size },
+      { ...config, channels: [32, 64, size] },
+      { ...config, channels: Array.from({ length: 1e5 }, () => 1) },
+      { ...config, imageShape: [1, size, 6] },
+      { ...config, imageShape: [size, 8, 6] },
+    ])) {
+      const file = await fileOf({ 'semiflow-classifier': JSON.stringify(claim) }, tensors);
+      expect(await refusal(() => loadClassifier(file))).toMatch(/^claims\.safetensors/);
+    }
+    const own = await fileOf({ 'semiflow-classifier': JSON.stringify(config) }, tensors);
+    expect((await loadClassifier(own)).config).toEqual(config);
   });
 });

@@ -1,6 +1,6 @@
 import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { UserError } from '../errors.js';
-import { tensorsOf, type WeightsFile } from '../flow/network.js';
+import { saidOf, tensorsOf, type WeightsFile } from '../flow/network.js';
 import { classifier, classifierSchema, type Classifier, type ClassifierConfig } from '../models/classifier.js';
 import { ParameterLayout, type State } from '../nn/parameters.js';
 
@@ -28,8 +28,12 @@ export function createClassifier(config: ClassifierConfig, seed: number): Classi
  * @throws UserError when nothing describes the file, or it does not fit its description
  */
 export async function loadClassifier(file: SafetensorsFile, config?: ClassifierConfig): Promise<ClassifierNetwork> {
-  const network = createClassifier(config ?? ownConfig(file), 0);
+  const chosen = config ?? ownConfig(file);
   const names = [...file.tensors.keys()].filter((name) => !name.endsWith('.num_batches_tracked'));
+  const model = saidOf(file.name, () => classifier(chosen));
+  const layout = new ParameterLayout(model.parameters);
+  // What the description claims is compared with the header before anything of its size is made.
+  layout.check(new Map(names.map((name) => [name, file.tensors.get(name)!])), file.name);
   const state: State = new Map(
     await Promise.all(
       names.map(
@@ -37,7 +41,7 @@ export async function loadClassifier(file: SafetensorsFile, config?: ClassifierC
       ),
     ),
   );
-  return { ...network, arena: network.layout.load(state, file.name) };
+  return { config: chosen, model, layout, arena: layout.load(state, file.name) };
 }
 
 function ownConfig({ metadata, name }: SafetensorsFile): ClassifierConfig {

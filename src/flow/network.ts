@@ -108,17 +108,17 @@ export async function loadNetwork(file: SafetensorsFile, description?: Descripti
   if (!chosen) {
     throw new UserError(`${file.name} does not say what it is: describe it with --arch FILE.yaml (docs/teachers.md)`);
   }
-  const model = named(file.name, () => modelOf(chosen, false));
+  const model = saidOf(file.name, () => modelOf(chosen, false));
   // What the description claims is compared with the header before anything of its size is made.
   new ParameterLayout(model.parameters).check(file.tensors, file.name);
-  const network = named(file.name, () => networkOf(model, chosen, noWeights));
+  const network = saidOf(file.name, () => networkOf(model, chosen, noWeights));
   return { ...network, arena: network.layout.load(await readState(file), file.name) };
 }
 
 const noWeights = new Float32Array(0);
 
 /** What is wrong with a description, said of the file that carries it. */
-function named<T>(origin: string, make: () => T): T {
+export function saidOf<T>(origin: string, make: () => T): T {
   try {
     return make();
   } catch (error) {

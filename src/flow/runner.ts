@@ -302,16 +302,18 @@ export const callsOf = (network: Network, sampler: Sampler['name'], guidance = g
 /** @throws UserError where a network cannot be asked with that scale */
 export function checkGuidance({ model, description }: Network, scale: number): void {
   const { guidance, role } = description;
+  if (!Number.isFinite(scale)) throw new UserError(`a scale is a finite number, not ${scale}`, 'guidance');
   if (role === 'teacher') {
     if (scale !== 1 && !model.nullClass)
-      throw new UserError('--guidance needs a network that knows classes and none: this one has no row for none');
+      throw new UserError('it needs a network that knows classes and none: this one has no row for none', 'guidance');
     return;
   }
   const { from, to } = guidance ?? { from: 1, to: 1 };
   if (scale < from || scale > to)
     throw new UserError(
       from === to
-        ? `--guidance ${scale}: this flow map learned the flow of guidance ${from}, no other`
-        : `--guidance ${scale}: this flow map learned guidance from ${from} to ${to}`,
+        ? `${scale} is asked: this flow map learned the flow of guidance ${from}, no other`
+        : `${scale} is asked: this flow map learned guidance from ${from} to ${to}`,
+      'guidance',
     );
 }

@@ -12,15 +12,17 @@ import {
   requireThat,
 } from '../nn/layers.js';
 import type { Parameter, Parameters } from '../nn/parameters.js';
+import type { SampleLaw } from './backbone.js';
+import { extent } from './sides.js';
 import type { Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 export const classifierSchema = z.strictObject({
   kind: z.literal('cnn'),
   /** [channels, height, width] */
-  imageShape: z.tuple([z.number().int().positive(), z.number().int().positive(), z.number().int().positive()]),
+  imageShape: z.tuple([extent, extent, extent]),
   /** Outputs of each 3 x 3 convolution, a ReLU after each. */
-  channels: z.array(z.number().int().positive()).min(1),
+  channels: z.array(extent).min(1).max(100),
   /** Zeros around the image before each convolution. */
   padding: z.union([z.literal(0), z.literal(1)]).default(1),
   /** How many of the first convolutions are followed by 2 x 2 average pooling. */
@@ -28,13 +30,29 @@ export const classifierSchema = z.strictObject({
   /** Batch norm after the last convolution (`norm1`) and on the logits (`norm2`), by its running statistics. */
   norms: z.boolean().default(false),
   /** Width of the layer before the logits, whose ReLU outputs are the features. */
-  features: z.number().int().positive(),
-  classes: z.number().int().min(2),
+  features: extent,
+  classes: extent.min(2),
   /** Pixels from 0 to 1 are taken as (pixel - mean) / std. */
   mean: z.number().default(0),
   std: z.number().positive().default(1),
 });
 export type ClassifierConfig = z.infer<typeof classifierSchema>;
+
+/** The classifier that images get unless another is described: three convolutions over what can be halved. */
+export function defaultClassifier({ shape, classes }: SampleLaw): ClassifierConfig {
+  const [channels, height, width] = shape;
+  const halvings = [2, 1, 0].find((times) => [height, width].every((side) => side % 2 ** times === 0))!;
+  return classifierSchema.parse({
+    kind: 'cnn',
+    imageShape: [channels, height, width],
+    channels: [32, 64, 64],
+    pooled: halvings,
+    features: 64,
+    classes,
+    mean: 0.5,
+    std: 0.5,
+  });
+}
 
 /** A small convolutional classifier: its parameters and its graph. */
 export interface Classifier {
