@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { isMap, isPair, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
 import { z } from 'zod';
 import { UserError } from '../src/errors.js';
+import { containsItself, excessOf } from '../src/files/yaml-bounds.js';
 import { override } from '../trainers/config.js';
 import { parseNumber } from './arguments.js';
 
@@ -142,8 +143,10 @@ export function parseYaml(
   text: string,
   name: string,
 ): { tree: Tree; locate: (path: PropertyKey[], ofName?: boolean) => string } {
+  const excess = excessOf(text);
+  if (excess) throw new UserError(`${name}: ${excess}; mend it`);
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
+  const document = parseDocument(text, { lineCounter: lines, logLevel: 'error' });
   const [error] = document.errors;
   if (error) throw new UserError(`${name}:${at(lines, error.pos[0])}: ${error.message.split('\n')[0]}`);
   let tree: unknown;
@@ -153,6 +156,7 @@ export function parseYaml(
     // Aliases of what is not there, or of too much.
     throw new UserError(`${name}: ${(cause as Error).message.split('\n')[0]}`);
   }
+  if (containsItself(tree)) throw new UserError(`${name}: an alias stands inside of what it stands for; mend it`);
   if (tree !== null && (typeof tree !== 'object' || Array.isArray(tree)))
     throw new UserError(`${name}: a mapping of names to values is expected`);
   return {

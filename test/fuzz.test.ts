@@ -215,6 +215,53 @@ describe('configurations', () => {
     );
   }, 600_000);
 
+  it('no text keeps the parser of YAML busy or ends the process', () => {
+    const pieces = [
+      '[',
+      '{',
+      '- ',
+      '? ',
+      ': ',
+      'a: ',
+      '&a ',
+      '!x ',
+      '*a ',
+      '"',
+      "'",
+      '"a" ',
+      '[a, ',
+      '{"a":',
+      '|\n',
+      '# ',
+      '- a\n',
+      'a: b: c\n',
+      ']\n',
+      '"a" "b"\n',
+      '%\n',
+      '- - ',
+      '- ? ',
+      'a: &a ',
+      '\t',
+      ',',
+      'x',
+    ];
+    const steps = Array.from({ length: 3000 }, (_, i) => `${' '.repeat(i)}a:`).join('\n');
+    for (const text of [
+      ...pieces.map((piece) => piece.repeat(full ? 100_000 : 30_000)),
+      steps,
+      'a: &a [*a]',
+      'a: &a { b: [*a] }',
+    ]) {
+      const start = performance.now();
+      try {
+        parseYaml(text, 'y.yaml');
+      } catch (error) {
+        expect(error).toBeInstanceOf(SemiflowError);
+      }
+      expect(performance.now() - start, JSON.stringify(text.slice(0, 20))).toBeLessThan(longestMs);
+    }
+  });
+
   it('studies are read or refused', async () => {
     const text = stringify({
       teacher: 'rf.safetensors',

@@ -261,7 +261,7 @@ async function readMark(store: Store): Promise<Mark | null> {
     throw broken;
   }
   const { kind, recipe, inputs, files } = mark ?? {};
-  if (mark?.format > format)
+  if (typeof mark?.format === 'number' && mark.format > format && typeof mark.semiflow === 'string')
     throw new UserError(`${store.name} holds a run of a newer semiflow (${mark.semiflow}): resume it with that`);
   const isTree = (value: unknown) => typeof value === 'object' && value !== null;
   const named = Array.isArray(files) && files.every((name) => typeof name === 'string' && isInside(name));
