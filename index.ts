@@ -11,7 +11,7 @@ export { experimentNames, type ExperimentName } from './src/experiments/index.js
 export { runExperiments, type ExperimentSubject } from './src/experiments/run.js';
 export { violationMap } from './src/experiments/violation.js';
 export { testImagesOf } from './src/experiments/test-images.js';
-export { DivergenceError, UserError } from './src/errors.js';
+export { DivergenceError, SemiflowError, UserError, type ErrorCode } from './src/errors.js';
 export { droppedFiles } from './src/files/dropped.js';
 export { blobSource, bytesSource, urlSource, type Source } from './src/files/source.js';
 export { memoryStore, type Files, type Store } from './src/files/store.js';
@@ -24,8 +24,8 @@ export { drawSamples, type DrawnSamples, type SampleOptions } from './src/flow/s
 export { perSample } from './src/flow/parametrization.js';
 export { slope, type Solver } from './src/flow/solvers.js';
 export { describeFit, teacherFit, type TeacherFit } from './src/flow/teacher-fit.js';
-export { Device, openDevice } from './src/gpu/device.js';
-export { TensorStorage } from './src/gpu/storage.js';
+export { Device, openDevice, type DeviceMemory, type DeviceOptions } from './src/gpu/device.js';
+export { TensorStorage, type DType, type HostArray } from './src/gpu/storage.js';
 export { defineBackbone, type Backbone, type BackboneDefinition, type SampleLaw } from './src/models/backbone.js';
 export {
   backboneNames,
