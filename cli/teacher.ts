@@ -10,14 +10,12 @@ import { UserError } from '../src/errors.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import { createNetwork } from '../src/flow/network.js';
 import { buildModel } from '../src/models/index.js';
-import { drawSamples } from '../src/flow/sampling.js';
 import { renderReport } from '../src/report/html.js';
-import { panels } from '../src/report/png.js';
 import { parseRecipe, resolveConfig } from './config.js';
 import { teacherKnobs } from './knobs.js';
 import { loadModuleOf } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
-import { picture } from '../trainers/evaluation/pictures.js';
+import { drawTeacherPictures } from '../trainers/evaluation/pictures.js';
 import { checkOutput } from './output.js';
 import { printTree } from './print.js';
 import { lossPlot } from '../trainers/evaluation/run-report.js';
@@ -64,30 +62,18 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const device = await openSession(flags);
   const training = await trainTeacher({ device, teacher: network, data: dataset }, recipe, options);
   const files = training.files!;
-  const draw = async () => {
-    const trained = await training.now();
-    const points = dataset.kind === 'points';
-    const count = points ? 4000 : Math.max(30, dataset.classes * 3);
-    const items = [];
-    for (const steps of [4, 50]) {
-      const { x } = await drawSamples(device, trained, { count, seed: 1, steps });
-      items.push({ title: `${steps} Euler steps`, picture: picture(trained, x, dataset.range, dataset.classes || 10) });
-    }
-    const png = panels(items).toPng();
-    await files.write('samples.png', png);
-    return png;
-  };
+  const draw = async () => drawTeacherPictures(device, files, await training.now(), dataset.range);
   const finished = await trainLoop(training, flags, options.interruption, {
     command: 'teacher',
     onSave: async () => void (await draw()),
   });
   if (finished) {
-    const png = await draw();
+    const image = await draw();
     const { tensors, metadata } = await training.file();
     await writeSafetensors(out, tensors, metadata);
     const losses = await lossPlot(await files.metrics());
     const sections = [
-      { heading: 'Samples', images: [{ png }] },
+      { heading: 'Samples', images: [image] },
       ...(losses ? [{ heading: 'Training', svgs: [losses] }] : []),
       { heading: 'Configuration', text: (await files.text(configFile)) ?? '' },
     ];

@@ -1,6 +1,6 @@
 import { UserError } from '../errors.js';
 import type { SampleMetric } from './metric.js';
-import { countRows, type Points } from './points.js';
+import { countRows, squaredDistance, type Points } from './points.js';
 import { random, type Random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
 
@@ -62,15 +62,6 @@ function multiScaleKernel(bandwidth: number): (squared: number) => number {
     }
     return sum / 5;
   };
-}
-
-function squaredDistance(a: Float64Array, i: number, b: Float64Array, j: number, dim: number): number {
-  let sum = 0;
-  for (let k = 0, p = i * dim, q = j * dim; k < dim; k++, p++, q++) {
-    const gap = a[p] - b[q];
-    sum += gap * gap;
-  }
-  return sum;
 }
 
 /** `count` rows drawn without replacement (a partial Fisher-Yates shuffle), or all of them where there are no more. */

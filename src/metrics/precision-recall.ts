@@ -1,6 +1,6 @@
 import { UserError } from '../errors.js';
 import { onceFor, type SampleFeatures, type SampleMetric } from './metric.js';
-import { countRows, type Points } from './points.js';
+import { countRows, squaredDistance, type Points } from './points.js';
 
 /** Balls reach out to this neighbour of their centre unless told otherwise. */
 const neighbour = 3;
@@ -50,15 +50,6 @@ export function precisionRecall(
     precision: coverage(samples, manifoldOf(data, dim, k)),
     recall: coverage(data, manifoldOf(samples, dim, k)),
   };
-}
-
-function squaredDistance(a: Points, i: number, b: Points, j: number, dim: number): number {
-  let sum = 0;
-  for (let k = 0, p = i * dim, q = j * dim; k < dim; k++, p++, q++) {
-    const gap = a[p] - b[q];
-    sum += gap * gap;
-  }
-  return sum;
 }
 
 const manifold = onceFor(({ values, dim }: SampleFeatures) => manifoldOf(values, dim));

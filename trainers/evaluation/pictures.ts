@@ -1,3 +1,4 @@
+import { UserError } from '../../src/errors.js';
 import { batchFor, guidanceOf, Runner } from '../../src/flow/runner.js';
 import type { Sampler } from '../../src/flow/samplers.js';
 import { drawSamplesBy } from '../../src/flow/sampling.js';
@@ -19,7 +20,41 @@ export function picture(network: Network, x: Float32Array, range?: readonly [num
     const shape = [x.length / (channels * height * width), channels, height, width] as const;
     return imageGrid(x, { shape, range: network.description.dataRange, columns });
   }
+  if (sampleShape.length !== 1 || sampleShape[0] !== 2)
+    throw new UserError(`samples of shape [${sampleShape}] have no picture: only images and points in the plane do`);
   return scatter(x, { range });
+}
+
+/** Samples to draw: so many points, or a few of every class. */
+const drawnCount = ({ sampleShape, classes }: Network['model']): number =>
+  sampleShape.length === 1 ? 4000 : Math.max(30, classes * 3);
+
+/** Samples of a teacher in training by 4 and 50 Euler steps, as `samples.png`; none where they have no picture. */
+export function drawTeacherPictures(
+  device: Device,
+  files: Pick<Store, 'write'>,
+  teacher: Network,
+  range: readonly [number, number],
+): Promise<ReportImage | MissingFigure> {
+  const count = drawnCount(teacher.model);
+  return figureOr(async () => {
+    const runner = new Runner(device, teacher, batchFor(teacher.model.sampleShape, count));
+    try {
+      const items: Panel[] = [];
+      for (const steps of [4, 50]) {
+        const { x } = await drawSamplesBy(runner, { count, seed, steps });
+        items.push({
+          title: `${steps} Euler steps`,
+          picture: picture(teacher, x, range, teacher.model.classes || 10),
+        });
+      }
+      const png = panels(items).toPng();
+      await files.write('samples.png', png);
+      return { png };
+    } finally {
+      runner.dispose();
+    }
+  });
 }
 
 /**
@@ -34,7 +69,7 @@ export async function drawPictures(
 ): Promise<(ReportImage | MissingFigure)[]> {
   const points = teacher.model.sampleShape.length === 1;
   if (points && teacher.model.sampleShape[0] !== 2) return [];
-  const count = points ? 4000 : Math.max(30, teacher.model.classes * 3);
+  const count = drawnCount(teacher.model);
   const columns = points ? undefined : teacher.model.classes || 10;
   const runner = (network: Network) =>
     new Runner(device, network, batchFor(network.model.sampleShape, count), guidanceOf(student));
