@@ -83,7 +83,7 @@ export {
   silu,
   softplus,
 } from './src/ops/activations.js';
-export { attention, materializedAttention } from './src/ops/attention.js';
+export { attention, materializedAttention, type AttentionOptions } from './src/ops/attention.js';
 export { expand, max, sum } from './src/ops/broadcast.js';
 export { clamp, greaterEqual, less, lessEqual, logicalNot, notEqual, sign } from './src/ops/comparison.js';
 export {

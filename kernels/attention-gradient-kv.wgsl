@@ -2,10 +2,13 @@
 // dv = p^T . g, dk = SCALE * ds^T . q, ds = p * (g . v - delta), with p = exp(SCALE * q . k - lse) computed again.
 // Includes: lib/attention.wgsl, lib/attention-gradient.wgsl.
 // And one of lib/attention-direct.wgsl and lib/attention-tiled.wgsl, as the rule chooses.
-// Contract: load_q4, load_k4, load_v4, load_g4 read [BATCH, TOKENS, HEADS * DEPTH]; store4 writes dk,
-// store_second4 dv.
+// Contract: lib/attention.wgsl; load_q4, load_k4, load_v4, load_g4 read, store4 writes dk, store_second4 dv.
 // Dispatch: BATCH * HEADS * TILES workgroups of ROWS.
 // Numerics: f32, queries in order.
+
+// Own are keys, met are queries.
+const OWN = KEYS;
+const MET = QUERIES;
 
 fn first4(at: u32, n: u32) -> vec4f {
   return load_q4(at, n);
@@ -21,9 +24,9 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   let head = index / TILES;
   let row = index % TILES * ROWS + lane;
   if (head >= BATCH * HEADS) { return; }
-  let base = head_start(head);
+  let base = met_start(head);
   // Invocations beyond the last token repeat it, so that all reach the barriers; they store nothing.
-  let own = token_row(base, row);
+  let own = own_row(own_start(head), row);
   var k = array<vec4f, DEPTH4>();
   var v = array<vec4f, DEPTH4>();
   for (var c = 0u; c < DEPTH4; c++) {
@@ -32,9 +35,12 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   }
   var dk = array<vec4f, DEPTH4>();
   var dv = array<vec4f, DEPTH4>();
-  for (var tile = 0u; tile < TOKENS; tile += SPAN) {
+  // Queries that see any key of the workgroup.
+  let start = select(0u, index % TILES * ROWS / SPAN * SPAN, CAUSAL);
+  for (var tile = start; tile < QUERIES; tile += SPAN) {
     bring(base, tile, lane);
-    for (var t = 0u; t < min(SPAN, TOKENS - tile); t++) {
+    for (var t = 0u; t < min(SPAN, QUERIES - tile); t++) {
+      if (CAUSAL && tile + t < row) { continue; }
       var scores = vec4f();
       var slopes = vec4f();
       for (var c = 0u; c < DEPTH4; c++) {
@@ -50,7 +56,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
       }
     }
   }
-  if (row >= TOKENS) { return; }
+  if (row >= KEYS) { return; }
   for (var c = 0u; c < DEPTH4; c++) {
     store4(own + 4u * c, dk[c], valid(c));
     store_second4(own + 4u * c, dv[c], valid(c));

@@ -4,9 +4,13 @@ enable subgroups;
 // ds = p * (g . v - delta), dq = SCALE * ds . k, with p = exp(SCALE * q . k - lse) computed again.
 // Mapping: as attention-subgroup.wgsl, ROWS <= 16 queries a workgroup.
 // Includes: lib/attention.wgsl, lib/attention-gradient.wgsl, lib/attention-subgroup.wgsl.
-// Contract: load_q4, load_k4, load_v4, load_g4 read [BATCH, TOKENS, HEADS * DEPTH]; store4 writes dq.
+// Contract: lib/attention.wgsl; load_q4, load_k4, load_v4, load_g4 read, store4 writes dq.
 // Dispatch: BATCH * HEADS * TILES workgroups of 8.
 // Numerics: f32, fixed order.
+
+// Own are queries, met are keys.
+const OWN = QUERIES;
+const MET = KEYS;
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
@@ -14,20 +18,23 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   let head = index / TILES;
   if (head >= BATCH * HEADS) { return; }
   let first = index % TILES * ROWS;
-  let base = head_start(head);
+  let own_base = own_start(head);
+  let base = met_start(head);
   let part = lane / COLUMNS;
-  let row0 = token_row(base, first + lane);
-  let row1 = token_row(base, first + LANES + lane);
+  let row0 = own_row(own_base, first + lane);
+  let row1 = own_row(own_base, first + LANES + lane);
   let terms0 = row_terms(head, first + lane);
   let terms1 = row_terms(head, first + LANES + lane);
   var dq = array<vec4f, CHUNKS * ROWS>();
-  for (var tile = 0u; tile < TOKENS; tile += 4u * LANES) {
+  // Keys that any query of the workgroup sees.
+  let end = select(KEYS, min(KEYS, first + ROWS), CAUSAL);
+  for (var tile = 0u; tile < end; tile += 4u * LANES) {
     let own = tile + 4u * lane;
-    let turns = min(COLUMNS, (TOKENS - tile + 4u * PARTS - 1u) / (4u * PARTS));
-    let own0 = token_row(base, own);
-    let own1 = token_row(base, own + 1u);
-    let own2 = token_row(base, own + 2u);
-    let own3 = token_row(base, own + 3u);
+    let turns = min(COLUMNS, (end - tile + 4u * PARTS - 1u) / (4u * PARTS));
+    let own0 = met_row(base, own);
+    let own1 = met_row(base, own + 1u);
+    let own2 = met_row(base, own + 2u);
+    let own3 = met_row(base, own + 3u);
     var s = array<vec4f, ROWS>();
     for (var c = 0u; c < DEPTH4; c++) {
       let i = 4u * c;
@@ -52,11 +59,12 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
         dp[r] = madd(subgroupShuffle(select(low, high, r >= LANES), r % LANES), v, dp[r]);
       }
     }
-    let inside = vec4u(own) + vec4u(0u, 1u, 2u, 3u) < vec4u(TOKENS);
+    let keys = vec4u(own) + vec4u(0u, 1u, 2u, 3u);
     for (var r = 0u; r < ROWS; r++) {
       let terms = subgroupShuffle(select(terms0, terms1, r >= LANES), r % LANES);
       let p = exp2((s[r] * SCALE - terms.x) * LOG2E);
-      s[r] = select(vec4f(), p * (dp[r] - terms.y), inside);
+      let seen = keys < vec4u(select(KEYS, min(KEYS, first + r + 1u), CAUSAL));
+      s[r] = select(vec4f(), p * (dp[r] - terms.y), seen);
     }
     for (var l = 0u; l < turns; l++) {
       let source = l * PARTS + part;
@@ -65,10 +73,10 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
         let column = min(lane % COLUMNS + LANES * i, DEPTH4 - 1u);
         let n = valid(column);
         let k = mat4x4f(
-          load_k4(token_row(base, token) + 4u * column, n),
-          load_k4(token_row(base, token + 1u) + 4u * column, n),
-          load_k4(token_row(base, token + 2u) + 4u * column, n),
-          load_k4(token_row(base, token + 3u) + 4u * column, n),
+          load_k4(met_row(base, token) + 4u * column, n),
+          load_k4(met_row(base, token + 1u) + 4u * column, n),
+          load_k4(met_row(base, token + 2u) + 4u * column, n),
+          load_k4(met_row(base, token + 3u) + 4u * column, n),
         );
         for (var r = 0u; r < ROWS; r++) {
           dq[i * ROWS + r] = madd(subgroupShuffle(s[r], source), k, dq[i * ROWS + r]);
@@ -80,8 +88,8 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
     for (var i = 0u; i < CHUNKS; i++) {
       let x = across_parts(dq[i * ROWS + r]);
       let column = lane % COLUMNS + LANES * i;
-      if (part == 0u && column < DEPTH4 && first + r < TOKENS) {
-        store4(token_row(base, first + r) + 4u * column, SCALE * x, valid(column));
+      if (part == 0u && column < DEPTH4 && first + r < QUERIES) {
+        store4(own_row(own_base, first + r) + 4u * column, SCALE * x, valid(column));
       }
     }
   }

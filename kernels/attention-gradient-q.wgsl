@@ -2,9 +2,13 @@
 // ds = p * (g . v - delta), dq = SCALE * ds . k, with p = exp(SCALE * q . k - lse) computed again.
 // Includes: lib/attention.wgsl, lib/attention-gradient.wgsl.
 // And one of lib/attention-direct.wgsl and lib/attention-tiled.wgsl, as the rule chooses.
-// Contract: load_q4, load_k4, load_v4, load_g4 read [BATCH, TOKENS, HEADS * DEPTH]; store4 writes dq.
+// Contract: lib/attention.wgsl; load_q4, load_k4, load_v4, load_g4 read, store4 writes dq.
 // Dispatch: BATCH * HEADS * TILES workgroups of ROWS.
 // Numerics: f32, keys in order.
+
+// Own are queries, met are keys.
+const OWN = QUERIES;
+const MET = KEYS;
 
 fn first4(at: u32, n: u32) -> vec4f {
   return load_k4(at, n);
@@ -20,9 +24,9 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   let head = index / TILES;
   let row = index % TILES * ROWS + lane;
   if (head >= BATCH * HEADS) { return; }
-  let base = head_start(head);
+  let base = met_start(head);
   // Invocations beyond the last token repeat it, so that all reach the barriers; they store nothing.
-  let own = token_row(base, row);
+  let own = own_row(own_start(head), row);
   var q = array<vec4f, DEPTH4>();
   var g = array<vec4f, DEPTH4>();
   for (var c = 0u; c < DEPTH4; c++) {
@@ -31,9 +35,12 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   }
   let terms = row_terms(head, row);
   var dq = array<vec4f, DEPTH4>();
-  for (var tile = 0u; tile < TOKENS; tile += SPAN) {
+  // Keys that any query of the workgroup sees.
+  let end = select(KEYS, min(KEYS, (index % TILES + 1u) * ROWS), CAUSAL);
+  for (var tile = 0u; tile < end; tile += SPAN) {
     bring(base, tile, lane);
-    for (var t = 0u; t < min(SPAN, TOKENS - tile); t++) {
+    for (var t = 0u; t < min(SPAN, end - tile); t++) {
+      if (CAUSAL && tile + t > row) { break; }
       var scores = vec4f();
       var slopes = vec4f();
       for (var c = 0u; c < DEPTH4; c++) {
@@ -45,6 +52,6 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
       for (var c = 0u; c < DEPTH4; c++) { dq[c] = fma(vec4f(ds), first_of(base, tile, t, c), dq[c]); }
     }
   }
-  if (row >= TOKENS) { return; }
+  if (row >= QUERIES) { return; }
   for (var c = 0u; c < DEPTH4; c++) { store4(own + 4u * c, dq[c], valid(c)); }
 }

@@ -14,14 +14,17 @@ import { relativeError } from './support/compare.js';
 
 interface Sizes {
   batch: number;
+  /** Queries. */
   tokens: number;
+  keys: number;
   heads: number;
   depth: number;
+  causal?: boolean;
 }
 
 /** Attention and its gradients in float64, each formula as it stands in the textbook: all scores in memory. */
 function reference(
-  { batch, tokens, heads, depth }: Sizes,
+  { batch, tokens, keys, heads, depth, causal }: Sizes,
   q: ArrayLike<number>,
   k: ArrayLike<number>,
   v: ArrayLike<number>,
@@ -29,32 +32,34 @@ function reference(
   scale = depth ** -0.5,
 ) {
   const width = heads * depth;
-  const zeros = () => new Float64Array(batch * tokens * width);
-  const [out, dq, dk, dv] = [zeros(), zeros(), zeros(), zeros()];
+  const zeros = (length: number) => new Float64Array(batch * length * width);
+  const [out, dq, dk, dv] = [tokens, tokens, keys, keys].map(zeros);
   const lse = new Float64Array(batch * heads * tokens);
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < heads; h++) {
       const at = (token: number, channel: number) => (b * tokens + token) * width + h * depth + channel;
+      const met = (token: number, channel: number) => (b * keys + token) * width + h * depth + channel;
       const dot = (x: ArrayLike<number>, i: number, y: ArrayLike<number>, j: number) => {
         let sum = 0;
-        for (let c = 0; c < depth; c++) sum += x[at(i, c)] * y[at(j, c)];
+        for (let c = 0; c < depth; c++) sum += x[at(i, c)] * y[met(j, c)];
         return sum;
       };
       for (let i = 0; i < tokens; i++) {
-        const scores = Array.from({ length: tokens }, (_, j) => scale * dot(q, i, k, j));
+        const seen = causal ? Math.min(keys, i + 1) : keys;
+        const scores = Array.from({ length: seen }, (_, j) => scale * dot(q, i, k, j));
         const top = Math.max(...scores);
         const total = scores.reduce((sum, x) => sum + Math.exp(x - top), 0);
         lse[(b * heads + h) * tokens + i] = top + Math.log(total);
         const p = scores.map((x) => Math.exp(x - top) / total);
         const dp = p.map((_, j) => dot(g, i, v, j));
         const mean = p.reduce((sum, x, j) => sum + x * dp[j], 0);
-        for (let j = 0; j < tokens; j++) {
+        for (let j = 0; j < seen; j++) {
           const ds = p[j] * (dp[j] - mean) * scale;
           for (let c = 0; c < depth; c++) {
-            out[at(i, c)] += p[j] * v[at(j, c)];
-            dv[at(j, c)] += p[j] * g[at(i, c)];
-            dq[at(i, c)] += ds * k[at(j, c)];
-            dk[at(j, c)] += ds * q[at(i, c)];
+            out[at(i, c)] += p[j] * v[met(j, c)];
+            dv[met(j, c)] += p[j] * g[at(i, c)];
+            dq[at(i, c)] += ds * k[met(j, c)];
+            dk[met(j, c)] += ds * q[at(i, c)];
           }
         }
       }
@@ -75,14 +80,22 @@ function numbers(count: number, seed: number, size = 1): Float32Array {
 /** Largest difference against the larger of 1 and the largest reference value. */
 const error = (actual: ArrayLike<number>, expected: ArrayLike<number>) => relativeError(actual, expected, 1);
 
-const sizes = (batch: number, heads: number, tokens: number, depth: number): Sizes => ({ batch, heads, tokens, depth });
-const describeSizes = ({ batch, heads, tokens, depth }: Sizes) => `b${batch} h${heads} s${tokens} d${depth}`;
+const sizes = (batch: number, heads: number, tokens: number, depth: number, keys = tokens, causal = false): Sizes => ({
+  batch,
+  heads,
+  tokens,
+  keys,
+  depth,
+  causal,
+});
+const describeSizes = ({ batch, heads, tokens, keys, depth, causal }: Sizes) =>
+  `b${batch} h${heads} s${tokens}${keys === tokens ? '' : ` to ${keys}`} d${depth}${causal ? ', causal' : ''}`;
+const countOf = ({ batch, heads, depth }: Sizes, tokens: number) => batch * heads * depth * tokens;
 
 describe('the float64 reference', () => {
-  it('has gradients that central differences confirm', () => {
-    const s = sizes(1, 2, 3, 2);
-    const count = 12;
-    const [q, k, v, g] = [1, 2, 3, 4].map((seed) => Float64Array.from(numbers(count, seed)));
+  it.each([false, true])('has gradients that central differences confirm, causal %s', (causal) => {
+    const s = sizes(1, 2, 3, 2, 4, causal);
+    const [q, k, v, g] = [3, 4, 4, 3].map((tokens, i) => Float64Array.from(numbers(countOf(s, tokens), i + 1)));
     const { dq, dk, dv } = reference(s, q, k, v, g);
     const loss = () => reference(s, q, k, v, g).out.reduce((sum, x, i) => sum + x * g[i], 0);
     for (const [x, dx] of [
@@ -90,7 +103,7 @@ describe('the float64 reference', () => {
       [k, dk],
       [v, dv],
     ]) {
-      for (let i = 0; i < count; i++) {
+      for (let i = 0; i < x.length; i++) {
         const kept = x[i];
         x[i] = kept + 1e-5;
         const above = loss();
@@ -116,17 +129,27 @@ describe.each(kinds)('attention, %s', (kind) => {
 
   // One token; odd and prime extents; less than a vec4 and several tiles with a rest; MNIST's; for subgroups also more
   // vec4 columns than lanes.
-  const cases = [sizes(1, 1, 1, 1), sizes(2, 3, 7, 5), sizes(1, 2, 67, 3), sizes(2, 2, 20, 16)];
+  // Then other keys than queries, and causal with several workgroups and tiles.
+  const cases = [
+    sizes(1, 1, 1, 1),
+    sizes(2, 3, 7, 5),
+    sizes(1, 2, 67, 3),
+    sizes(2, 2, 20, 16),
+    sizes(2, 2, 5, 6, 43),
+    sizes(1, 3, 37, 4, 1),
+    sizes(2, 1, 71, 5, 71, true),
+    sizes(1, 2, 35, 8, 50, true),
+    sizes(1, 2, 70, 3, 9, true),
+  ];
   if (kind === 'plain with subgroups') cases.push(sizes(1, 1, 37, 36));
   it.each(cases.map((s) => [describeSizes(s), s] as const))('output, log-sum-exp and gradients at %s', async (_, s) => {
     if (!supported) return;
-    const shape = [s.batch, s.tokens, s.heads * s.depth];
-    const count = s.batch * s.tokens * s.heads * s.depth;
-    const [q, k, v, g] = [1, 2, 3, 4].map((seed) => numbers(count, seed, 2));
-    const [tq, tk, tv] = [q, k, v].map((x) => tensor(x, shape));
-    const out = attention(tq, tk, tv, s.heads);
+    const shapes = [s.tokens, s.keys, s.keys, s.tokens].map((tokens) => [s.batch, tokens, s.heads * s.depth]);
+    const [q, k, v, g] = shapes.map(([, tokens], i) => numbers(countOf(s, tokens), i + 1, 2));
+    const [tq, tk, tv] = [q, k, v].map((x, i) => tensor(x, shapes[i]));
+    const out = attention(tq, tk, tv, s.heads, { causal: s.causal });
     const lse = new Tensor('secondary', [out], {}, [s.batch, s.heads, s.tokens]);
-    const [dq, dk, dv] = gradients(out, [tq, tk, tv], tensor(g, shape));
+    const [dq, dk, dv] = gradients(out, [tq, tk, tv], tensor(g, shapes[3]));
     const results = await evaluate(device, { out, lse, dq, dk, dv });
     const expected = reference(s, q, k, v, g);
     for (const name of ['out', 'lse', 'dq', 'dk', 'dv'] as const)
@@ -184,7 +207,7 @@ describe.each(kinds)('attention, %s', (kind) => {
     for (let i = 0; i < 132; i++) if (i % 3) k[i] = Math.abs(k[i]);
     const [v, g] = [numbers(132, 10), numbers(132, 11)];
     const [tq, tk, tv] = [q, k, v].map((x) => tensor(x, [1, 33, 4]));
-    const out = attention(tq, tk, tv, 1, 1);
+    const out = attention(tq, tk, tv, 1, { scale: 1 });
     const lse = new Tensor('secondary', [out], {}, [1, 1, 33]);
     const [dq, dk, dv] = gradients(out, [tq, tk, tv], tensor(g, [1, 33, 4]));
     const results = await evaluate(device, { out, lse, dq, dk, dv });
@@ -213,19 +236,22 @@ describe('attention of shapes that do not fit', () => {
   it('says which', () => {
     expect(() => attention(zeros(1, 4, 10), zeros(1, 4, 10), zeros(1, 4, 10), 3)).toThrow(UserError);
     expect(() => attention(zeros(1, 4, 8), zeros(1, 5, 8), zeros(1, 4, 8), 2)).toThrow('[1,5,8]');
+    expect(() => attention(zeros(1, 4, 8), zeros(2, 5, 8), zeros(2, 5, 8), 2)).toThrow('[2,5,8]');
+    const mask = zeros(3, 1, 4, 5);
+    expect(() => attention(zeros(2, 4, 8), zeros(2, 5, 8), zeros(2, 5, 8), 2, { mask })).toThrow('[3,1,4,5]');
     expect(() => attention(zeros(4, 8), zeros(4, 8), zeros(4, 8), 2)).toThrow(UserError);
   });
 });
 
 describe('attention by matrix products', () => {
   it.each([
-    [2, 3, 7, 5],
-    [1, 2, 33, 4],
-  ])('batch %i, %i heads, %i tokens of %i: value, log-sum-exp and gradients as by the kernels', async (b, h, s, d) => {
+    [2, 3, 7, 5, 7, false],
+    [1, 2, 33, 4, 20, true],
+  ])('batch %i, %i heads, %i tokens of %i to %i, causal %s: as by the kernels', async (b, h, s, d, keys, causal) => {
     const device = await openDevice({ toggles: 'checked' });
-    const [q, k, v] = [1, 2, 3].map((seed) => tensor(numbers(b * s * h * d, seed, 2), [b, s, h * d]));
+    const [q, k, v] = [s, keys, keys].map((n, i) => tensor(numbers(b * n * h * d, i + 1, 2), [b, n, h * d]));
     const g = tensor(numbers(b * s * h * d, 4), [b, s, h * d]);
-    const out = attention(q, k, v, h);
+    const out = attention(q, k, v, h, { causal });
     const lse = new Tensor('secondary', [out], {}, [b, h, s]);
     const wanted = [out, lse, ...gradients(sum(mul(out, g)), [q, k, v])];
     const named = (list: Tensor[]) => Object.fromEntries(list.map((x, i) => [`${i}`, x]));

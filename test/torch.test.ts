@@ -76,16 +76,21 @@ function convolution(): Case {
   };
 }
 
-function attentionCase(): Case {
+function attentionCase(causal: boolean): Case {
   const heads = upTo(3);
   const depth = upTo(11);
-  const shape = [upTo(3), upTo(37), heads * depth];
-  const split = (i: number) => `x[${i}].reshape(${shape[0]}, ${shape[1]}, ${heads}, ${depth}).transpose(1, 2)`;
-  const scores = `torch.softmax(${split(0)} @ ${split(1)}.transpose(2, 3) * ${depth ** -0.5}, -1)`;
+  const [shape, keys] = [
+    [upTo(3), upTo(37), heads * depth],
+    [0, upTo(37), heads * depth],
+  ];
+  keys[0] = shape[0];
+  const split = (i: number) => `x[${i}].reshape(${shape[0]}, -1, ${heads}, ${depth}).transpose(1, 2)`;
+  const unseen = causal ? ` + torch.triu(torch.full((${shape[1]}, ${keys[1]}), float('-inf')), 1)` : '';
+  const scores = `torch.softmax(${split(0)} @ ${split(1)}.transpose(2, 3) * ${depth ** -0.5}${unseen}, -1)`;
   return {
-    shapes: [shape, shape, shape],
+    shapes: [shape, keys, keys],
     torch: `(${scores} @ ${split(2)}).transpose(1, 2).reshape(${shape})`,
-    semiflow: (q, k, v) => attention(q, k, v, heads),
+    semiflow: (q, k, v) => attention(q, k, v, heads, { causal }),
   };
 }
 
@@ -201,7 +206,8 @@ const cases: Record<string, () => Case> = {
   linear: linearCase,
   layerNorm: layerNormCase,
   groupNorm: groupNormCase,
-  attention: attentionCase,
+  'attention across sequences': () => attentionCase(false),
+  'causal attention': () => attentionCase(true),
   conv2d: convolution,
   upsampleNearest: () => ({
     shapes: [[upTo(3), upTo(5), upTo(5), upTo(7)]],

@@ -11,7 +11,7 @@ fn bring(base: u32, tile: u32, lane: u32) {
   workgroupBarrier();
   for (var i = lane; i < SPAN * DEPTH4; i += ROWS) {
     let c = i % DEPTH4;
-    let at = token_row(base, tile + i / DEPTH4) + 4u * c;
+    let at = met_row(base, tile + i / DEPTH4) + 4u * c;
     first_tile[i] = first4(at, valid(c));
     second_tile[i] = second4(at, valid(c));
   }

@@ -1,8 +1,9 @@
+import { apart, causalMask, together, unseen } from '../ops/attention.js';
 import { max, sum } from '../ops/broadcast.js';
 import { matmul } from '../ops/matmul.js';
 import { permute, reshape } from '../ops/movement.js';
 import { softmax } from '../ops/normalization.js';
-import { add, exp, log, mul, sub } from '../ops/pointwise.js';
+import { add, exp, log, mul, sub, where } from '../ops/pointwise.js';
 import { Tensor } from '../tensor/tensor.js';
 import { reachable } from './gradients.js';
 
@@ -33,23 +34,22 @@ export function materializeAttention(outputs: readonly Tensor[]): Tensor[] {
 }
 
 function rewrite(node: Attention, inputs: Tensor[]): { value: Tensor; second?: Tensor } {
-  const { heads, scale } = node.attributes;
-  const [batch, tokens, width] = node.inputs[0].shape;
-  const split = (x: Tensor) => permute(reshape(x, [batch, tokens, heads, width / heads]), [0, 2, 1, 3]);
-  const join = (x: Tensor) => reshape(permute(x, [0, 2, 1, 3]), [batch, tokens, width]);
-  const [q, k, v] = inputs.slice(0, 3).map(split);
-  const scores = mul(matmul(q, k, { transposeB: true }), scale);
+  const { heads, scale, causal } = node.attributes;
+  const [batch, queries] = node.inputs[0].shape;
+  const [q, k, v] = inputs.slice(0, 3).map((x) => apart(x, heads));
+  const products = mul(matmul(q, k, { transposeB: true }), scale);
+  const scores = causal ? where(causalMask(queries, k.shape[2]), products, unseen) : products;
   const p = softmax(scores);
   if (node.op === 'attention') {
     const top = max(scores, [-1], true);
     const logSumExp = add(top, log(sum(exp(sub(scores, top)), [-1], true)));
-    return { value: join(matmul(p, v)), second: reshape(logSumExp, [batch, heads, tokens]) };
+    return { value: together(matmul(p, v)), second: reshape(logSumExp, [batch, heads, queries]) };
   }
-  const [delta, g] = [reshape(permute(inputs[4], [0, 2, 1]), [batch, heads, tokens, 1]), split(inputs[5])];
+  const [delta, g] = [reshape(permute(inputs[4], [0, 2, 1]), [batch, heads, queries, 1]), apart(inputs[5], heads)];
   const ds = mul(mul(p, sub(matmul(g, v, { transposeB: true }), delta)), scale);
-  if (node.op === 'attentionGradientQ') return { value: join(matmul(ds, k)) };
+  if (node.op === 'attentionGradientQ') return { value: together(matmul(ds, k)) };
   return {
-    value: join(matmul(ds, q, { transposeA: true })),
-    second: join(matmul(p, g, { transposeA: true })),
+    value: together(matmul(ds, q, { transposeA: true })),
+    second: together(matmul(p, g, { transposeA: true })),
   };
 }

@@ -1,52 +1,87 @@
 import { UserError } from '../errors.js';
 import type { Profile } from '../gpu/profile.js';
-import { reshape, permute } from './movement.js';
-import { sameShape } from '../tensor/shape.js';
+import { iota, permute, reshape } from './movement.js';
+import { broadcastShapes, sameShape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { sum } from './broadcast.js';
 import { matmul } from './matmul.js';
 import { softmax } from './normalization.js';
-import { mul } from './pointwise.js';
-import { f32, u32, type Kernel, type KernelRule, type Operand } from './rule.js';
+import { add, greater, mul, sub, toFloat, where } from './pointwise.js';
+import { bool, f32, u32, type Kernel, type KernelRule, type Operand } from './rule.js';
+
+export interface AttentionOptions {
+  /** Of the scores; default 1 / √d. */
+  scale?: number;
+  /** Query i sees keys 0 … i only. */
+  causal?: boolean;
+  /** 0 where a query does not see a key; broadcasts to [B, heads, queries, keys]. A query that sees none gives 0. */
+  mask?: Tensor;
+  /** Added to the scores, such as relative positions; broadcasts to [B, heads, queries, keys]. */
+  bias?: Tensor;
+}
 
 /**
- * Scaled dot-product attention over `heads` heads: q, k, v are [B, S, heads · d] with each head's d channels together;
- * so is the result. FlashAttention-2 plan (Dao, 2023): scores are never stored; the forward pass saves the
- * log-sum-exp of each row, the backward pass recomputes probabilities from it, once by query and once by key.
+ * Scaled dot-product attention over `heads` heads: q [B, N, heads · d] with each head's d channels together, k and v
+ * [B, M, heads · d]; the result is like q. FlashAttention-2 plan (Dao, 2023): scores are never stored; the forward pass
+ * saves the log-sum-exp of each row, the backward pass recomputes probabilities from it, once by query and once by key.
+ * With a mask or a bias all scores are in memory.
  * @throws UserError when the shapes differ or the heads do not divide the width
  */
-export function attention(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
-  heads: number,
-  scale = (q.shape[2] / heads) ** -0.5,
-): Tensor {
+export function attention(q: Tensor, k: Tensor, v: Tensor, heads: number, options: AttentionOptions = {}): Tensor {
+  checkShapes(q, k, v, heads);
+  if (options.mask ?? options.bias) return materializedAttention(q, k, v, heads, options);
+  const { scale = (q.shape[2] / heads) ** -0.5, causal = false } = options;
+  return new Tensor('attention', [q, k, v], { heads, scale, causal }, q.shape);
+}
+
+function checkShapes(q: Tensor, k: Tensor, v: Tensor, heads: number): void {
   if (q.shape.length !== 3 || q.shape[2] % heads) {
     throw new UserError(
       `attention over ${heads} heads needs [batch, tokens, a multiple of ${heads}], not [${q.shape}]`,
     );
   }
-  for (const { shape } of [k, v]) {
-    if (!sameShape(shape, q.shape))
-      throw new UserError(`attention of [${q.shape}] with [${shape}]: q, k and v have one shape`);
+  const [batch, , width] = q.shape;
+  if (!sameShape(k.shape, v.shape) || !sameShape(k.shape, [batch, k.shape[1], width])) {
+    throw new UserError(
+      `attention of [${q.shape}] with keys [${k.shape}] and values [${v.shape}]: they differ from queries in the tokens only`,
+    );
   }
-  return new Tensor('attention', [q, k, v], { heads, scale }, q.shape);
 }
 
-/** The same with all scores in memory: the oracle of `attention`, built from matmul and softmax. */
+/** Heads as a batch axis, [B, heads, tokens, d], and back. */
+export const apart = (x: Tensor, heads: number) =>
+  permute(reshape(x, [x.shape[0], x.shape[1], heads, x.shape[2] / heads]), [0, 2, 1, 3]);
+export const together = (x: Tensor) =>
+  reshape(permute(x, [0, 2, 1, 3]), [x.shape[0], x.shape[2], x.shape[1] * x.shape[3]]);
+
+/** 1 where query i sees key j ≤ i, [queries, keys]. */
+export const causalMask = (queries: number, keys: number): Tensor =>
+  sub(1, greater(toFloat(iota([1, keys])), toFloat(iota([queries, 1]))));
+
+// Of the scores that are not seen: low enough to have no weight beside any other, without an infinity's NaN.
+export const unseen = -1e30;
+
+/** The same with all scores in memory: the oracle of `attention`, built from matmul and softmax. @throws UserError as it */
 export function materializedAttention(
   q: Tensor,
   k: Tensor,
   v: Tensor,
   heads: number,
-  scale = (q.shape[2] / heads) ** -0.5,
+  { scale = (q.shape[2] / heads) ** -0.5, causal = false, mask, bias }: AttentionOptions = {},
 ): Tensor {
-  const [batch, tokens, width] = q.shape;
-  const split = (x: Tensor) => permute(reshape(x, [batch, tokens, heads, width / heads]), [0, 2, 1, 3]);
-  const scores = matmul(split(q), split(k), { transposeB: true });
-  const mixed = matmul(softmax(mul(scores, scale)), split(v));
-  return reshape(permute(mixed, [0, 2, 1, 3]), q.shape);
+  checkShapes(q, k, v, heads);
+  const shape = [q.shape[0], heads, q.shape[1], k.shape[1]];
+  const fit = (x: Tensor) => {
+    if (x.shape.length > 4 || !sameShape(broadcastShapes(x.shape, shape), shape))
+      throw new UserError(`attention's mask or bias [${x.shape}] does not broadcast to [${shape}]`);
+    return x;
+  };
+  const products = mul(matmul(apart(q, heads), apart(k, heads), { transposeB: true }), scale);
+  const scores = bias ? add(products, fit(bias)) : products;
+  const order = causal ? causalMask(shape[2], shape[3]) : undefined;
+  const seen = mask && order ? mul(where(fit(mask), 1, 0), order) : ((mask && fit(mask)) ?? order);
+  const weights = seen ? where(seen, softmax(where(seen, scores, unseen)), 0) : softmax(scores);
+  return together(matmul(weights, apart(v, heads)));
 }
 
 /** The second output of a kernel, such as the log-sum-exp of attention. */
@@ -60,31 +95,35 @@ function attentionKernel(
   profile: Profile,
   matmuls: number,
 ): Kernel {
-  const { heads, scale } = node.attributes;
-  const [batch, tokens, width] = node.inputs[0].shape;
+  const { heads, scale, causal } = node.attributes;
+  const [batch, queries, width] = node.inputs[0].shape;
+  const keys = node.inputs[1].shape[1];
+  const own = node.op === 'attentionGradientKV' ? keys : queries;
   const depth = width / heads;
   const operands = node.inputs.map((tensor, i): Operand => {
     const dense = operandNames[i] !== 'lse' && operandNames[i] !== 'delta';
     return { name: operandNames[i], tensor, fusion: dense ? 'views' : 'none', run: dense ? depth : 1 };
   });
   const variant = profile.family !== 'plain' ? 'tiled' : profile.subgroupSize === 8 ? 'subgroup' : 'direct';
-  const rows = evenRows(tokens, mostRows[variant]);
+  const rows = evenRows(own, mostRows[variant]);
   return {
     source: variant === 'subgroup' ? `${source}-subgroup` : source,
     library: variant === 'subgroup' ? undefined : `attention-${variant}`,
     constants: {
       BATCH: u32(batch),
-      TOKENS: u32(tokens),
+      QUERIES: u32(queries),
+      KEYS: u32(keys),
       HEADS: u32(heads),
       DEPTH: u32(depth),
       DEPTH4: u32(Math.ceil(depth / 4)),
       SCALE: f32(scale),
+      CAUSAL: bool(causal),
       ROWS: u32(rows),
     },
     operands,
-    workgroups: batch * heads * Math.ceil(tokens / rows),
+    workgroups: batch * heads * Math.ceil(own / rows),
     run: depth,
-    flops: 2 * matmuls * batch * tokens * tokens * width,
+    flops: 2 * matmuls * batch * queries * keys * width,
   };
 }
 
@@ -108,8 +147,8 @@ export const attentionRule: KernelRule<'attention'> = {
     // Row sums of g ∘ output, the term that softmax subtracts in its gradient: [B, S, heads]
     const delta = sum(reshape(mul(g, node), [batch, tokens, heads, width / heads]), [-1]);
     const inputs = [q, k, v, lse, delta, g];
-    const dk = new Tensor('attentionGradientKV', inputs, node.attributes, q.shape);
-    return [new Tensor('attentionGradientQ', inputs, node.attributes, q.shape), dk, secondary(dk, q.shape)];
+    const dk = new Tensor('attentionGradientKV', inputs, node.attributes, k.shape);
+    return [new Tensor('attentionGradientQ', inputs, node.attributes, q.shape), dk, secondary(dk, v.shape)];
   },
 };
 

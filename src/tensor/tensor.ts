@@ -53,9 +53,9 @@ export interface OpAttributes {
   rowStatistics: Normalization;
   normalize: Normalization;
   normalizeGradient: Omit<Normalization, 'epsilon'>;
-  attention: { heads: number; scale: number };
-  attentionGradientQ: { heads: number; scale: number };
-  attentionGradientKV: { heads: number; scale: number };
+  attention: Attention;
+  attentionGradientQ: Attention;
+  attentionGradientKV: Attention;
   scatterAdd: { rows: number };
   secondary: object;
   // a value with a gradient of its own: inputs are the value, then what the gradient is with respect to
@@ -68,6 +68,13 @@ export interface OpAttributes {
 export type OpName = keyof OpAttributes;
 /** What kernels compute with: numbers, and whole numbers that do not fall below 0. */
 export type NumberType = 'f32' | 'u32';
+
+/** How attention weighs values: queries see all keys, or only those up to their own place. */
+export interface Attention {
+  heads: number;
+  scale: number;
+  causal: boolean;
+}
 
 /** How rows are normalised: [N, P, C] by groups of channels, less their mean or not. */
 export interface Normalization {

@@ -1,5 +1,6 @@
 import * as activation from '../../src/ops/activations.js';
 import { max } from '../../src/ops/broadcast.js';
+import { attention } from '../../src/ops/attention.js';
 import * as compare from '../../src/ops/comparison.js';
 import * as convolution from '../../src/ops/convolution.js';
 import { einsum } from '../../src/ops/einsum.js';
@@ -1186,3 +1187,66 @@ for (const layout of ['halves', 'interleaved'] as const) {
     );
   }
 }
+
+// Attention with what the kernels do not have: 2 heads of 3 channels, 4 queries, 5 keys.
+const seenBy = [1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0];
+const attended = (
+  x: Numbers[],
+  bias: (head: number, i: number, j: number) => number,
+  sees: (i: number, j: number) => boolean,
+) =>
+  Numbers.of([2, 4, 6], (n, i, channel) => {
+    const head = Math.floor(channel / 3);
+    const keys = range(5).filter((j) => sees(i, j));
+    const weights = keys.map((j) => {
+      const dot = sumOver(3, (d) => x[0].at(n, i, head * 3 + d) * x[1].at(n, j, head * 3 + d));
+      return Math.exp(dot / Math.sqrt(3) + bias(head, i, j));
+    });
+    return total(keys.map((j, k) => (weights[k] / total(weights)) * x[2].at(n, j, channel)));
+  });
+const attentionShapes: Shape[] = [
+  [2, 4, 6],
+  [2, 5, 6],
+  [2, 5, 6],
+];
+const torchAttention = (scores: string) => {
+  const [q, k, v] = [4, 5, 5].map((tokens, i) => `x[${i}].reshape(2, ${tokens}, 2, 3).transpose(1, 2)`);
+  const weights = `torch.softmax((${q} @ ${k}.transpose(2, 3) / 3 ** 0.5)${scores}, -1)`;
+  return `(${weights} @ ${v}).transpose(1, 2).reshape(2, 4, 6)`;
+};
+add(
+  'attention with a mask',
+  attentionShapes,
+  (q, k, v) => attention(q, k, v, 2, { mask: tensor(seenBy, [4, 5]) }),
+  (...x) =>
+    attended(
+      x,
+      () => 0,
+      (i, j) => seenBy[5 * i + j] > 0,
+    ),
+  // The last query sees nothing: NaN there, and in its gradient.
+);
+add(
+  'attention with a bias',
+  [...attentionShapes, [2, 4, 5]],
+  (q, k, v, bias) => attention(q, k, v, 2, { bias }),
+  (...x) =>
+    attended(
+      x,
+      (h, i, j) => x[3].at(h, i, j),
+      () => true,
+    ),
+  { torch: torchAttention(' + x[3]') },
+);
+add(
+  'attention with a mask, causal',
+  attentionShapes,
+  (q, k, v) => attention(q, k, v, 2, { causal: true, mask: tensor(seenBy.slice(10, 15), [5]) }),
+  (...x) =>
+    attended(
+      x,
+      () => 0,
+      (i, j) => j <= i,
+    ),
+  { torch: torchAttention(" + torch.triu(torch.full((4, 5), float('-inf')), 1)") },
+);

@@ -218,22 +218,24 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
     return result;
   },
   attention: (node, [q, k, v]) => {
-    const [batch, tokens, width] = node.shape;
-    const { heads, scale } = node.attributes;
+    const [batch, queries, width] = node.shape;
+    const keys = node.inputs[1].shape[1];
+    const { heads, scale, causal } = node.attributes;
     const depth = width / heads;
     const result = new Float64Array(node.size);
     for (let b = 0; b < batch; b++) {
       for (let h = 0; h < heads; h++) {
-        const at = (token: number, d: number) => (b * tokens + token) * width + h * depth + d;
-        for (let i = 0; i < tokens; i++) {
-          const weights = Array.from({ length: tokens }, (_, j) => {
+        const at = (token: number, d: number) => (b * queries + token) * width + h * depth + d;
+        const met = (token: number, d: number) => (b * keys + token) * width + h * depth + d;
+        for (let i = 0; i < queries; i++) {
+          const weights = Array.from({ length: keys }, (_, j) => {
             let score = 0;
-            for (let d = 0; d < depth; d++) score += q[at(i, d)] * k[at(j, d)];
-            return Math.exp(score * scale);
+            for (let d = 0; d < depth; d++) score += q[at(i, d)] * k[met(j, d)];
+            return causal && j > i ? 0 : Math.exp(score * scale);
           });
           const total = weights.reduce((sum, w) => sum + w, 0);
           for (let d = 0; d < depth; d++) {
-            result[at(i, d)] = weights.reduce((sum, w, j) => sum + (w / total) * v[at(j, d)], 0);
+            result[at(i, d)] = weights.reduce((sum, w, j) => sum + (w / total) * v[met(j, d)], 0);
           }
         }
       }
