@@ -57,10 +57,12 @@ export interface FunctionalCase {
   torch?: string;
   /** It has no gradient, by its definition. */
   flat?: boolean;
+  /** Its kernels are those of other cases, which are slow to compile: not run on the device again. */
+  host?: boolean;
 }
 
 export const functionalCases: FunctionalCase[] = [];
-type Options = Pick<FunctionalCase, 'range' | 'torch' | 'flat'>;
+type Options = Pick<FunctionalCase, 'range' | 'torch' | 'flat' | 'host'>;
 const add = (
   name: string,
   shapes: Shape[],
@@ -632,7 +634,10 @@ for (const [name, shape, weight, window] of windows) {
       );
       return y;
     },
-    { torch: channelsLast(`F.conv2d(${channelsFirst('x[0]')}, ${kernelFirst('x[1]')}, x[2], ${options})`) },
+    {
+      host: !['oblong', 'dilated', 'grouped', 'depthwise', 'depthwise with multiples'].includes(name),
+      torch: channelsLast(`F.conv2d(${channelsFirst('x[0]')}, ${kernelFirst('x[1]')}, x[2], ${options})`),
+    },
   );
   // From the output to images of the first shape.
   const extra = [0, 1].map((axis) => {
@@ -667,6 +672,7 @@ for (const [name, shape, weight, window] of windows) {
       return y;
     },
     {
+      host: !['grouped', 'depthwise with multiples'].includes(name),
       torch: channelsLast(
         `F.conv_transpose2d(${channelsFirst('x[0]')}, ${kernelFirst('x[1]')}, x[2], output_padding=(${extra}), ${options})`,
       ),
@@ -689,7 +695,7 @@ add(
         }),
       ),
     ),
-  { torch: 'F.conv1d(x[0].transpose(1, 2), x[1].permute(2, 1, 0), stride=2, padding=1).transpose(1, 2)' },
+  { host: true, torch: 'F.conv1d(x[0].transpose(1, 2), x[1].permute(2, 1, 0), stride=2, padding=1).transpose(1, 2)' },
 );
 add(
   'transposed convolution of lines',
@@ -710,7 +716,10 @@ add(
             }
     return y;
   },
-  { torch: 'F.conv_transpose1d(x[0].transpose(1, 2), x[1].permute(2, 1, 0), stride=2, padding=1).transpose(1, 2)' },
+  {
+    host: true,
+    torch: 'F.conv_transpose1d(x[0].transpose(1, 2), x[1].permute(2, 1, 0), stride=2, padding=1).transpose(1, 2)',
+  },
 );
 
 // Pooling.
@@ -1142,6 +1151,7 @@ for (const [equation, shapes, result, f] of sums)
     (...xs) => einsum(equation, ...xs),
     (...xs) => Numbers.of(result, (...at) => f(xs, at)),
     {
+      host: !['bqhd,bkhd->bhqk', 'ijk,kl,jl->i'].includes(equation),
       torch: `torch.einsum('${equation}', *x)`,
     },
   );
@@ -1224,7 +1234,8 @@ add(
       () => 0,
       (i, j) => seenBy[5 * i + j] > 0,
     ),
-  // The last query sees nothing: NaN there, and in its gradient.
+  // PyTorch has NaN for the last query, which sees nothing.
+  { host: true },
 );
 add(
   'attention with a bias',
