@@ -20,11 +20,11 @@ describe('Adam over flat arenas', () => {
   });
   afterAll(() => device.dispose());
 
-  const length = 132;
+  const length = 160;
   const settings = { learningRate: 3e-3, beta1: 0.9, beta2: 0.99, epsilon: 1e-6, weightDecay: 0.1, clipNorm: 2 };
   const decays = [0.9, 0.99];
 
-  /** Two gradients of 100 and 29 elements at 0 and 100 of the arena; the last 3 elements get none. */
+  /** Two gradients of 100 and 29 elements at 0 and 128 of the arena; the elements between and after them get none. */
   async function optimizer(scale: number) {
     const initial = numbers(length);
     const storages = {
@@ -36,11 +36,8 @@ describe('Adam over flat arenas', () => {
     const scalars = new TensorStorage('scalars', 'f32', 12);
     const incoming = new TensorStorage('gradient', 'f32', 129);
     const scaled = mul(fromStorage(incoming), scale);
-    const gradient = pack(
-      [mul(fromStorage(incoming, [100]), scale), mul(fromStorage(incoming, [29], 100), scale)],
-      [0, 100],
-      length,
-    );
+    const parts = [fromStorage(incoming, [100]), fromStorage(incoming, [29], 100)].map((part) => mul(part, scale));
+    const gradient = pack(parts, [0, 128], length);
     const program = await compile(device, {
       effects: [adam(gradient, sum(square(scaled)), fromStorage(scalars), storages)],
     });
@@ -62,7 +59,7 @@ describe('Adam over flat arenas', () => {
       const incoming = numbers(129);
       step(k, incoming);
       const g = new Float64Array(length);
-      incoming.forEach((value, i) => (g[i] = value * scale));
+      incoming.forEach((value, i) => (g[i < 100 ? i : i + 28] = value * scale));
       const norm = Math.hypot(...g);
       const clip = Math.min(1, settings.clipNorm / norm);
       expect(clip < 1).toBe(scale > 1);
@@ -70,7 +67,7 @@ describe('Adam over flat arenas', () => {
         m[i] = settings.beta1 * m[i] + (1 - settings.beta1) * g[i] * clip;
         v[i] = settings.beta2 * v[i] + (1 - settings.beta2) * (g[i] * clip) ** 2;
         const corrected = Math.sqrt(v[i] / (1 - settings.beta2 ** k)) + settings.epsilon;
-        const decayed = i < 129 ? settings.weightDecay * p[i] : 0;
+        const decayed = i < 100 || (i >= 128 && i < 157) ? settings.weightDecay * p[i] : 0;
         p[i] -= settings.learningRate * (m[i] / (1 - settings.beta1 ** k) / corrected + decayed);
         decays.forEach((decay, a) => (averages[a][i] = decay * averages[a][i] + (1 - decay) * p[i]));
       }

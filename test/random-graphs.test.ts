@@ -1,71 +1,152 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { evaluate } from '../src/autodiff/eager.js';
+import fc from 'fast-check';
+import { afterAll, describe, expect, it } from 'vitest';
 import { openDevice } from '../node/device.js';
-import type { Device } from '../src/gpu/device.js';
-import { sum } from '../src/ops/broadcast.js';
-import { matmul } from '../src/ops/matmul.js';
-import * as move from '../src/ops/movement.js';
-import { layerNorm, softmax } from '../src/ops/normalization.js';
-import { silu } from '../src/ops/activations.js';
-import { add, cos, mul, sin, sub, tanh } from '../src/ops/pointwise.js';
-import { random, type Random } from '../src/tensor/philox.js';
-import { tensor, type Tensor } from '../src/tensor/tensor.js';
+import { compile } from '../src/autodiff/compile.js';
+import { reachable } from '../src/autodiff/gradients.js';
+import type { Device, DeviceOptions } from '../src/gpu/device.js';
+import type { Profile } from '../src/gpu/profile.js';
+import { operations } from '../src/ops/table.js';
 import { relativeError } from './support/compare.js';
-import { interpret } from './support/interpreter.js';
+import { runOnHost } from './support/host-program.js';
+import { after, asCode, generated, RandomGraph } from './support/random-graph.js';
 
-const extents = [1, 2, 3, 4, 5, 8, 12];
+/** `GRAPHS` asks for more graphs than every run makes, on the host and on the device alike; `SEED` repeats a run. */
+const given = process.env.GRAPHS && Number(process.env.GRAPHS);
+const counts = { host: given || 100, device: given || 24 };
+const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+/** Graphs that are compiled as one program. */
+const together = 4;
 
-/** A graph of some twenty operations over matrices, with values used several times and across kernels. */
-function randomGraph(draw: Random): Tensor[] {
-  const pick = <T>(list: readonly T[]): T => list[draw.below(list.length)];
-  const input = (rows = pick(extents), columns = pick(extents)) =>
-    tensor(
-      Float32Array.from({ length: rows * columns }, () => 2 * draw.uniform() - 1),
-      [rows, columns],
-    );
-  const nodes: Tensor[] = [input(), input()];
-  const steps: ((x: Tensor) => Tensor)[] = [
-    sin,
-    (x) => silu(cos(x)),
-    (x) => add(x, pick(nodes.filter(({ shape }) => shape[0] === x.shape[0] && shape[1] === x.shape[1]))),
-    (x) => mul(x, input(1, x.shape[1])),
-    (x) => sub(input(x.shape[0], 1), x),
-    (x) => tanh(matmul(x, input(x.shape[1]))),
-    (x) => tanh(matmul(input(x.shape[0]), x, { transposeA: true })),
-    (x) => add(matmul(x, x, { transposeB: true }), input(1, x.shape[0])),
-    softmax,
-    (x) => (x.shape[1] > 2 ? layerNorm(x, 0.1) : x),
-    (x) => tanh(sum(x, [draw.below(2)], true)),
-    move.transpose,
-    (x) => move.concat([x, pick(nodes.filter(({ shape }) => shape[0] === x.shape[0]))], 1),
-    (x) => (x.shape[1] > 1 ? move.slice(x, 1, 0, Math.ceil(x.shape[1] / 2)) : x),
-    (x) => move.pad(x, [0, draw.below(5)], [x.shape[0] + 1, x.shape[1] + 5]),
-    (x) => move.reshape(x, [x.shape[1], x.shape[0]]),
-    (x) => move.gather(x, tensor(Uint32Array.from({ length: pick(extents) }, () => draw.below(x.shape[0])))),
-  ];
-  while (nodes.length < 22) {
-    // Now and then from the first nodes, so that values live long.
-    const made = pick(steps)(
-      draw.below(3) ? nodes[nodes.length - 1 - draw.below(Math.min(4, nodes.length))] : pick(nodes),
-    );
-    if (made.size <= 2000) nodes.push(made);
-  }
-  return [nodes.at(-1)!, ...[1, 2].map(() => pick(nodes.slice(2)))];
+interface Way {
+  options: DeviceOptions;
+  half: boolean;
+}
+const families: DeviceOptions[] = [{}, { without: ['subgroups'] }, { family: 'tiled' }];
+const ways: Way[] = families.flatMap((family) =>
+  (['checked', 'fast'] as const).flatMap((toggles) =>
+    [{}, { limits: { maxStorageBuffersPerShaderStage: 8 } }].flatMap((limits) =>
+      [false, true].map((half) => ({ options: { ...family, ...limits, toggles }, half })),
+    ),
+  ),
+);
+
+const devices = new Map<string, Promise<Device>>();
+function deviceFor(options: DeviceOptions): Promise<Device> {
+  const key = JSON.stringify(options);
+  if (!devices.has(key)) devices.set(key, openDevice(options));
+  return devices.get(key)!;
 }
 
-const fresh = Number(process.env.SEED ?? Math.floor(Math.random() * 1e6));
+/** What differs from float64, in words; empty where nothing does. */
+async function differences(graphs: readonly RandomGraph[], { options, half }: Way): Promise<string[]> {
+  const device = await deviceFor(options);
+  const named = graphs.flatMap(({ outputs }, i) => outputs.map((output, k) => [`${i}.${k}`, output] as const));
+  const effects = graphs.flatMap((graph) => graph.effects);
+  const program = await compile(device, { outputs: Object.fromEntries(named), effects, half });
+  program.run();
+  const wrong: string[] = [];
+  const check = (name: string, actual: ArrayLike<number>, expected: ArrayLike<number>, stored: boolean) => {
+    const error = relativeError(actual, expected, 1);
+    if (!(error < (half ? 0.06 : stored ? 2e-3 : 3e-4))) wrong.push(`${name}: ${error}`);
+  };
+  for (const [name, node] of named) {
+    const graph = graphs[Number(name.split('.')[0])];
+    check(`output ${name}`, (await program.read(name)) as Float32Array, graph.valuesOf(node), false);
+  }
+  for (const [i, graph] of graphs.entries()) {
+    for (const [storage, expected] of after(graph))
+      check(`${storage.name} of graph ${i}`, await device.read(storage), expected, storage.dtype === 'f16');
+  }
+  program.dispose();
+  return wrong;
+}
 
-describe(`graphs made at random: fusion and memory change no value (SEED=${fresh})`, () => {
-  let device: Device;
-  beforeAll(async () => {
-    device = await openDevice({ toggles: 'checked' });
-  });
-  afterAll(() => device.dispose());
+/** The same of programs that run on the host: there nothing rounds, so nothing may differ. */
+async function hostDifferences(graphs: readonly RandomGraph[], way: number): Promise<string[]> {
+  const profile = hostProfiles[way % hostProfiles.length];
+  const outputs = graphs.flatMap((graph) =>
+    graph.outputs.map((output) => ({ output, expected: graph.valuesOf(output) })),
+  );
+  const { values, storages } = runOnHost(
+    outputs.map(({ output }) => output),
+    graphs.flatMap(({ effects }) => effects),
+    profile,
+  );
+  const wrong: string[] = [];
+  const check = (name: string, actual: ArrayLike<number>, expected: ArrayLike<number>) => {
+    if (!(relativeError(actual, expected, 1) < 1e-9)) wrong.push(`${name}: ${actual} for ${expected}`);
+  };
+  outputs.forEach(({ expected }, i) => check(`output ${i}`, values[i], expected));
+  for (const graph of graphs)
+    for (const [storage, expected] of after(graph)) check(storage.name, storages.get(storage)!, expected);
+  return wrong;
+}
+const hostProfiles = (['plain', 'tiled'] as const).flatMap((family) =>
+  [8, 11, 64].map((maxBindings): Profile => ({
+    vendor: '',
+    architecture: '',
+    description: 'the host',
+    software: true,
+    family,
+    subgroupSize: 8,
+    f16: true,
+    half: false,
+    maxBindings,
+  })),
+);
 
-  it.each(Array.from({ length: 30 }, (_, i) => i))('graph %i', { timeout: 60_000 }, async (i) => {
-    const outputs = randomGraph(random(fresh, i));
-    const expected = interpret(outputs);
-    const actual = await evaluate(device, Object.fromEntries(outputs.map((output, k) => [k, output])));
-    outputs.forEach((_, k) => expect(relativeError(actual[k], expected[k], 0.1)).toBeLessThan(3e-5));
+const stepOf = fc.tuple(fc.nat(generated.length - 1), fc.array(fc.nat(65535), { minLength: 8, maxLength: 8 }));
+const stepsOf = fc.array(stepOf, { minLength: 1, maxLength: 24, size: 'max' });
+const batchOf = fc.array(stepsOf, { minLength: 1, maxLength: together, size: 'max' });
+
+describe(`graphs made at random: fusion, order and memory change no value (SEED=${seed})`, () => {
+  const seen = new Map<string, number>(operations.map((op) => [op, 0]));
+  let made = 0;
+
+  afterAll(async () => {
+    for (const device of devices.values()) (await device).dispose();
+    if (!given) return;
+    const times = [...seen].sort(([, a], [, b]) => b - a).map(([op, count]) => `${op} ${count}`);
+    console.log(`${made} graphs; nodes by operation: ${times.join(', ')}`);
   });
+
+  it('every operation of the table can be drawn', () => {
+    expect(new Set(generated)).toEqual(new Set(operations));
+    for (const [i, op] of generated.entries()) {
+      const graphs = Array.from({ length: 12 }, (_, k) => {
+        const choices = Array.from({ length: 8 }, (_, j) => (k * 7 + j * 3 + k * j) % 64);
+        return new RandomGraph([
+          [generated.indexOf('storage'), choices],
+          [i, choices],
+        ]);
+      });
+      const drawn = graphs.flatMap(({ pool, effects }) => reachable([...pool, ...effects]).map((node) => node.op));
+      expect(drawn, op).toContain(op);
+    }
+  });
+
+  /** Draws, compares, and on a difference shrinks it and throws the code of what is left. */
+  async function hold(count: number, compare: (graphs: readonly RandomGraph[], way: number) => Promise<string[]>) {
+    const property = fc.asyncProperty(batchOf, fc.nat(ways.length - 1), async (batch, way) => {
+      const graphs = batch.map((steps) => new RandomGraph(steps));
+      made += graphs.length;
+      for (const { pool, effects } of graphs)
+        for (const { op } of reachable([...pool, ...effects])) seen.set(op, seen.get(op)! + 1);
+      const wrong = await compare(graphs, way);
+      if (wrong.length) throw new Error(wrong.join('\n'));
+    });
+    const found = await fc.check(property, { numRuns: Math.ceil(count / together), seed });
+    if (!found.failed) return;
+    const [batch, way] = found.counterexample!;
+    const code = batch.map((steps) => asCode(new RandomGraph(steps)));
+    const where = `SEED=${seed}, ${JSON.stringify(ways[way])}`;
+    throw new Error([where, String(found.errorInstance), ...code].join('\n\n'));
+  }
+
+  it(`${counts.host} on the host, to all digits`, { timeout: 2 ** 31 - 1 }, () => hold(counts.host, hostDifferences));
+  it(
+    `${counts.device} on the device, in every family, with both toggles, few bindings and f16`,
+    { timeout: 2 ** 31 - 1 },
+    () => hold(counts.device, (graphs, way) => differences(graphs, ways[way])),
+  );
 });

@@ -1,17 +1,15 @@
 import { sources } from '../../kernels/sources.js';
-import type { TensorStorage } from '../gpu/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Emitter, IndexRule, Operand, Width } from '../ops/rule.js';
+import type { Emitter, Operand, Width } from '../ops/rule.js';
 import { ruleOf } from '../ops/table.js';
+import { writesOf } from './separate.js';
+import { bindingsOf, type Binding, type Bindings } from './bindings.js';
 import type { Task } from './schedule.js';
-
-/** What one binding of a kernel is: a node with memory, a task's outputs, or a storage used in place. */
-export type Binding = { leaf: Tensor } | { output: Tensor } | { second: Tensor } | { storage: TensorStorage };
 
 export interface LinkedKernel {
   source: string;
   /** In order of `@binding`. */
-  bindings: Binding[];
+  bindings: readonly Binding[];
 }
 
 /**
@@ -19,12 +17,7 @@ export interface LinkedKernel {
  * operands and outputs, fused expressions included), the libraries that it names under `Includes:`, then the file as it
  * is.
  */
-export function link(
-  task: Task,
-  isLeaf: (node: Tensor) => boolean,
-  isHalf: (node: Tensor) => boolean,
-  gridX: number,
-): LinkedKernel {
+export function link(task: Task, isHalf: (node: Tensor) => boolean, gridX: number): LinkedKernel {
   const file = sourceOf(task.kernel.source);
   const named = [...(/^\/\/ Includes: (.*)$/m.exec(file)?.[1] ?? '').matchAll(/lib\/[\w-]+/g)].map(([name]) => name);
   const { library } = task.kernel;
@@ -33,7 +26,7 @@ export function link(
   const isDirective = (line: string) => /^(enable|requires|diagnostic)\b/.test(line);
   const directives = [...new Set(lines.filter(isDirective))];
   const body = lines.filter((line) => !isDirective(line)).join('\n');
-  const prelude = new Prelude(task, isLeaf, isHalf, body);
+  const prelude = new Prelude(task, isHalf, body);
   const constants = { ...task.kernel.constants, GRID_X: `${gridX}u` };
   const text = [
     ...(prelude.half ? ['enable f16;'] : []),
@@ -43,7 +36,7 @@ export function link(
     prelude.text(),
     body,
   ];
-  return { source: text.join('\n'), bindings: prelude.bindings };
+  return { source: text.join('\n'), bindings: prelude.bindings.list };
 }
 
 function sourceOf(name: string): string {
@@ -54,53 +47,61 @@ function sourceOf(name: string): string {
 
 const aligned = (run: number) => run % 4 === 0;
 
-/** How a leaf is read: as vec4 throughout, or with some scalar access. */
-interface LeafUse {
-  slot: number;
+/** A buffer as WGSL declares it: elements one by one, if some access needs that, or vec4s. */
+interface Slot {
+  type: 'f32' | 'u32' | 'f16' | 'u8';
   scalar: boolean;
-  vector: boolean;
-}
-
-function sameMemory(a: Tensor, b: Tensor): boolean {
-  if (a.op !== 'storage' || b.op !== 'storage') return false;
-  const [x, y] = [a, b].map((node) => (node as Tensor<'storage'>).attributes);
-  return x.storage === y.storage && x.offset === y.offset;
 }
 
 class Prelude {
-  readonly bindings: Binding[] = [];
-  /** Whether some binding holds f16. */
-  half = false;
-  private readonly declarations: string[] = [];
+  readonly bindings: Bindings;
+  private readonly slots = new Map<number, Slot>();
   private readonly functions: string[] = [];
   private readonly libraries = new Set<string>();
-  private readonly leaves = new Map<Tensor, LeafUse>();
+  private readonly leaves = new Map<Tensor, number>();
+  private readonly late: (() => void)[] = [];
 
   constructor(
     private readonly task: Task,
-    private readonly isLeaf: (node: Tensor) => boolean,
     private readonly isHalf: (node: Tensor) => boolean,
     body: string,
   ) {
-    const { kernel } = task;
-    for (const operand of kernel.operands) this.operand(operand, body);
+    this.bindings = bindingsOf(task);
+    for (const operand of task.kernel.operands) this.operand(operand, body);
     this.output(body);
-    if (kernel.secondary) this.second();
-    for (const [name, storage] of Object.entries(kernel.state ?? {})) this.state(name, storage);
-    if (/\bstore_rounded4\(/.test(body)) this.rounded(kernel.rounded);
-    for (const [use, leaf] of new Map([...this.leaves].map(([leaf, use]) => [use, leaf]))) this.accessor(leaf, use);
+    this.second();
+    this.rounded();
+    // Now that every access is known, so is whether a buffer is one of vec4s.
+    for (const write of this.late) write();
+  }
+
+  /** Whether some binding holds f16. */
+  get half(): boolean {
+    return [...this.slots.values()].some(({ type }) => type === 'f16');
   }
 
   text(): string {
+    // Always read_write: the arena may be bound for reading and writing at once only under one usage.
+    const declare = (slot: number, name: string, type: string) =>
+      `@group(0) @binding(${slot}) var<storage, read_write> ${name}: array<${type}>;`;
+    const states = [...this.bindings.state].map(([name, slot]) => declare(slot, name, 'vec4f'));
+    const buffers = [...this.slots].map(([slot, { type, scalar }]) =>
+      declare(slot, `buffer${slot}`, type === 'u8' ? 'u32' : scalar ? type : `vec4<${type}>`),
+    );
+    if (buffers.length + states.length < this.bindings.list.length)
+      throw new Error(`kernel ${this.task.kernel.source} does not use all that it binds`);
     return [
-      ...this.declarations,
+      ...buffers,
+      ...states,
       ...[...this.libraries].map((name) => sourceOf(`lib/${name}`)),
       ...this.functions,
     ].join('\n');
   }
 
-  private bind(binding: Binding): number {
-    return this.bindings.push(binding) - 1;
+  private slot(slot: number, type: Slot['type'], scalar: boolean): void {
+    const same = this.slots.get(slot);
+    if (same && same.type !== type) throw new Error(`a binding holds both ${type} and ${same.type}`);
+    this.slots.set(slot, { type, scalar: scalar || Boolean(same?.scalar) });
   }
 
   private operand({ name, tensor, run }: Operand, body: string): void {
@@ -155,136 +156,131 @@ class Prelude {
   }
 
   private evaluate(node: Tensor, emitter: Emitter, index: string, width: Width): string {
+    const place = this.bindings.leaves.get(node);
+    if (place) return emitter.line(`${this.read(node, width)}(${index})`);
     const rule = ruleOf(node);
-    if (!this.isLeaf(node) || (node === this.task.output && rule?.kind === 'index')) {
-      return (rule as unknown as IndexRule<'add'>).emit(node as never, emitter, index, width);
-    }
-    const use = this.leaf(node);
-    if (width === 4) use.vector = true;
-    else use.scalar = true;
-    return emitter.line(`read${use.slot}_${width}(${index})`);
+    if (rule.kind !== 'index') throw new Error(`${node.op} is not among what kernel ${this.task.kernel.source} reads`);
+    return rule.emit(node as never, emitter, index, width);
   }
 
-  /** One slot for each piece of memory, however many nodes name it: WebGPU forbids to bind it twice. */
-  private leaf(node: Tensor): LeafUse {
-    let use = this.leaves.get(node);
-    if (!use) {
-      const same = [...this.leaves].find(([other]) => sameMemory(other, node));
-      use = same ? same[1] : { slot: this.bind({ leaf: node }), scalar: false, vector: false };
-      this.leaves.set(node, use);
+  /** The name of a function that reads a leaf. */
+  private read(leaf: Tensor, width: Width): string {
+    const { slot, first } = this.bindings.leaves.get(leaf)!;
+    const type = this.typeOf(leaf);
+    this.slot(slot, type, width === 1 || first % 4 !== 0);
+    let number = this.leaves.get(leaf);
+    if (number === undefined) {
+      number = this.leaves.size;
+      this.leaves.set(leaf, number);
+      this.late.push(() => this.reader(leaf));
     }
-    return use;
+    return `read${number}_${width}`;
   }
 
-  private accessor(leaf: Tensor, { slot, scalar, vector }: LeafUse): void {
+  private reader(leaf: Tensor): void {
+    const { slot, first } = this.bindings.leaves.get(leaf)!;
+    const { type, scalar } = this.slots.get(slot)!;
     const buffer = `buffer${slot}`;
-    if (isBytes(leaf)) {
-      this.declare(slot, 'array<u32>');
-      this.functions.push(
-        `fn read${slot}_1(i: u32) -> u32 { return (${buffer}[i >> 2u] >> ((i & 3u) * 8u)) & 0xffu; }`,
-      );
-      this.functions.push(`fn read${slot}_4(i: u32) -> vec4u { return unpack4xU8(${buffer}[i >> 2u]); }`);
-      return;
-    }
+    const name = `read${this.leaves.get(leaf)}`;
     const [one, four] = [scalarType(leaf), vectorType(leaf)];
-    if (this.isHalf(leaf)) {
-      this.declareHalf(slot, scalar);
-      if (scalar) this.functions.push(`fn read${slot}_1(i: u32) -> f32 { return f32(${buffer}[i]); }`);
-      const lanes = `vec4f(${[0, 1, 2, 3].map((lane) => `f32(${buffer}[i + ${lane}u])`).join(', ')})`;
-      const value = scalar ? lanes : `vec4f(${buffer}[i >> 2u])`;
-      if (vector) this.functions.push(`fn read${slot}_4(i: u32) -> vec4f { return ${value}; }`);
-      return;
-    }
-    this.declare(slot, `array<${scalar ? one : four}>`);
-    if (scalar) this.functions.push(`fn read${slot}_1(i: u32) -> ${one} { return ${buffer}[i]; }`);
-    if (!vector) return;
-    const lanes = `${four}(${[0, 1, 2, 3].map((lane) => `${buffer}[i + ${lane}u]`).join(', ')})`;
-    this.functions.push(`fn read${slot}_4(i: u32) -> ${four} { return ${scalar ? lanes : `${buffer}[i >> 2u]`}; }`);
+    const at = (lane: number) => (first + lane ? `i + ${first + lane}u` : 'i');
+    const element = (lane: number) =>
+      type === 'u8'
+        ? `((${buffer}[(${at(lane)}) >> 2u] >> (((${at(lane)}) & 3u) * 8u)) & 0xffu)`
+        : type === 'f16'
+          ? `f32(${buffer}[${at(lane)}])`
+          : `${buffer}[${at(lane)}]`;
+    const lanes = `${four}(${[0, 1, 2, 3].map(element).join(', ')})`;
+    const whole = `${buffer}[(${at(0)}) >> 2u]`;
+    const vector =
+      type === 'u8'
+        ? first % 4
+          ? lanes
+          : `unpack4xU8(${whole})`
+        : scalar
+          ? lanes
+          : type === 'f16'
+            ? `vec4f(${whole})`
+            : whole;
+    if (scalar) this.functions.push(`fn ${name}_1(i: u32) -> ${one} { return ${element(0)}; }`);
+    this.functions.push(`fn ${name}_4(i: u32) -> ${four} { return ${vector}; }`);
   }
 
-  private declare(slot: number, type: string): void {
-    // Always read_write: the arena may be bound for reading and writing at once only under one usage.
-    this.declarations.push(`@group(0) @binding(${slot}) var<storage, read_write> buffer${slot}: ${type};`);
-  }
-
-  private declareHalf(slot: number, scalar: boolean): void {
-    this.half = true;
-    this.declare(slot, `array<${scalar ? 'f16' : 'vec4<f16>'}>`);
-  }
-
-  private rounded(storage: TensorStorage | undefined): void {
-    const slot = storage && this.bind({ storage });
-    if (slot !== undefined) this.declareHalf(slot, false);
-    const store = slot === undefined ? '' : ` buffer${slot}[i >> 2u] = vec4<f16>(value); `;
-    this.functions.push(`fn store_rounded4(i: u32, value: vec4f) {${store}}`);
+  /** How a node's elements lie in memory. */
+  private typeOf(node: Tensor): Slot['type'] {
+    const storage = node.op === 'storage' ? (node as Tensor<'storage'>).attributes.storage : writesOf(node)?.[0];
+    return storage?.dtype ?? (this.isHalf(node) ? 'f16' : scalarType(node));
   }
 
   private output(body: string): void {
     const { core, output, kernel } = this.task;
-    const wantsVector = /\bstore4\(/.test(body);
-    if (!wantsVector && !/\bstore1\(/.test(body)) return;
-    const fused = core !== output;
-    // An assignment may read the storage that it writes: then both go through one binding, element by element.
-    const own = output.op === 'assign' ? this.leafOf((output as Tensor<'assign'>).attributes.storage) : undefined;
-    const wide = aligned(kernel.run) && wantsVector && !/\bstore1\(/.test(body) && !own;
-    const scalar = scalarType(output);
-    const vector = vectorType(output);
-    const slot = own ? own.slot : this.bind({ output });
-    if (own) own.scalar = true;
+    const slot = this.bindings.output;
+    if (slot === undefined) return;
+    const stores = { 1: /\bstore1\(/.test(body), 4: /\bstore4\(/.test(body) };
+    const type = this.typeOf(output);
+    const wide = aligned(kernel.run) && !stores[1];
+    this.slot(slot, type, !wide);
     const buffer = `buffer${slot}`;
-    const half = this.isHalf(output);
-    const kept = (value: string, width: Width) => (half ? `${width === 4 ? 'vec4<f16>' : 'f16'}(${value})` : value);
     this.functions.push(`const OUTPUT_ALIGNED = ${wide};`);
-    const epilogue = (width: Width) => {
-      const type = width === 4 ? vector : scalar;
-      const coreType = width === 4 ? vectorType(core) : scalarType(core);
-      const text = fused ? this.expression(output, width, core) : '  return value;';
-      this.functions.push(`fn epilogue${width}(i: u32, value: ${coreType}) -> ${type} {\n${text}\n}`);
-    };
-    if (wide) {
-      epilogue(4);
-      if (half) this.declareHalf(slot, false);
-      else this.declare(slot, `array<${vector}>`);
+    const width = wide ? 4 : 1;
+    const [coreType, resultType] = [core, output].map(wide ? vectorType : scalarType);
+    const result = core === output ? '  return value;' : this.expression(output, width, core);
+    this.functions.push(`fn epilogue${width}(i: u32, value: ${coreType}) -> ${resultType} {\n${result}\n}`);
+    const store4 = (lines: string[]) =>
       this.functions.push(
-        `fn store4(i: u32, value: ${vectorType(core)}, n: u32) { ${buffer}[i >> 2u] = ${kept('epilogue4(i, value)', 4)}; }`,
+        `fn store4(i: u32, value: ${vectorType(core)}, n: u32) {\n${lines.map((line) => `  ${line}\n`).join('')}}`,
       );
+    const later = [1, 2, 3].map((lane) => ({ lane, within: `if (n > ${lane}u)` }));
+    if (type === 'u8') {
+      // Four to a word, which one invocation writes: `i` is a multiple of 4.
+      const lanes = later.map(
+        ({ lane, within }) => `${within} { v[${lane}] = epilogue1(i + ${lane}u, value[${lane}]); }`,
+      );
+      const first = wide
+        ? ['let v = epilogue4(i, value);']
+        : ['var v = vec4u(epilogue1(i, value[0]), 0u, 0u, 0u);', ...lanes];
+      store4([...first, `${buffer}[i >> 2u] = pack4xU8(v);`]);
       return;
     }
-    epilogue(1);
-    if (half) this.declareHalf(slot, true);
-    else if (!own) this.declare(slot, `array<${scalar}>`);
-    this.functions.push(
-      `fn store1(i: u32, value: ${scalarType(core)}) { ${buffer}[i] = ${kept('epilogue1(i, value)', 1)}; }`,
-    );
-    if (!wantsVector) return;
-    const lanes = [1, 2, 3].map((lane) => `  if (n > ${lane}u) { store1(i + ${lane}u, value[${lane}]); }`);
-    this.functions.push(
-      `fn store4(i: u32, value: ${vectorType(core)}, n: u32) {\n  store1(i, value[0]);\n${lanes.join('\n')}\n}`,
-    );
-  }
-
-  private leafOf(storage: TensorStorage): LeafUse | undefined {
-    return [...this.leaves].find(
-      ([leaf]) => leaf.op === 'storage' && (leaf as Tensor<'storage'>).attributes.storage === storage,
-    )?.[1];
+    if (!wide) {
+      const kept = type === 'f16' ? 'f16(epilogue1(i, value))' : 'epilogue1(i, value)';
+      this.functions.push(`fn store1(i: u32, value: ${scalarType(core)}) { ${buffer}[i] = ${kept}; }`);
+      if (stores[4])
+        store4([
+          'store1(i, value[0]);',
+          ...later.map(({ lane, within }) => `${within} { store1(i + ${lane}u, value[${lane}]); }`),
+        ]);
+      return;
+    }
+    // Something that the kernel reads through the same binding may need single elements.
+    this.late.push(() => {
+      const kept = `vec4<${type}>(epilogue4(i, value))`;
+      if (!this.slots.get(slot)!.scalar) store4([`${buffer}[i >> 2u] = ${kept};`]);
+      else store4([`let v = ${kept};`, ...[0, 1, 2, 3].map((lane) => `${buffer}[i + ${lane}u] = v[${lane}];`)]);
+    });
   }
 
   private second(): void {
-    const slot = this.bind({ second: this.task.core });
-    this.declare(slot, 'array<f32>');
-    this.functions.push(`fn store_second1(i: u32, value: f32) { buffer${slot}[i] = value; }`);
-    this.functions.push(
-      `fn store_second4(i: u32, value: vec4f, n: u32) {\n  for (var lane = 0u; lane < n; lane++) { buffer${slot}[i + lane] = value[lane]; }\n}`,
-    );
+    const slot = this.bindings.second;
+    if (slot !== undefined) this.slot(slot, 'f32', true);
+    const [one, four] =
+      slot === undefined
+        ? ['', '']
+        : [
+            `buffer${slot}[i] = value;`,
+            `for (var lane = 0u; lane < n; lane++) { buffer${slot}[i + lane] = value[lane]; }`,
+          ];
+    this.functions.push(`fn store_second1(i: u32, value: f32) { ${one} }`);
+    this.functions.push(`fn store_second4(i: u32, value: vec4f, n: u32) { ${four} }`);
   }
 
-  private state(name: string, storage: TensorStorage): void {
-    const slot = this.bind({ storage });
-    this.declarations.push(`@group(0) @binding(${slot}) var<storage, read_write> ${name}: array<vec4f>;`);
+  private rounded(): void {
+    const slot = this.bindings.rounded;
+    if (slot !== undefined) this.slot(slot, 'f16', false);
+    const store = slot === undefined ? '' : `buffer${slot}[i >> 2u] = vec4<f16>(value);`;
+    this.functions.push(`fn store_rounded4(i: u32, value: vec4f) { ${store} }`);
   }
 }
 
-const isBytes = (node: Tensor) =>
-  node.op === 'storage' && (node as Tensor<'storage'>).attributes.storage.dtype === 'u8';
 const scalarType = (node: Tensor) => (node.dtype === 'f32' ? 'f32' : 'u32');
 const vectorType = (node: Tensor) => (node.dtype === 'f32' ? 'vec4f' : 'vec4u');

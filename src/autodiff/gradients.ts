@@ -1,7 +1,7 @@
 import { UserError } from '../errors.js';
 import { constant, type Tensor } from '../tensor/tensor.js';
 import { add } from '../ops/pointwise.js';
-import { gradientsOf } from '../ops/table.js';
+import { ruleOf } from '../ops/table.js';
 
 /**
  * Reverse-mode derivative: gradients of Σ output · upstream with respect to tensors, as new graph nodes.
@@ -18,12 +18,14 @@ export function gradients(
   for (const node of order) {
     const gradient = flowing.get(node);
     if (!gradient || !node.inputs.length) continue;
-    gradientsOf(node, gradient).forEach((part, i) => {
-      const input = node.inputs[i];
-      if (!part || !order.has(input)) return;
-      const sum = flowing.get(input);
-      flowing.set(input, sum ? add(sum, part) : part);
-    });
+    ruleOf(node)
+      .gradient?.(node as never, gradient)
+      .forEach((part, i) => {
+        const input = node.inputs[i];
+        if (!part || !order.has(input)) return;
+        const sum = flowing.get(input);
+        flowing.set(input, sum ? add(sum, part) : part);
+      });
   }
   return wrt.map((tensor) => {
     const gradient = flowing.get(tensor);

@@ -1,9 +1,13 @@
+import { UserError } from '../errors.js';
 import type { Profile } from '../gpu/profile.js';
 import { Tensor } from '../tensor/tensor.js';
 import { pointwiseKernel } from '../ops/optimizer.js';
 import type { Fusion, IndexRule, Kernel } from '../ops/rule.js';
 import { ruleOf } from '../ops/table.js';
+import { bindingsOf } from './bindings.js';
 import { reachable } from './gradients.js';
+import { inOrder } from './order.js';
+import type { Separated } from './separate.js';
 
 /** One kernel of the program: the node whose value it tabulates, and the one whose kernel does the work. */
 export interface Task {
@@ -18,12 +22,13 @@ export interface Task {
 }
 
 export interface Schedule {
+  /** In an order in which every value is there when it is read; effects come last. */
   tasks: Task[];
   /** Nodes that have memory: outputs of tasks. */
   tabulated: ReadonlySet<Tensor>;
 }
 
-const isIndex = (node: Tensor) => ruleOf(node)?.kind === 'index';
+const isIndex = (node: Tensor) => ruleOf(node).kind === 'index';
 const indexRule = (node: Tensor) => ruleOf(node) as unknown as IndexRule<'add'>;
 
 /** A kernel that evaluates a node while it loads an operand; `repeats` counts evaluations of each element. */
@@ -37,22 +42,24 @@ interface Use {
  * Chooses which nodes get memory and which are computed inside the kernels that need them. Rules: a view is computed
  * wherever it is used; an index function with one user joins its kernel; one with several users is tabulated, unless
  * its rule says `inline`; what would be computed many times over is tabulated when it costs more than a load.
+ * @throws UserError when a kernel needs more bindings than the adapter allows
  */
-export function schedule(outputs: readonly Tensor[], effects: readonly Tensor[], profile: Profile): Schedule {
+export function schedule({ outputs, effects, pinned }: Separated, profile: Profile): Schedule {
   const nodes = reachable([...outputs, ...effects]);
-  const pinned = new Set<Tensor>([...outputs, ...effects]);
-  for (const node of nodes) if (node.op === 'pack') node.inputs.forEach((input) => pinned.add(input));
   const uses = new Map<Tensor, Use[]>(nodes.map((node) => [node, []]));
   const tabulated = new Set<Tensor>();
   const kernels = new Map<Tensor, Kernel>();
+  const seconds = new Set(nodes.filter(({ op }) => op === 'secondary').map(({ inputs: [node] }) => node));
 
   for (const node of [...nodes].reverse()) {
     const rule = ruleOf(node);
-    if (!rule) {
-      // Memory: `secondary` and `pack` keep their inputs as they are; storages have none.
+    if (rule.kind === 'memory') {
+      // `secondary` and `pack` keep their inputs as they are; storages have none.
       for (const input of node.inputs) uses.get(input)!.push({ kernel: node, fusion: 'none', repeats: 1 });
     } else if (rule.kind === 'kernel') {
       const kernel = rule.kernel(node as never, profile);
+      // A second output that nobody reads is not written.
+      if (!seconds.has(node)) delete kernel.secondary;
       kernels.set(node, kernel);
       tabulated.add(node);
       for (const { tensor, fusion } of kernel.operands) uses.get(tensor)!.push({ kernel: node, fusion, repeats: 1 });
@@ -62,13 +69,16 @@ export function schedule(outputs: readonly Tensor[], effects: readonly Tensor[],
       if (!inline) tabulated.add(node);
       const passed = inline ? own : [{ kernel: node, fusion: 'any' as const, repeats: 1 }];
       for (const input of node.inputs) {
-        const ratio = repeating.has(node.op) ? node.size / input.size : 1;
+        const ratio = rule.access === 'repeated' ? node.size / input.size : 1;
         uses.get(input)!.push(...passed.map((use) => ({ ...use, repeats: use.repeats * Math.max(1, ratio) })));
       }
     }
   }
   limitBindings(nodes, tabulated, kernels, profile);
-  return { tasks: tasksOf(nodes, tabulated, kernels, pinned, profile), tabulated };
+  const fusion = new TaskGraph(nodes, tabulated, kernels, pinned, profile);
+  fusion.joinEpilogues();
+  fusion.joinKernels();
+  return { tasks: fusion.ordered(effects), tabulated };
 }
 
 function mergeUses(uses: readonly Use[]): Use[] {
@@ -88,51 +98,50 @@ function canInline(node: Tensor, uses: readonly Use[]): boolean {
   const rule = indexRule(node);
   if (rule.tabulate) return false;
   const vectorizes = rule.vectorizes?.(node as never) ?? true;
-  const allowed = uses.every(
-    ({ fusion }) => fusion === 'any' || (fusion === 'views' && rule.cost === 0 && vectorizes && node.op !== 'constant'),
-  );
+  const allowed = uses.every(({ fusion }) => fusion === 'any' || (fusion === 'views' && rule.cost === 0 && vectorizes));
   if (!allowed) return false;
   if (rule.cost === 0 || rule.inline) return true;
   return uses.length === 1 && (uses[0].repeats === 1 || rule.cost <= cheap);
 }
 
-/** Tabulates parts of a fused expression until no kernel binds more buffers than the adapter allows. */
+/** Tabulates parts of fused expressions until no kernel binds more buffers than the adapter allows. */
 function limitBindings(
   nodes: readonly Tensor[],
   tabulated: Set<Tensor>,
-  kernels: Map<Tensor, Kernel>,
-  profile: Profile,
+  kernels: ReadonlyMap<Tensor, Kernel>,
+  { maxBindings }: Profile,
 ): void {
   for (const node of nodes) {
     if (!tabulated.has(node)) continue;
-    const kernel = kernels.get(node);
-    const roots = kernel ? kernel.operands.map(({ tensor }) => tensor) : node.inputs;
-    const fixed = 1 + (kernel?.secondary ? 1 : 0) + Object.keys(kernel?.state ?? {}).length;
+    const kernel = kernels.get(node) ?? tabulate(node);
     for (;;) {
-      const leaves = new Set(roots.flatMap((root) => [...leavesOf(root, tabulated)]));
-      if (leaves.size + fixed <= profile.maxBindings) break;
-      const candidates = inlinedBelow(roots, tabulated).filter((inner) => indexRule(inner).cost > 0);
-      const byLeaves = candidates.map((inner) => ({ inner, count: leavesOf(inner, tabulated).size }));
-      const best = byLeaves
-        .filter(({ count }) => count + 1 <= profile.maxBindings)
-        .sort((a, b) => b.count - a.count)[0];
-      if (!best || best.count < 2)
-        throw new Error(`a kernel needs ${leaves.size + fixed} buffers, the adapter allows ${profile.maxBindings}`);
-      tabulated.add(best.inner);
+      const count = bindingsOf(taskOf(kernel, node, node, tabulated)).list.length;
+      if (count <= maxBindings) break;
+      const inner = inlinedBelow(rootsOf(kernel, node), tabulated)
+        .map((part) => ({ part, leaves: leavesOf(part.inputs, tabulated).size }))
+        .filter(({ leaves }) => leaves > 1 && leaves < maxBindings)
+        .sort((a, b) => b.leaves - a.leaves || a.part.id - b.part.id)[0];
+      if (!inner) {
+        throw new UserError(
+          `${node.op} of shape [${node.shape}] needs ${count} storage buffers, this device allows ${maxBindings} a kernel: open it with the adapter's own limits`,
+        );
+      }
+      tabulated.add(inner.part);
     }
   }
 }
 
-/** The nodes with memory that a fused expression reads. */
-export function leavesOf(root: Tensor, tabulated: ReadonlySet<Tensor>): Set<Tensor> {
+/** The nodes with memory that fused expressions read. */
+export function leavesOf(roots: readonly Tensor[], tabulated: ReadonlySet<Tensor>): Set<Tensor> {
   const leaves = new Set<Tensor>();
-  const visit = (node: Tensor, seen: Set<Tensor>) => {
+  const seen = new Set<Tensor>();
+  const visit = (node: Tensor) => {
     if (seen.has(node)) return;
     seen.add(node);
     if (tabulated.has(node) || !isIndex(node)) leaves.add(node);
-    else node.inputs.forEach((input) => visit(input, seen));
+    else node.inputs.forEach(visit);
   };
-  visit(root, new Set());
+  roots.forEach(visit);
   return leaves;
 }
 
@@ -147,59 +156,129 @@ function inlinedBelow(roots: readonly Tensor[], tabulated: ReadonlySet<Tensor>):
   return [...found];
 }
 
-/** The tasks in order of their outputs, with epilogues joined to the kernels before them. */
-function tasksOf(
-  nodes: readonly Tensor[],
-  tabulated: Set<Tensor>,
-  kernels: Map<Tensor, Kernel>,
-  pinned: ReadonlySet<Tensor>,
-  profile: Profile,
-): Task[] {
-  const readers = new Map<Tensor, Set<Tensor>>();
-  const read = (leaf: Tensor, reader: Tensor) => {
-    if (!readers.has(leaf)) readers.set(leaf, new Set());
-    readers.get(leaf)!.add(reader);
-  };
-  for (const node of nodes) {
-    if (!ruleOf(node)) node.inputs.forEach((input) => read(input, node));
-    else if (tabulated.has(node)) {
-      for (const input of node.inputs) for (const leaf of leavesOf(input, tabulated)) read(leaf, node);
+/** A pointwise kernel computes the node that it is asked for. */
+const rootsOf = (kernel: Kernel, output: Tensor): Tensor[] =>
+  kernel.operands.flatMap(({ tensor }) => (tensor === output ? output.inputs : [tensor]));
+
+/**
+ * Tasks and who reads what of whom, while tasks are joined. A join is refused where the joined task would read what
+ * is only computed after it, or would bind too much.
+ */
+class TaskGraph {
+  /** The task that a node is computed in. */
+  private readonly producers = new Map<Tensor, Task>();
+  /** The tasks that read a node. */
+  private readonly readers = new Map<Tensor, Set<Task>>();
+
+  constructor(
+    private readonly nodes: readonly Tensor[],
+    private readonly tabulated: Set<Tensor>,
+    kernels: ReadonlyMap<Tensor, Kernel>,
+    private readonly pinned: ReadonlySet<Tensor>,
+    private readonly profile: Profile,
+  ) {
+    for (const node of nodes) {
+      if (!tabulated.has(node)) continue;
+      const task = taskOf(kernels.get(node) ?? tabulate(node), node, node, tabulated);
+      this.producers.set(node, task);
+      this.link(task);
     }
   }
-  const joined = new Set<Tensor>();
-  const tasks: Task[] = [];
-  // Where a pointwise task holds a node with a joint kernel, that kernel takes its place, and the task of the input goes.
-  const join = (task: Task) => {
-    if (task.core !== task.output || !isIndex(task.output)) return;
-    const node = jointCore(task.output, tabulated);
-    const { joint } = (node && indexRule(node)) ?? {};
-    if (!node || !joint) return;
-    const second = node.inputs[joint.input];
-    const first = [...readers.get(second)!].every((reader) => reader.id >= task.output.id);
-    if (!kernels.has(second) || joined.has(second) || pinned.has(second) || !first) return;
-    const kernel = joint.kernel(node as never, profile);
-    Object.assign(task, taskOf(kernel, node, task.output, tabulated), { second });
-    kernels.delete(second);
-  };
-  for (const node of nodes) {
-    if (!tabulated.has(node) || !isIndex(node)) continue;
-    const core = epilogueCore(node, tabulated, (leaf) => {
-      const others = [...readers.get(leaf)!].filter((reader) => reader !== node && reader.op !== 'secondary');
-      return !others.length && !pinned.has(leaf) && !joined.has(leaf) && kernels.has(leaf);
-    });
-    if (core) joined.add(core);
-    tasks.push(taskOf(core ? kernels.get(core)! : tabulate(node), core ?? node, node, tabulated));
+
+  /** Pointwise tasks follow in the registers of the kernel whose only reader they are. */
+  joinEpilogues(): void {
+    for (const node of this.nodes) {
+      if (!this.tabulated.has(node) || !isIndex(node)) continue;
+      const task = this.producers.get(node)!;
+      for (const core of epilogueCores(node, this.tabulated)) {
+        const before = this.producers.get(core)!;
+        const alone = [...this.readers.get(core)!].every((reader) => reader === task);
+        if (!alone || this.pinned.has(core) || before.output !== core) continue;
+        if (!this.join(task, before, taskOf(before.kernel, core, node, this.tabulated))) continue;
+        this.tabulated.delete(core);
+        break;
+      }
+    }
   }
-  for (const task of tasks) join(task);
-  for (const [node, kernel] of kernels) if (!joined.has(node)) tasks.push(taskOf(kernel, node, node, tabulated));
-  for (const core of joined) tabulated.delete(core);
-  return tasks.sort((a, b) => a.output.id - b.output.id);
+
+  /** Where a pointwise task holds a node with a joint kernel, that takes its place, and the task of the node's input goes. */
+  joinKernels(): void {
+    for (const task of this.tasks()) {
+      const { core, output } = task;
+      if (core !== output || !isIndex(output)) continue;
+      for (const node of jointCores(output, this.tabulated)) {
+        const { input, kernel: jointKernel } = indexRule(node).joint!;
+        const second = node.inputs[input];
+        const before = this.producers.get(second);
+        if (!before || before.core !== second || before.output !== second || this.pinned.has(second)) continue;
+        const kernel = jointKernel(node as never, this.profile);
+        if ([...this.readers.get(second)!].every((reader) => reader === task)) delete kernel.secondary;
+        if (this.join(task, before, { ...taskOf(kernel, node, output, this.tabulated), second })) break;
+      }
+    }
+  }
+
+  ordered(effects: readonly Tensor[]): Task[] {
+    const last = new Set(effects.map((effect) => this.producers.get(effect)!));
+    const values = this.tasks().filter((task) => !last.has(task));
+    return [...inOrder(values, (task) => this.dependencies(task)), ...last];
+  }
+
+  private tasks(): Task[] {
+    return [...new Set(this.producers.values())];
+  }
+
+  /** Makes `task` what both it and the one before it do, if that may be. */
+  private join(task: Task, before: Task, joined: Task): boolean {
+    if (bindingsOf(joined).list.length > this.profile.maxBindings) return false;
+    const needed = this.dependencies(joined);
+    if (needed.has(before) || needed.has(task)) return false;
+    // Nobody else can be waiting for a kernel whose only output `task` reads.
+    if (joined.kernel.secondary && this.someDependsOn(needed, before)) return false;
+    for (const old of [task, before]) this.unlink(old);
+    this.producers.set(before.output, task);
+    Object.assign(task, joined);
+    this.link(task);
+    return true;
+  }
+
+  private dependencies({ reads }: Task): Set<Task> {
+    const found = new Set<Task>();
+    const visit = (node: Tensor) => {
+      const task = this.producers.get(node);
+      if (task) found.add(task);
+      // `secondary` and `pack` are there when their inputs are.
+      else node.inputs.forEach(visit);
+    };
+    reads.forEach(visit);
+    return found;
+  }
+
+  private someDependsOn(tasks: ReadonlySet<Task>, other: Task): boolean {
+    const seen = new Set<Task>(tasks);
+    for (const task of seen) {
+      for (const next of this.dependencies(task)) {
+        if (next === other) return true;
+        seen.add(next);
+      }
+    }
+    return false;
+  }
+
+  private link(task: Task): void {
+    for (const leaf of task.reads) {
+      if (!this.readers.has(leaf)) this.readers.set(leaf, new Set());
+      this.readers.get(leaf)!.add(task);
+    }
+  }
+
+  private unlink(task: Task): void {
+    for (const leaf of task.reads) this.readers.get(leaf)!.delete(task);
+  }
 }
 
 function taskOf(kernel: Kernel, core: Tensor, output: Tensor, tabulated: ReadonlySet<Tensor>): Task {
-  // A pointwise kernel computes the node that it is asked for.
-  const roots = kernel.operands.flatMap(({ tensor }) => (tensor === output ? output.inputs : [tensor]));
-  const reads = new Set(roots.flatMap((root) => [...leavesOf(root, tabulated)]));
+  const reads = leavesOf(rootsOf(kernel, output), tabulated);
   if (core !== output) leavesAround(output, core, tabulated).forEach((leaf) => reads.add(leaf));
   return { kernel, core, output, reads };
 }
@@ -222,7 +301,7 @@ function leavesAround(root: Tensor, core: Tensor, tabulated: ReadonlySet<Tensor>
   return leaves;
 }
 
-/** The nodes of an expression by whether it uses them only element by element at its own index. */
+/** The nodes of an expression that it uses only element by element at its own index, later ones first. */
 function alignedNodes(root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor[] {
   const aligned = new Set<Tensor>();
   const moved = new Set<Tensor>();
@@ -231,26 +310,19 @@ function alignedNodes(root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor[] {
     if (found.has(node)) return;
     found.add(node);
     if (node !== root && (tabulated.has(node) || !isIndex(node))) return;
-    const keeps =
-      identity && node.op !== 'normalize' && node.inputs.every((input) => input.size === node.size) && sameIndex(node);
+    const keeps = identity && indexRule(node).access === 'same';
     node.inputs.forEach((input) => visit(input, keeps));
   };
   visit(root, true);
   return [...aligned].filter((node) => !moved.has(node)).sort((a, b) => b.id - a.id);
 }
 
-/** A kernel's node that the expression uses only element by element at the same index, if there is one that may join. */
-const epilogueCore = (root: Tensor, tabulated: ReadonlySet<Tensor>, free: (leaf: Tensor) => boolean): Tensor | null =>
-  alignedNodes(root, tabulated).find((node) => node !== root && tabulated.has(node) && !isIndex(node) && free(node)) ??
-  null;
+/** The kernels' nodes that a pointwise task could follow. */
+const epilogueCores = (root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor[] =>
+  alignedNodes(root, tabulated).filter((node) => node !== root && ruleOf(node).kind === 'kernel');
 
-/** A node of an expression, used in the same way, that has a joint kernel. */
-const jointCore = (root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor | null =>
-  alignedNodes(root, tabulated).find(
+/** The nodes with a joint kernel that a pointwise task computes. */
+const jointCores = (root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor[] =>
+  alignedNodes(root, tabulated).filter(
     (node) => isIndex(node) && indexRule(node).joint && (node === root || !tabulated.has(node)),
-  ) ?? null;
-
-/** Operations that may read one element many times. */
-const repeating = new Set(['expand', 'gather', 'im2col']);
-const movements = new Set(['im2col', 'permute', 'slice', 'pad', 'concat', 'gather', 'expand', 'random', 'iota']);
-const sameIndex = (node: Tensor) => !movements.has(node.op);
+  );

@@ -1,5 +1,4 @@
 import { Tensor } from '../tensor/tensor.js';
-import { ruleOf } from '../ops/table.js';
 import { reachable } from './gradients.js';
 
 /** Merges nodes that compute the same thing from the same inputs, so that it is computed once. */
@@ -13,11 +12,6 @@ export function shareCommon(outputs: readonly Tensor[]): Tensor[] {
   };
   for (const node of reachable(outputs)) {
     const inputs = node.inputs.map((input) => replaced.get(input)!);
-    if (node.op === 'custom') {
-      // Gradients are taken before compilation: what is left is the value.
-      replaced.set(node, inputs[0]);
-      continue;
-    }
     // Storages are told apart by identity, every other attribute by value.
     const attributes = JSON.stringify(node.attributes, (_, value) =>
       value && typeof value === 'object' && 'dtype' in value ? identity(value as object) : value,
@@ -26,18 +20,10 @@ export function shareCommon(outputs: readonly Tensor[]): Tensor[] {
     let same = canonical.get(key);
     if (!same) {
       // Made anew even when nothing changed, so that ids keep the order of creation.
-      const parts = node.op === 'pack' ? distinct(inputs) : inputs;
-      same = parts.length ? new Tensor(node.op, parts, node.attributes, node.shape, node.dtype) : node;
+      same = inputs.length ? new Tensor(node.op, inputs, node.attributes, node.shape, node.dtype) : node;
       canonical.set(key, same);
     }
     replaced.set(node, same);
   }
   return outputs.map((output) => replaced.get(output)!);
-}
-
-/** Each part of a pack needs memory of its own inside it: what occurs twice, or has memory elsewhere, is copied. */
-function distinct(parts: readonly Tensor[]): Tensor[] {
-  return parts.map((part, i) =>
-    parts.indexOf(part) < i || !ruleOf(part) ? new Tensor('stopGradient', [part], {}, part.shape) : part,
-  );
 }

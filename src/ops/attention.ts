@@ -1,12 +1,13 @@
 import { UserError } from '../errors.js';
-import type { Profile } from '../gpu/profile.js';
+import { usesTensorCores, type Profile } from '../gpu/profile.js';
 import { iota, permute, reshape } from './movement.js';
 import { broadcastShapes, sameShape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { sum } from './broadcast.js';
+import { max, sum } from './broadcast.js';
 import { matmul } from './matmul.js';
 import { softmax } from './normalization.js';
-import { add, greater, mul, sub, toFloat, where } from './pointwise.js';
+import { secondary } from './memory.js';
+import { add, exp, greater, log, mul, sub, toFloat, where } from './pointwise.js';
 import { bool, f32, u32, type Kernel, type KernelRule, type Operand } from './rule.js';
 
 export interface AttentionOptions {
@@ -18,6 +19,21 @@ export interface AttentionOptions {
   mask?: Tensor;
   /** Added to the scores, such as relative positions; broadcasts to [B, heads, queries, keys]. */
   bias?: Tensor;
+}
+
+/** How attention weighs values: queries see all keys, or only those up to their own place. */
+interface Weighing {
+  heads: number;
+  scale: number;
+  causal: boolean;
+}
+
+declare module '../tensor/tensor.js' {
+  interface OpAttributes {
+    attention: Weighing;
+    attentionGradientQ: Weighing;
+    attentionGradientKV: Weighing;
+  }
 }
 
 /**
@@ -49,17 +65,16 @@ function checkShapes(q: Tensor, k: Tensor, v: Tensor, heads: number): void {
 }
 
 /** Heads as a batch axis, [B, heads, tokens, d], and back. */
-export const apart = (x: Tensor, heads: number) =>
+const apart = (x: Tensor, heads: number) =>
   permute(reshape(x, [x.shape[0], x.shape[1], heads, x.shape[2] / heads]), [0, 2, 1, 3]);
-export const together = (x: Tensor) =>
-  reshape(permute(x, [0, 2, 1, 3]), [x.shape[0], x.shape[2], x.shape[1] * x.shape[3]]);
+const together = (x: Tensor) => reshape(permute(x, [0, 2, 1, 3]), [x.shape[0], x.shape[2], x.shape[1] * x.shape[3]]);
 
 /** 1 where query i sees key j ≤ i, [queries, keys]. */
-export const causalMask = (queries: number, keys: number): Tensor =>
+const causalMask = (queries: number, keys: number): Tensor =>
   sub(1, greater(toFloat(iota([1, keys])), toFloat(iota([queries, 1]))));
 
 // Of the scores that are not seen: low enough to have no weight beside any other, without an infinity's NaN.
-export const unseen = -1e30;
+const unseen = -1e30;
 
 /** The same with all scores in memory: the oracle of `attention`, built from matmul and softmax. @throws UserError as it */
 export function materializedAttention(
@@ -84,17 +99,11 @@ export function materializedAttention(
   return together(matmul(weights, apart(v, heads)));
 }
 
-/** The second output of a kernel, such as the log-sum-exp of attention. */
-const secondary = (node: Tensor, shape: readonly number[]): Tensor => new Tensor('secondary', [node], {}, shape);
+type AttentionNode = Tensor<'attention' | 'attentionGradientQ' | 'attentionGradientKV'>;
 
 const operandNames = ['q', 'k', 'v', 'lse', 'delta', 'g'];
 
-function attentionKernel(
-  source: string,
-  node: Tensor<'attention' | 'attentionGradientQ' | 'attentionGradientKV'>,
-  profile: Profile,
-  matmuls: number,
-): Kernel {
+function attentionKernel(source: string, node: AttentionNode, profile: Profile, matmuls: number): Kernel {
   const { heads, scale, causal } = node.attributes;
   const [batch, queries, width] = node.inputs[0].shape;
   const keys = node.inputs[1].shape[1];
@@ -127,6 +136,33 @@ function attentionKernel(
   };
 }
 
+/**
+ * Attention and its gradients by matrix products with all probabilities in memory, in place of the kernels that never
+ * store them: where products run on tensor cores, the sequences of small models are short enough for that to win. The
+ * backward pass finds the forward pass's probabilities by the sharing of equal nodes.
+ */
+function byProducts(node: AttentionNode, inputs: readonly Tensor[], profile: Profile) {
+  if (!usesTensorCores(profile)) return null;
+  const { heads, scale, causal } = node.attributes;
+  const [batch, queries] = node.inputs[0].shape;
+  const [q, k, v] = inputs.slice(0, 3).map((x) => apart(x, heads));
+  const products = mul(matmul(q, k, { transposeB: true }), scale);
+  const scores = causal ? where(causalMask(queries, k.shape[2]), products, unseen) : products;
+  const p = softmax(scores);
+  if (node.op === 'attention') {
+    const top = max(scores, [-1], true);
+    const logSumExp = add(top, log(sum(exp(sub(scores, top)), [-1], true)));
+    return { value: together(matmul(p, v)), second: reshape(logSumExp, [batch, heads, queries]) };
+  }
+  const [delta, g] = [reshape(permute(inputs[4], [0, 2, 1]), [batch, heads, queries, 1]), apart(inputs[5], heads)];
+  const ds = mul(mul(p, sub(matmul(g, v, { transposeB: true }), delta)), scale);
+  if (node.op === 'attentionGradientQ') return { value: together(matmul(ds, k)) };
+  return {
+    value: together(matmul(ds, q, { transposeA: true })),
+    second: together(matmul(p, g, { transposeA: true })),
+  };
+}
+
 /** Queries (or keys) that one workgroup handles at most: one an invocation, or what the registers of a subgroup hold. */
 const mostRows = { direct: 64, tiled: 32, subgroup: 16 };
 
@@ -135,6 +171,8 @@ const evenRows = (tokens: number, most: number) => Math.ceil(tokens / Math.ceil(
 
 export const attentionRule: KernelRule<'attention'> = {
   kind: 'kernel',
+  halfOperands: true,
+  decompose: byProducts,
   kernel: (node, profile) => ({
     ...attentionKernel('attention', node, profile, 2),
     secondary: node.inputs[0].shape[0] * node.attributes.heads * node.inputs[0].shape[1],
@@ -154,6 +192,8 @@ export const attentionRule: KernelRule<'attention'> = {
 
 export const attentionGradientQRule: KernelRule<'attentionGradientQ'> = {
   kind: 'kernel',
+  halfOperands: true,
+  decompose: byProducts,
   kernel: (node, profile) => attentionKernel('attention-gradient-q', node, profile, 3),
   gradient: null,
 };
@@ -161,6 +201,8 @@ export const attentionGradientQRule: KernelRule<'attentionGradientQ'> = {
 /** dK, with dV as second output. */
 export const attentionGradientKVRule: KernelRule<'attentionGradientKV'> = {
   kind: 'kernel',
+  halfOperands: true,
+  decompose: byProducts,
   kernel: (node, profile) => ({ ...attentionKernel('attention-gradient-kv', node, profile, 4), secondary: node.size }),
   gradient: null,
 };

@@ -1,10 +1,19 @@
 import { UserError } from '../errors.js';
 import { axisOf, broadcastShapes, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
-import { Tensor, withGradient, type ReduceKind } from '../tensor/tensor.js';
+import { Tensor, withGradient } from '../tensor/tensor.js';
 import { reshape } from './movement.js';
 import { rowKernel } from './rows.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
 import { u32, type IndexRule, type Kernel, type KernelRule } from './rule.js';
+
+type ReduceKind = 'sum' | 'max';
+
+declare module '../tensor/tensor.js' {
+  interface OpAttributes {
+    expand: object;
+    reduce: { kind: ReduceKind; outer: number; length: number; inner: number };
+  }
+}
 
 /**
  * Repeats `x` to a larger shape by NumPy's rules. Expansion and summation are each other's gradients.
@@ -118,6 +127,7 @@ function expandedView({ inputs: [x], shape }: Tensor<'expand'>): StridedView {
 export const expandRule: IndexRule<'expand'> = {
   kind: 'index',
   cost: 0,
+  access: 'repeated',
   emit: (node, emitter, index, width) => emitView(emitter, node.inputs[0], expandedView(node), index, width),
   vectorizes: (node) => patternOf(expandedView(node)) !== 'scatter',
   gradient: ({ inputs: [x] }, g) => [sumTo(g, x.shape)],
@@ -125,6 +135,7 @@ export const expandRule: IndexRule<'expand'> = {
 
 export const reduceRule: KernelRule<'reduce'> = {
   kind: 'kernel',
+  precise: true,
   kernel: ({ inputs: [x], attributes: { kind, outer, length, inner } }, profile): Kernel => {
     const constants = { OUTER: u32(outer), LENGTH: u32(length), INNER: u32(inner), MAXIMUM: String(kind === 'max') };
     if (inner > 1) {

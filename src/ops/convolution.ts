@@ -1,9 +1,9 @@
 import { UserError } from '../errors.js';
-import { withGradient, type Patches, type Tensor } from '../tensor/tensor.js';
+import { withGradient, type Tensor } from '../tensor/tensor.js';
 import { sum } from './broadcast.js';
 import { matmul } from './matmul.js';
 import { gather, iota, pad, permute, reshape, slice } from './movement.js';
-import { fromPatches, im2col, pair, windowsIn, type Extents, type Taps } from './patches.js';
+import { fromPatches, im2col, pair, windowsIn, type Extents, type Patches, type Taps } from './patches.js';
 import { add, mul, sub } from './pointwise.js';
 
 export interface ConvolutionOptions {

@@ -7,6 +7,12 @@ import { pad, reshape, slice } from './movement.js';
 import { add } from './pointwise.js';
 import { bool, u32, type KernelRule } from './rule.js';
 
+declare module '../tensor/tensor.js' {
+  interface OpAttributes {
+    matmul: { transposeA: boolean; transposeB: boolean };
+  }
+}
+
 export interface MatmulOptions {
   /** `a` is stored [..., K, M]. */
   transposeA?: boolean;
@@ -125,6 +131,7 @@ function sourceFor(profile: Profile): keyof typeof tiles {
 
 export const matmulRule: KernelRule<'matmul'> = {
   kind: 'kernel',
+  halfOperands: true,
   kernel: ({ inputs: [a, b], attributes: { transposeA, transposeB }, shape }, profile) => {
     const [m, n] = shape.slice(-2);
     const [, k] = ordered(a, transposeA);

@@ -3,7 +3,21 @@ import type { HostArray } from '../gpu/storage.js';
 import { axisOf, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
-import { f32, type IndexRule, type Width } from './rule.js';
+import type { IndexRule, Width } from './rule.js';
+
+declare module '../tensor/tensor.js' {
+  interface OpAttributes {
+    reshape: object;
+    permute: { axes: readonly number[] };
+    slice: { start: readonly number[] };
+    pad: { before: readonly number[] };
+    concat: { axis: number };
+    gather: object;
+    scatterAdd: { rows: number };
+    barrier: { id: number };
+    iota: object;
+  }
+}
 
 /** The same elements in row-major order under another shape; one extent may be -1. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
@@ -125,6 +139,7 @@ export function iota(shape: Shape): Tensor {
 export const reshapeRule: IndexRule<'reshape'> = {
   kind: 'index',
   cost: 0,
+  access: 'same',
   emit: ({ inputs: [x] }, emitter, index, width) => emitter.value(x, index, width),
   gradient: ({ inputs: [x] }, g) => [reshape(g, x.shape)],
 };
@@ -140,6 +155,7 @@ function permutedView({ inputs: [x], attributes }: Tensor<'permute'>): StridedVi
 export const permuteRule: IndexRule<'permute'> = {
   kind: 'index',
   cost: 0,
+  access: 'moved',
   emit: (node, emitter, index, width) => emitView(emitter, node.inputs[0], permutedView(node), index, width),
   vectorizes: (node) => patternOf(permutedView(node)) !== 'scatter',
   gradient: ({ attributes }, g) => {
@@ -160,6 +176,7 @@ function slicedView({ inputs: [x], attributes, shape }: Tensor<'slice'>): Stride
 export const sliceRule: IndexRule<'slice'> = {
   kind: 'index',
   cost: 0,
+  access: 'moved',
   emit: (node, emitter, index, width) => emitView(emitter, node.inputs[0], slicedView(node), index, width),
   vectorizes: (node) => patternOf(slicedView(node)) !== 'scatter',
   gradient: ({ inputs: [x], attributes }, g) => [pad(g, attributes.start, x.shape)],
@@ -168,6 +185,7 @@ export const sliceRule: IndexRule<'slice'> = {
 export const padRule: IndexRule<'pad'> = {
   kind: 'index',
   cost: 1,
+  access: 'moved',
   emit: ({ inputs: [x], attributes: { before }, shape }, emitter, index, width) => {
     const outer = stridesOf(shape);
     const inner = stridesOf(x.shape);
@@ -211,6 +229,20 @@ export const padRule: IndexRule<'pad'> = {
 export const concatRule: IndexRule<'concat'> = {
   kind: 'index',
   cost: 2,
+  access: 'moved',
+  // More parts than a kernel may bind beside its output are joined in several rounds.
+  decompose: ({ attributes: { axis } }, inputs, { maxBindings }) => {
+    if (inputs.length < maxBindings) return null;
+    let parts = [...inputs];
+    while (parts.length > 1) {
+      const groups = Array.from(
+        { length: Math.ceil(parts.length / (maxBindings - 1)) },
+        (_, i) => i * (maxBindings - 1),
+      );
+      parts = groups.map((first) => concat(parts.slice(first, first + maxBindings - 1), axis));
+    }
+    return { value: parts[0] };
+  },
   emit: ({ inputs, attributes: { axis }, shape, dtype }, emitter, index, width) => {
     const run = sizeOf(shape.slice(axis + 1));
     const row = shape[axis] * run;
@@ -250,6 +282,7 @@ export const concatRule: IndexRule<'concat'> = {
 export const barrierRule: IndexRule<'barrier'> = {
   kind: 'index',
   cost: 0,
+  access: 'same',
   emit: ({ inputs: [x] }, emitter, index, width) => emitter.value(x, index, width),
   gradient: (_, g) => [g],
 };
@@ -257,17 +290,8 @@ export const barrierRule: IndexRule<'barrier'> = {
 export const iotaRule: IndexRule<'iota'> = {
   kind: 'index',
   cost: 0,
+  access: 'same',
   emit: (_, emitter, index, width) => (width === 1 ? index : emitter.line(`vec4u(${index}) + vec4u(0u, 1u, 2u, 3u)`)),
-  gradient: null,
-};
-
-export const constantRule: IndexRule<'constant'> = {
-  kind: 'index',
-  cost: 0,
-  emit: ({ attributes: { value }, dtype }, _, __, width) => {
-    const literal = dtype === 'f32' ? `(${f32(value)})` : `${value}u`;
-    return width === 1 ? literal : `${dtype === 'f32' ? 'vec4f' : 'vec4u'}(${literal})`;
-  },
   gradient: null,
 };
 
@@ -313,6 +337,7 @@ function knownValues(node: Tensor): HostArray | undefined {
 export const gatherRule: IndexRule<'gather'> = {
   kind: 'index',
   cost: 1,
+  access: 'repeated',
   emit: ({ inputs: [table, indices] }, emitter, index, width) => {
     const [row, rows] = [sizeOf(table.shape.slice(1)), table.shape[0]];
     const [one, four] = table.dtype === 'f32' ? ['f32', 'vec4f'] : ['u32', 'vec4u'];

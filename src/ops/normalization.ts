@@ -1,11 +1,27 @@
 import { axisOf, sizeOf, type Shape } from '../tensor/shape.js';
-import { Tensor, type Normalization } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import { UserError } from '../errors.js';
 import { permute, reshape } from './movement.js';
 import { add, div, exp, log, mul, sqrt, square, stopGradient, sub } from './pointwise.js';
 import { max, sum } from './broadcast.js';
 import { rowKernel } from './rows.js';
 import { bool, f32, type IndexRule, type KernelRule, type Operand } from './rule.js';
+
+/** How rows are normalised: [N, P, C] by groups of channels, less their mean or not. */
+interface Normalization {
+  groups: number;
+  epsilon: number;
+  centred: boolean;
+}
+
+declare module '../tensor/tensor.js' {
+  interface OpAttributes {
+    softmax: object;
+    rowStatistics: Normalization;
+    normalize: Normalization;
+    normalizeGradient: Omit<Normalization, 'epsilon'>;
+  }
+}
 
 /**
  * Layer normalisation over the last axis, without affine part: (x - mean) / sqrt(variance + epsilon), variance biased
@@ -80,6 +96,8 @@ const rowsOf = (shape: Shape) => sizeOf(shape.slice(0, -1));
 /** Mean (0 where rows are not centred) and reciprocal standard deviation of each row, side by side. */
 export const rowStatisticsRule: KernelRule<'rowStatistics'> = {
   kind: 'kernel',
+  precise: true,
+  halfOperands: true,
   kernel: ({ inputs: [x], attributes: { groups, epsilon, centred } }, profile) => {
     const kernel = rowKernel('row-statistics', profile, x.shape, groups, { x });
     return { ...kernel, constants: { ...kernel.constants, EPSILON: f32(epsilon), CENTRED: bool(centred) }, run: 1 };
@@ -91,6 +109,7 @@ export const rowStatisticsRule: KernelRule<'rowStatistics'> = {
 export const normalizeRule: IndexRule<'normalize'> = {
   kind: 'index',
   cost: 3,
+  access: 'moved',
   inline: true,
   emit: (
     { inputs: [x, statistics], attributes: { groups }, shape: [, positions, channels] },
@@ -131,6 +150,7 @@ export const normalizeRule: IndexRule<'normalize'> = {
 /** rstd · (g - mean(g) - x̂ · mean(g · x̂)), means over the row; without mean(g) where x was not centred. */
 export const normalizeGradientRule: KernelRule<'normalizeGradient'> = {
   kind: 'kernel',
+  halfOperands: true,
   kernel: ({ inputs: [g, x, statistics], attributes: { groups, centred } }, profile) => {
     const kernel = rowKernel('normalize-gradient', profile, x.shape, groups, { g, x });
     const operands: Operand[] = [

@@ -1,7 +1,27 @@
 import { TensorStorage } from '../gpu/storage.js';
 import { UserError } from '../errors.js';
-import { constant, Tensor, type OptimizerState } from '../tensor/tensor.js';
-import { u32, type KernelRule } from './rule.js';
+import { constant, Tensor } from '../tensor/tensor.js';
+import { concat, reshape, slice } from './movement.js';
+import { u32, type KernelRule, type MemoryRule } from './rule.js';
+
+/** The flat arenas that one optimizer step reads and writes. All are of one length, a multiple of 4. */
+export interface OptimizerState {
+  parameters: TensorStorage;
+  firstMoment: TensorStorage;
+  secondMoment: TensorStorage;
+  /** Moving averages of the parameters, one after another: a multiple of the others' length. */
+  averages: TensorStorage;
+  /** Where f16 is used: parameters and averages, one after another, rounded. */
+  rounded?: TensorStorage;
+}
+
+declare module '../tensor/tensor.js' {
+  interface OpAttributes {
+    pack: { offsets: readonly number[] };
+    assign: { storage: TensorStorage };
+    adam: { state: OptimizerState };
+  }
+}
 
 /** Scalars of an optimizer step, in this order, then one decay for each average. All are data, so that none can go stale. */
 export const adamScalars = [
@@ -29,8 +49,13 @@ export function assign(storage: TensorStorage, value: Tensor): Tensor<'assign'> 
   return new Tensor('assign', [value], { storage }, value.shape, value.dtype);
 }
 
-/** Lays gradients out one after another at the given offsets of one flat buffer; the gaps are zero. */
+/**
+ * Lays gradients out one after another at the given offsets of one flat buffer; the gaps are zero.
+ * @throws UserError when an offset is no multiple of 64: each part is a binding of its own, which begins at 256 bytes
+ */
 export function pack(parts: readonly Tensor[], offsets: readonly number[], length: number): Tensor<'pack'> {
+  const odd = offsets.find((offset) => offset % 64);
+  if (odd !== undefined) throw new UserError(`a part of a pack cannot begin at ${odd}: give multiples of 64`);
   return new Tensor('pack', parts, { offsets }, [length]);
 }
 
@@ -57,11 +82,21 @@ export function adam(
     if (other !== length) throw new UserError(`an arena of ${other} values beside one of ${length} parameters`);
   if (averages.length % length)
     throw new UserError(`${averages.length} values are no averages of ${length} parameters`);
-  return new Tensor('adam', [gradient, squaredNorm, scalars, lossScale], { state }, [1]);
+  // One small table rather than a binding for each.
+  const numbers = concat([reshape(squaredNorm, [1]), lossScale, scalars], 0);
+  return new Tensor('adam', [gradient, numbers], { state }, [1]);
 }
+
+export const packRule: MemoryRule<'pack'> = {
+  kind: 'memory',
+  gradient: ({ inputs, attributes: { offsets } }, g) =>
+    inputs.map(({ size, shape }, i) => reshape(slice(g, 0, offsets[i], offsets[i] + size), shape)),
+};
 
 export const assignRule: KernelRule<'assign'> = {
   kind: 'kernel',
+  writes: ({ attributes: { storage } }) => [storage],
+  inPlace: true,
   kernel: ({ inputs: [x] }) => ({
     ...pointwiseKernel(x),
     operands: [{ name: 'x', tensor: x, fusion: 'any', run: x.size }],
@@ -85,14 +120,16 @@ const vectorsPerInvocation = 4;
 
 export const adamRule: KernelRule<'adam'> = {
   kind: 'kernel',
-  kernel: ({ inputs: [gradient, squaredNorm, scalars, lossScale], attributes: { state } }) => ({
+  writes: ({ attributes: { state } }) => {
+    const { parameters, firstMoment, secondMoment, averages, rounded } = state;
+    return [parameters, firstMoment, secondMoment, averages, ...(rounded ? [rounded] : [])];
+  },
+  kernel: ({ inputs: [gradient, numbers], attributes: { state } }) => ({
     source: 'adam',
     constants: { VECTORS: u32(gradient.size / 4), AVERAGES: u32(state.averages.length / state.parameters.length) },
     operands: [
       { name: 'gradient', tensor: gradient, fusion: 'none', run: gradient.size },
-      { name: 'squared_norm', tensor: squaredNorm, fusion: 'none', run: 1 },
-      { name: 'scalars', tensor: scalars, fusion: 'views', run: 1 },
-      { name: 'loss_scale', tensor: lossScale, fusion: 'any', run: 1 },
+      { name: 'numbers', tensor: numbers, fusion: 'none', run: 1 },
     ],
     workgroups: Math.ceil(gradient.size / 4 / 64),
     run: 1,

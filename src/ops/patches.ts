@@ -1,7 +1,23 @@
-import { Tensor, constant, type Patches } from '../tensor/tensor.js';
+import { Tensor, constant } from '../tensor/tensor.js';
 import { add } from './pointwise.js';
 import { concat, reshape, slice } from './movement.js';
 import type { IndexRule } from './rule.js';
+
+/** Which patches of an image [N, H, W, C] are taken: `before` may be negative, what lies outside reads as 0. */
+export interface Patches {
+  kernel: readonly [number, number];
+  stride: readonly [number, number];
+  /** Distance of neighbouring taps. */
+  dilation: readonly [number, number];
+  /** Rows and columns of zeros above and left of the image. */
+  before: readonly [number, number];
+}
+
+declare module '../tensor/tensor.js' {
+  interface OpAttributes {
+    im2col: Patches;
+  }
+}
 
 /** Rows and columns. */
 export type Extents = readonly [number, number];
@@ -108,6 +124,7 @@ function col2im(g: Tensor, patches: Patches, shape: readonly [number, number, nu
 export const im2colRule: IndexRule<'im2col'> = {
   kind: 'index',
   cost: 0,
+  access: 'repeated',
   vectorizes: ({ inputs: [x] }) => x.shape[3] % 4 === 0,
   emit: ({ inputs: [x], attributes: { kernel, stride, dilation, before }, shape }, emitter, index, width) => {
     const [, h, w, c] = x.shape;

@@ -4,6 +4,34 @@ import { Tensor, constant, type OpName } from '../tensor/tensor.js';
 import { expand } from './broadcast.js';
 import type { GradientRule, IndexRule } from './rule.js';
 
+// One shape and, but for conversions, one dtype throughout.
+declare module '../tensor/tensor.js' {
+  interface OpAttributes {
+    add: object;
+    sub: object;
+    mul: object;
+    div: object;
+    maximum: object;
+    minimum: object;
+    greater: object;
+    equal: object;
+    where: object;
+    neg: object;
+    exp: object;
+    log: object;
+    sqrt: object;
+    sin: object;
+    cos: object;
+    tanh: object;
+    erf: object;
+    abs: object;
+    floor: object;
+    toFloat: object;
+    toIndex: object;
+    stopGradient: object;
+  }
+}
+
 type Operand = Tensor | number;
 
 function binary(
@@ -113,6 +141,7 @@ function rule<K extends OpName>(
   return {
     kind: 'index',
     cost,
+    access: 'same',
     emit: (node, emitter, index, width) => {
       if (library) emitter.include(library);
       return emitter.line(

@@ -1,8 +1,8 @@
 import { UserError } from '../errors.js';
-import { constant, tensor, withGradient, type Patches, type Tensor } from '../tensor/tensor.js';
+import { constant, tensor, withGradient, type Tensor } from '../tensor/tensor.js';
 import { max, sum } from './broadcast.js';
 import { iota, pad, reshape, slice } from './movement.js';
-import { fromPatches, im2col, pair, reversed, windowsIn, type Extents } from './patches.js';
+import { fromPatches, im2col, pair, reversed, windowsIn, type Extents, type Patches } from './patches.js';
 import { add, equal, mul, neg, toFloat, where } from './pointwise.js';
 import { mapAxis, type AxisMap } from './resampling.js';
 

@@ -1,9 +1,17 @@
 import { UserError } from '../errors.js';
 import type { Shape } from '../tensor/shape.js';
 import { checkBound, smallBound } from '../tensor/philox.js';
-import { Tensor, type Distribution } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import { greater, mul, where } from './pointwise.js';
 import type { IndexRule } from './rule.js';
+
+type Distribution = 'uniform' | 'normal' | 'integer';
+
+declare module '../tensor/tensor.js' {
+  interface OpAttributes {
+    random: { distribution: Distribution; stream: number; bound: number };
+  }
+}
 
 /**
  * Random numbers by Philox4x32-10, a pure function of (seed, step, stream, element): a step replayed with the same
@@ -50,6 +58,8 @@ export function dropout(x: Tensor, rate: number, key: Tensor, stream: number): T
 export const randomRule: IndexRule<'random'> = {
   kind: 'index',
   cost: 64,
+  access: 'moved',
+  precise: true,
   tabulate: true,
   emit: ({ inputs: [key], attributes: { distribution, stream, bound } }, emitter, index, width) => {
     emitter.include('philox');

@@ -1,7 +1,6 @@
 import type { TensorStorage } from '../gpu/storage.js';
 import type { Profile } from '../gpu/profile.js';
 import type { OpName, Tensor } from '../tensor/tensor.js';
-import type { Shape } from '../tensor/shape.js';
 
 /** Elements that one WGSL value holds: a scalar or a vec4 of consecutive elements. */
 export type Width = 1 | 4;
@@ -19,11 +18,33 @@ export interface Emitter {
 /** Gradients with respect to each input, given the node and the gradient of its result; null where none flows. */
 export type GradientRule<K extends OpName> = (node: Tensor<K>, gradient: Tensor) => (Tensor | null)[];
 
+/** What every rule says of its operation; shapes are the matter of the function that makes the node. */
+interface BaseRule<K extends OpName> {
+  /** Null where none flows. */
+  gradient: GradientRule<K> | null;
+  /** Its result stays f32 where a program stores f16. */
+  precise?: true;
+  /**
+   * The same by other operations, made of the given inputs, where an adapter wants it so; null where it does not.
+   * `second` stands for the second output.
+   */
+  decompose?: (
+    node: Tensor<K>,
+    inputs: readonly Tensor[],
+    profile: Profile,
+  ) => { value: Tensor; second?: Tensor } | null;
+}
+
 /** A tensor whose elements are a function of their index: computed where they are needed, or tabulated. */
-export interface IndexRule<K extends OpName> {
+export interface IndexRule<K extends OpName> extends BaseRule<K> {
   kind: 'index';
   /** Rough instructions per element: 0 is a mere view, which is never worth a table. */
   cost: number;
+  /**
+   * Where in its inputs an element looks: at its own flat index and nowhere else (`same`); elsewhere, but an element of an
+   * input serves about one element of the result (`moved`); or many (`repeated`), so that inputs are computed repeatedly.
+   */
+  access: 'same' | 'moved' | 'repeated';
   /** Computed again in each kernel that needs it rather than tabulated, however many there are. */
   inline?: boolean;
   /** Never computed inside another kernel: its code is long, and compiling it over and over is slow. */
@@ -36,7 +57,6 @@ export interface IndexRule<K extends OpName> {
    * wanted and the input has a kernel of its own.
    */
   joint?: { input: number; kernel: (node: Tensor<K>, profile: Profile) => Kernel };
-  gradient: GradientRule<K> | null;
 }
 
 /**
@@ -76,15 +96,23 @@ export interface Kernel {
 }
 
 /** A tensor that only a kernel of its own can tabulate. */
-export interface KernelRule<K extends OpName> {
+export interface KernelRule<K extends OpName> extends BaseRule<K> {
   kind: 'kernel';
   kernel: (node: Tensor<K>, profile: Profile) => Kernel;
-  gradient: GradientRule<K> | null;
-  /** Shape of the second output, where there is one. */
-  secondary?: (node: Tensor<K>) => Shape;
+  /** What it reads may lie in memory as f16. */
+  halfOperands?: true;
+  /** An effect: the storages that it changes. It has no value that others could read. */
+  writes?: (node: Tensor<K>) => readonly TensorStorage[];
+  /** An effect that computes each element where it writes it, so that it may read what it changes there. */
+  inPlace?: true;
 }
 
-export type Rule<K extends OpName> = IndexRule<K> | KernelRule<K>;
+/** A name for memory that is there without it: a storage, a second output, tensors side by side. */
+export interface MemoryRule<K extends OpName> extends BaseRule<K> {
+  kind: 'memory';
+}
+
+export type Rule<K extends OpName> = IndexRule<K> | KernelRule<K> | MemoryRule<K>;
 
 export const u32 = (value: number): string => `${value}u`;
 export const f32 = (value: number): string => {

@@ -2,107 +2,21 @@ import { UserError } from '../errors.js';
 import { TensorStorage } from '../gpu/storage.js';
 import { sizeOf, type Shape } from './shape.js';
 
-export type ReduceKind = 'sum' | 'max';
-export type Distribution = 'uniform' | 'normal' | 'integer';
-
-/** Every operation of the graph with what it carries besides its inputs. `ops/table.ts` has a row for each. */
+/**
+ * Every operation of the graph with what its nodes carry besides their inputs. Here are those that the graph itself is
+ * made of; each file of `ops/` declares its own, and `ops/table.ts` has a row for each.
+ */
 export interface OpAttributes {
-  // leaves
   storage: { storage: TensorStorage; offset: number };
   constant: { value: number };
-  // pointwise; one shape, one dtype
-  add: object;
-  sub: object;
-  mul: object;
-  div: object;
-  maximum: object;
-  minimum: object;
-  greater: object;
-  where: object;
-  neg: object;
-  exp: object;
-  log: object;
-  sqrt: object;
-  sin: object;
-  cos: object;
-  tanh: object;
-  erf: object;
-  abs: object;
-  floor: object;
-  toFloat: object;
-  toIndex: object;
-  equal: object;
-  stopGradient: object;
-  barrier: { id: number };
-  // movement: a rule from the output's index to an input's
-  iota: object;
-  reshape: object;
-  expand: object;
-  permute: { axes: readonly number[] };
-  slice: { start: readonly number[] };
-  pad: { before: readonly number[] };
-  concat: { axis: number };
-  gather: object;
-  im2col: Patches;
-  // generators
-  random: { distribution: Distribution; stream: number; bound: number };
-  // kernels
-  reduce: { kind: ReduceKind; outer: number; length: number; inner: number };
-  matmul: { transposeA: boolean; transposeB: boolean };
-  softmax: object;
-  rowStatistics: Normalization;
-  normalize: Normalization;
-  normalizeGradient: Omit<Normalization, 'epsilon'>;
-  attention: Attention;
-  attentionGradientQ: Attention;
-  attentionGradientKV: Attention;
-  scatterAdd: { rows: number };
+  /** The second output of a kernel. */
   secondary: object;
-  // a value with a gradient of its own: inputs are the value, then what the gradient is with respect to
+  /** A value with a gradient of its own: inputs are the value, then what the gradient is with respect to. */
   custom: { gradient: (g: Tensor) => (Tensor | null)[] };
-  // effects: they write to storages
-  pack: { offsets: readonly number[] };
-  assign: { storage: TensorStorage };
-  adam: { state: OptimizerState };
 }
 export type OpName = keyof OpAttributes;
 /** What kernels compute with: numbers, and whole numbers that do not fall below 0. */
 export type NumberType = 'f32' | 'u32';
-
-/** How attention weighs values: queries see all keys, or only those up to their own place. */
-export interface Attention {
-  heads: number;
-  scale: number;
-  causal: boolean;
-}
-
-/** How rows are normalised: [N, P, C] by groups of channels, less their mean or not. */
-export interface Normalization {
-  groups: number;
-  epsilon: number;
-  centred: boolean;
-}
-
-/** Which patches of an image [N, H, W, C] are taken: `before` may be negative, what lies outside reads as 0. */
-export interface Patches {
-  kernel: readonly [number, number];
-  stride: readonly [number, number];
-  /** Distance of neighbouring taps. */
-  dilation: readonly [number, number];
-  /** Rows and columns of zeros above and left of the image. */
-  before: readonly [number, number];
-}
-
-/** The flat arenas that one optimizer step reads and writes. All are of one length, a multiple of 4. */
-export interface OptimizerState {
-  parameters: TensorStorage;
-  firstMoment: TensorStorage;
-  secondMoment: TensorStorage;
-  /** Moving averages of the parameters, one after another: a multiple of the others' length. */
-  averages: TensorStorage;
-  /** Where f16 is used: parameters and averages, one after another, rounded. */
-  rounded?: TensorStorage;
-}
 
 let created = 0;
 

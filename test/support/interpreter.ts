@@ -1,5 +1,4 @@
 import type { TensorStorage } from '../../src/gpu/storage.js';
-import { reachable } from '../../src/autodiff/gradients.js';
 import { keyOf, normals, philox, toUniform, wholeNumbers } from '../../src/tensor/philox.js';
 import { sizeOf, stridesOf, type Shape } from '../../src/tensor/shape.js';
 import type { OpName, Tensor } from '../../src/tensor/tensor.js';
@@ -7,16 +6,21 @@ import type { OpName, Tensor } from '../../src/tensor/tensor.js';
 /** Values of storages in place of what they were made with. */
 export type Values = ReadonlyMap<TensorStorage, ArrayLike<number>>;
 type Inputs = Float64Array[];
-type Evaluated = Exclude<OpName, 'assign' | 'adam' | 'secondary' | 'attentionGradientQ' | 'attentionGradientKV'>;
+/** Effects have no value. */
+type Evaluated = Exclude<OpName, 'assign' | 'adam'>;
 
 /**
  * The graph in float64, one plain loop an operation: slow, obvious, and sharing no code with rules or kernels. It is the
- * reference that every kernel and every gradient is held against. Attention's gradient and effects have their own tests.
+ * reference that every kernel and every gradient is held against.
+ * @param done what is known already, and is added to
  */
-export function interpret(outputs: readonly Tensor[], values: Values = new Map()): Float64Array[] {
-  const done = new Map<Tensor, Float64Array>();
-  for (const node of reachable(outputs)) {
-    const evaluate = operations[node.op as Evaluated];
+export function interpret(
+  outputs: readonly Tensor[],
+  values: Values = new Map(),
+  done = new Map<Tensor, Float64Array>(),
+): Float64Array[] {
+  for (const node of unknown(outputs, done)) {
+    const evaluate = operations[node.op as Evaluated] as (typeof operations)['add'];
     if (!evaluate) throw new Error(`the interpreter has no ${node.op}`);
     done.set(
       node,
@@ -24,10 +28,23 @@ export function interpret(outputs: readonly Tensor[], values: Values = new Map()
         node as never,
         node.inputs.map((input) => done.get(input)!),
         values,
+        done,
       ),
     );
   }
   return outputs.map((output) => done.get(output)!);
+}
+
+/** The nodes to evaluate, inputs before their users, going no deeper than what is known. */
+function unknown(outputs: readonly Tensor[], done: ReadonlyMap<Tensor, unknown>): Tensor[] {
+  const found = new Set<Tensor>();
+  const visit = (node: Tensor) => {
+    if (found.has(node) || done.has(node)) return;
+    node.inputs.forEach(visit);
+    found.add(node);
+  };
+  outputs.forEach(visit);
+  return [...found];
 }
 
 const fill = (node: Tensor, f: (i: number) => number) => Float64Array.from({ length: node.size }, (_, i) => f(i));
@@ -64,6 +81,44 @@ function rows(node: Tensor, length: number, f: (at: (k: number) => number, row: 
   return Float64Array.from(Array.from({ length: count }, (_, row) => f((k) => row * length + k, row)).flat());
 }
 
+type Attention = Tensor<'attention' | 'attentionGradientQ' | 'attentionGradientKV'>;
+
+/**
+ * Attention with its log-sum-exps of q, k, v; of those, log-sum-exps, row sums of g ∘ result and the gradient g, the
+ * gradients.
+ */
+function attend(node: Attention, [q, k, v, known, delta, g]: Inputs) {
+  const [batch, queries, width] = node.inputs[0].shape;
+  const keys = node.inputs[1].shape[1];
+  const { heads, scale, causal } = node.attributes;
+  const depth = width / heads;
+  const lse = new Float64Array(batch * heads * queries);
+  const [out, dq, dk, dv] = [q, q, k, k].map(({ length }) => new Float64Array(length));
+  const range = (n: number) => Array.from({ length: n }, (_, i) => i);
+  for (const [b, h, i] of range(lse.length).map((row) => coordinates(row, [batch, heads, queries]))) {
+    const own = (d: number) => (b * queries + i) * width + h * depth + d;
+    const met = (j: number, d: number) => (b * keys + j) * width + h * depth + d;
+    const seen = range(causal ? Math.min(keys, i + 1) : keys);
+    const dot = (x: Float64Array, y: Float64Array, j: number) =>
+      range(depth).reduce((sum, d) => sum + x[own(d)] * y[met(j, d)], 0);
+    const scores = seen.map((j) => dot(q, k, j) * scale);
+    const place = (b * heads + h) * queries + i;
+    lse[place] = Math.log(scores.reduce((sum, score) => sum + Math.exp(score), 0));
+    const p = scores.map((score) => Math.exp(score - (known?.[place] ?? lse[place])));
+    for (const j of seen) for (const d of range(depth)) out[own(d)] += p[j] * v[met(j, d)];
+    if (!g) continue;
+    for (const j of seen) {
+      const slope = p[j] * (dot(g, v, j) - delta[(b * queries + i) * heads + h]) * scale;
+      for (const d of range(depth)) {
+        dq[own(d)] += slope * k[met(j, d)];
+        dk[met(j, d)] += slope * q[own(d)];
+        dv[met(j, d)] += p[j] * g[own(d)];
+      }
+    }
+  }
+  return { out, lse, dq, dk, dv };
+}
+
 /** The flat indices of each group of channels of [N, P, C]. */
 function groupMembers([items, positions, channels]: Shape, groups: number): number[][] {
   const members: number[][] = Array.from({ length: items * groups }, () => []);
@@ -74,7 +129,14 @@ function groupMembers([items, positions, channels]: Shape, groups: number): numb
   return members;
 }
 
-const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: Values) => Float64Array } = {
+const operations: {
+  [K in Evaluated]: (
+    node: Tensor<K>,
+    inputs: Inputs,
+    values: Values,
+    done: ReadonlyMap<Tensor, Float64Array>,
+  ) => Float64Array;
+} = {
   storage: (node, _, values) => {
     const { storage, offset } = node.attributes;
     const source = values.get(storage) ?? storage.initial ?? new Float64Array(storage.length);
@@ -217,30 +279,15 @@ const operations: { [K in Evaluated]: (node: Tensor<K>, inputs: Inputs, values: 
     });
     return result;
   },
-  attention: (node, [q, k, v]) => {
-    const [batch, queries, width] = node.shape;
-    const keys = node.inputs[1].shape[1];
-    const { heads, scale, causal } = node.attributes;
-    const depth = width / heads;
-    const result = new Float64Array(node.size);
-    for (let b = 0; b < batch; b++) {
-      for (let h = 0; h < heads; h++) {
-        const at = (token: number, d: number) => (b * queries + token) * width + h * depth + d;
-        const met = (token: number, d: number) => (b * keys + token) * width + h * depth + d;
-        for (let i = 0; i < queries; i++) {
-          const weights = Array.from({ length: keys }, (_, j) => {
-            let score = 0;
-            for (let d = 0; d < depth; d++) score += q[at(i, d)] * k[met(j, d)];
-            return causal && j > i ? 0 : Math.exp(score * scale);
-          });
-          const total = weights.reduce((sum, w) => sum + w, 0);
-          for (let d = 0; d < depth; d++) {
-            result[at(i, d)] = weights.reduce((sum, w, j) => sum + (w / total) * v[met(j, d)], 0);
-          }
-        }
-      }
-    }
-    return result;
+  attention: (node, inputs) => attend(node, inputs).out,
+  attentionGradientQ: (node, inputs) => attend(node, inputs).dq,
+  attentionGradientKV: (node, inputs) => attend(node, inputs).dk,
+  secondary: ({ inputs: [node] }, _, __, done) => {
+    const results = attend(
+      node as Attention,
+      node.inputs.map((input) => done.get(input)!),
+    );
+    return node.op === 'attention' ? results.lse : results.dv;
   },
   scatterAdd: (node, [values, indices]) => {
     const row = sizeOf(node.shape.slice(1));

@@ -1,0 +1,204 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openDevice } from '../node/device.js';
+import { evaluate } from '../src/autodiff/eager.js';
+import { compile } from '../src/autodiff/compile.js';
+import { createClassifier } from '../src/features/classifier-file.js';
+import { parseDescription } from '../src/flow/description.js';
+import { createNetwork } from '../src/flow/network.js';
+import type { Device } from '../src/gpu/device.js';
+import { TensorStorage } from '../src/gpu/storage.js';
+import { concat } from '../src/ops/movement.js';
+import { assign } from '../src/ops/optimizer.js';
+import { add, mul, sin } from '../src/ops/pointwise.js';
+import { random } from '../src/tensor/philox.js';
+import { fromStorage, tensor } from '../src/tensor/tensor.js';
+import {
+  classificationDefaults,
+  distillationDefaults,
+  lambdaOf,
+  teacherDefaults,
+  type DistillationConfig,
+} from '../trainers/config.js';
+import { methodNames, methodRecipe } from '../trainers/methods.js';
+import { distil, trainClassifier, trainTeacher } from '../trainers/runs.js';
+import { openNullDevice } from './support/null-device.js';
+
+/** What WebGPU promises on every adapter. */
+const limits = {
+  maxStorageBuffersPerShaderStage: 8,
+  maxStorageBufferBindingSize: 128 * 2 ** 20,
+  maxBufferSize: 256 * 2 ** 20,
+};
+
+const architectures = {
+  mlp: { kind: 'mlp', dim: 2, width: 12, depth: 2, activation: 'silu', time: 'features' },
+  sit: { kind: 'sit', inputSize: 8, patchSize: 2, inChannels: 1, hiddenSize: 16, depth: 2, numHeads: 2, numClasses: 3 },
+  vit: {
+    kind: 'vit',
+    imageSize: 8,
+    patchSize: 2,
+    channels: 1,
+    width: 16,
+    depth: 2,
+    heads: 2,
+    mlpWidth: 32,
+    norm: 'post',
+    classes: 3,
+  },
+  unet: {
+    kind: 'unet',
+    imageSize: 8,
+    inChannels: 1,
+    modelChannels: 32,
+    numResBlocks: 1,
+    channelMult: [1, 2],
+    attentionResolutions: [2],
+    numClasses: 3,
+    useScaleShiftNorm: true,
+  },
+};
+type Name = keyof typeof architectures;
+
+function subjectOf(name: Name) {
+  const image = name !== 'mlp';
+  const shape = image ? [1, 8, 8] : [2];
+  const description = parseDescription(
+    {
+      architecture: architectures[name],
+      prediction: name === 'vit' ? 'data' : 'velocity',
+      ...(name === 'vit' && { minimumTime: 0.05 }),
+      ...(image && { dataRange: [-1, 1] }),
+    },
+    name,
+  );
+  const draw = random(3);
+  const count = 32;
+  const size = shape.reduce((a, b) => a * b);
+  const values = Uint8Array.from({ length: count * size }, () => draw.below(256));
+  const labels = image ? Uint32Array.from({ length: count }, () => draw.below(3)) : undefined;
+  const data = { shape, count, values, range: [-1, 1] as const, labels };
+  return {
+    teacher: createNetwork(description, 1),
+    data,
+    defaults: distillationDefaults(shape, description.prediction),
+  };
+}
+
+describe('within the limits that WebGPU promises, everything that ships is a valid program', () => {
+  let device: Device;
+  const errors: string[] = [];
+  beforeAll(async () => {
+    device = await openNullDevice({
+      toggles: 'checked',
+      family: 'tiled',
+      limits,
+      onFailure: (message) => errors.push(message),
+    });
+  });
+  afterAll(() => device.dispose());
+
+  async function compiles(training: Promise<{ trainer: { dispose(): void } }>) {
+    (await training).trainer.dispose();
+    await device.finished();
+    expect(errors).toEqual([]);
+  }
+  const small = { steps: 4, batch: 8 };
+  const precisions = ['f32', 'f16'] as const;
+
+  it.each(
+    (Object.keys(architectures) as Name[]).flatMap((name) => precisions.map((precision) => [name, precision] as const)),
+  )('%s in %s: teacher, distillation, low-rank adapter', async (name, precision) => {
+    const { teacher, data, defaults } = subjectOf(name);
+    const recipe: DistillationConfig = { ...defaults, ...small, precision };
+    await compiles(distil({ device, teacher, data }, recipe));
+    await compiles(distil({ device, teacher, data }, { ...recipe, student: { ...recipe.student, loraRank: 2 } }));
+    await compiles(trainTeacher({ device, teacher, data }, { ...teacherDefaults(data.shape), ...small, precision }));
+  });
+
+  it.each(methodNames)('the method %s, and blocks computed anew', async (method) => {
+    const { teacher, data, defaults } = subjectOf('sit');
+    const recipe = { ...methodRecipe(method, { ...defaults, ...small }, true), ...small, checkpointBlocks: true };
+    await compiles(distil({ device, teacher, data }, recipe));
+  });
+
+  it('a classifier', async () => {
+    const { data } = subjectOf('unet');
+    const classifier = createClassifier(
+      {
+        kind: 'cnn',
+        imageShape: [1, 8, 8],
+        channels: [4, 8],
+        padding: 1,
+        pooled: 1,
+        norms: false,
+        features: 16,
+        classes: 3,
+        mean: 0,
+        std: 1,
+      },
+      1,
+    );
+    for (const precision of precisions)
+      await compiles(trainClassifier({ device, classifier, data }, { ...classificationDefaults, ...small, precision }));
+  });
+});
+
+describe('training on an adapter', () => {
+  it('gives the same bits with 8 storage buffers a kernel as with all that there are', async () => {
+    const subject = subjectOf('sit');
+    const recipe: DistillationConfig = {
+      ...subject.defaults,
+      steps: 3,
+      batch: 8,
+      lambda: lambdaOf({ lmd: 1, emd: 1, diagonal: 1 }),
+    };
+    const states = [];
+    for (const options of [{}, { limits }]) {
+      const device = await openDevice({ toggles: 'checked', ...options });
+      const { trainer } = await distil({ device, ...subject }, recipe);
+      const losses = (await trainer.advance(3)).map(({ loss }) => loss);
+      states.push({ losses, ...(await trainer.state()) });
+      device.dispose();
+    }
+    expect(states[1].losses.every(Number.isFinite)).toBe(true);
+    const [many, few] = states;
+    for (let i = 0; i < 3; i++) expect(Math.abs(few.losses[i] / many.losses[i] - 1)).toBeLessThan(1e-5);
+  });
+
+  it('sums and joins more tensors than a kernel may bind', async () => {
+    const device = await openDevice({ toggles: 'checked', limits });
+    const parts = Array.from({ length: 23 }, (_, i) => tensor([i, 2 * i, -i]));
+    const sum = parts.map((part, i) => mul(part, i % 3)).reduce(add);
+    const { total, joined } = await evaluate(device, { total: sum, joined: add(concat(parts, 0), 1) });
+    const expected = [1, 2, -1].map((scale) => parts.reduce((all, _, i) => all + scale * i * (i % 3), 0));
+    expect([...total]).toEqual(expected);
+    expect([...joined]).toEqual(parts.flatMap((_, i) => [i + 1, 2 * i + 1, 1 - i]));
+    device.dispose();
+  });
+
+  it('effects see every storage as it was before the run', async () => {
+    const device = await openDevice({ toggles: 'checked' });
+    const [a, b] = [1, 100].map(
+      (first) =>
+        new TensorStorage(
+          'values',
+          'f32',
+          5,
+          Float32Array.from([0, 1, 2, 3, 4], (i) => i + first),
+        ),
+    );
+    const [x, y] = [a, b].map((storage) => fromStorage(storage));
+    // Two storages change places, while a third value needs both.
+    const program = await compile(device, {
+      outputs: { sum: sin(add(x, y)), x },
+      effects: [assign(a, y), assign(b, x)],
+    });
+    program.run();
+    expect([...(await program.read('x'))]).toEqual([1, 2, 3, 4, 5]);
+    expect([...(await device.read(a))]).toEqual([100, 101, 102, 103, 104]);
+    expect([...(await device.read(b))]).toEqual([1, 2, 3, 4, 5]);
+    const sums = [101, 103, 105, 107, 109].map(Math.sin);
+    ((await program.read('sum')) as Float32Array).forEach((value, i) => expect(value).toBeCloseTo(sums[i], 4));
+    device.dispose();
+  });
+});
