@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { distillationDefaults, distillationSchema, type DistillationConfig } from '../trainers/config.js';
-import { checkRecipe, learnsFromData, methodRecipe } from '../trainers/methods.js';
+import { checkRecipe, learnsFromData, methodNames, methodRecipe } from '../trainers/methods.js';
 import { RunFiles } from '../trainers/run-files.js';
 import { distil } from '../trainers/runs.js';
 import { folderStore } from '../node/folder.js';
@@ -143,7 +143,12 @@ function recipeOf(
   defaults: DistillationConfig,
   hasTeacher?: boolean,
 ): DistillationConfig {
-  const stated = parseRecipe(file).recipe.method;
+  const { recipe: given, locate } = parseRecipe(file);
+  const stated = given.method;
+  if (stated !== undefined && !methodNames.includes(stated as string))
+    throw new UserError(
+      `${file!.name}${locate(['method'])}: method: ${String(stated)} is none: choose one of ${methodNames.join(', ')}`,
+    );
   if (flags.method !== undefined && stated !== undefined && flags.method !== stated)
     throw new UserError(
       `${file!.name} is a recipe of ${String(stated)}, not of ${flags.method}: leave one out`,
