@@ -116,7 +116,7 @@ describe('on the device they agree with float64', () => {
   );
   it.each(groups.map((group) => [`${group[0].single.name} to ${group.at(-1)!.single.name}`, group] as const))(
     '%s',
-    { timeout: 120_000 },
+    { timeout: 300_000 },
     async (_, group) => {
       const outputs = Object.fromEntries(
         group.flatMap(({ single, output, slopes }) => [
