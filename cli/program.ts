@@ -324,7 +324,7 @@ function methodsHelp(): string {
   const rows = methodNames.map((name) => {
     const given = learnsFromData(name, distillationDefaults([2], 'velocity'))
       ? '--data checkerboard'
-      : '--teacher rf.safetensors';
+      : '--teacher checkpoints/rf-checkerboard.safetensors';
     return `  ${name.padEnd(14)}${methods[name].summary}\n${' '.repeat(16)}semiflow train --method ${name} ${given}`;
   });
   return `\nMethods (defaults above are of fmap; --method NAME --print-config shows each in full; those with --data also take a --teacher):\n${rows.join('\n')}`;

@@ -50,12 +50,10 @@ export function trainOptions(
   };
 }
 
-const drawSeconds = 59;
-
 /**
  * Runs a training to its end, or until it is interrupted: Ctrl-C saves and leaves, twice leaves at once.
  * @param command that goes on with it
- * @param onSave called after a checkpoint on the way, but no more often than each minute, to draw samples
+ * @param onSave called after a checkpoint on the way, to draw samples
  * @returns whether it came to the end
  */
 export async function trainLoop<Result>(
@@ -80,11 +78,10 @@ export async function trainLoop<Result>(
   try {
     if (flags.profile)
       printTables([{ heading: 'One step by kernel', table: profileTable(await training.profileStep()) }]);
-    let [{ saved }, drawn] = [training, started];
+    let { saved } = training;
     for await (const _ of training) {
-      // Pictures can cost more than the steps between two checkpoints.
-      if (training.saved === saved || training.finished || performance.now() - drawn < drawSeconds * 1000) continue;
-      [saved, drawn] = [training.saved, performance.now()];
+      if (training.saved === saved || training.finished) continue;
+      saved = training.saved;
       await onSave();
     }
   } finally {

@@ -126,7 +126,6 @@ export const samplers = {
     step: eulerMaruyamaStep,
   },
 } satisfies Record<string, SamplerEntry>;
-/** The name of a sampler. */
 export type SamplerName = keyof typeof samplers;
 
 /** The names of all samplers. */

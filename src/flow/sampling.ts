@@ -6,7 +6,6 @@ import type { Network } from './network.js';
 import { batchFor, equalSteps, Runner } from './runner.js';
 import type { Sampler } from './samplers.js';
 
-/** What samples are to be drawn, and how. */
 export interface SampleOptions {
   count: number;
   seed: number;

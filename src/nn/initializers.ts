@@ -5,12 +5,9 @@ import { sizeOf, type Shape } from '../tensor/shape.js';
 /** Values for a fresh parameter: a pure function of the run's seed and the parameter's index. */
 export type Initializer = (shape: Shape, seed: number, index: number) => Float32Array;
 
-/** Zeros. */
 export const zeros: Initializer = (shape) => new Float32Array(sizeOf(shape));
-/** Ones. */
 export const ones: Initializer = (shape) => new Float32Array(sizeOf(shape)).fill(1);
 
-/** Normal numbers of mean 0. */
 export const normal =
   (std: number): Initializer =>
   (shape, seed, index) =>

@@ -1,0 +1,97 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createProgram } from '../cli/program.js';
+import { writeSafetensors } from '../node/files.js';
+import { parseDescription } from '../src/flow/description.js';
+import { createNetwork, exportNetwork } from '../src/flow/network.js';
+import { defaultArchitecture } from '../src/models/index.js';
+import { runHere } from './support/command-line.js';
+
+vi.mock('../cli/session.js', () => ({ openSession: () => Promise.reject(new Error('a device was asked for')) }));
+
+const folder = mkdtempSync(join(tmpdir(), 'semiflow-readme-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+for (const name of ['checkpoints', 'docs']) symlinkSync(resolve(name), join(folder, name));
+
+const commandsIn = (text: string): string[][] =>
+  [...text.matchAll(/^\s*(?:npx )?semiflow ([a-z][^\n]*)$/gm)].map(([, line]) =>
+    line
+      .replace(/\s#.*$/, '')
+      .trim()
+      .split(/\s+/),
+  );
+const readme = [...readFileSync('README.md', 'utf8').matchAll(/^```\n(.*?)^```/gms)].flatMap(([, block]) =>
+  commandsIn(block),
+);
+
+/** What is added so that a command ends in seconds: nothing else of it is changed. */
+const shorter: Record<string, string[]> = {
+  train: ['--steps', '2', '--batch', '16', '--pool', '64', '--no-evaluate'],
+  check: ['--samples', '64'],
+};
+/** They take minutes: of them it is seen that they come as far as asking for a device. */
+const isLong = ([command, ...rest]: readonly string[]) =>
+  ['eval', 'study', 'experiment', 'bias', 'teacher'].includes(command) ||
+  (command === 'train' && rest.includes('--data'));
+
+describe('every command in README', () => {
+  it('has an example of each that people need', () => {
+    const named = new Set(readme.map(([command]) => command));
+    for (const command of ['train', 'teacher', 'sample', 'check', 'eval', 'jump', 'velocity', 'invert', 'bias'])
+      expect(named).toContain(command);
+    for (const command of ['study', 'experiment', 'info']) expect(named).toContain(command);
+  });
+
+  it.each(readme.filter((args) => !isLong(args)).map((args) => [args.join(' '), args] as const))(
+    'runs as printed, in order: semiflow %s',
+    (_, args) => {
+      const [command] = args;
+      const { status, stderr } = spawnSync(
+        process.execPath,
+        [resolve('bin/semiflow.js'), ...args, ...(shorter[command] ?? [])],
+        { cwd: folder, encoding: 'utf8' },
+      );
+      expect(stderr.split('\n').filter((line) => line && !line.startsWith('Warning: max'))).toEqual([]);
+      // A map of two steps may well fail the check.
+      expect(status === 0 || (command === 'check' && status === 1)).toBe(true);
+      const out = args[args.indexOf('--out') + 1];
+      if (args.includes('--out')) expect(existsSync(join(folder, out))).toBe(true);
+    },
+    240_000,
+  );
+});
+
+describe('commands that take minutes, and the examples of the help,', () => {
+  // What a long command before them would have written.
+  const shapes = parseDescription(
+    {
+      architecture: defaultArchitecture({ shape: [1, 28, 28], classes: 6 }, 'sit'),
+      prediction: 'velocity',
+      dataRange: [-1, 1],
+    },
+    'shapes',
+  );
+  beforeAll(async () => {
+    const { tensors, metadata } = exportNetwork(createNetwork(shapes, 0));
+    await writeSafetensors(join(folder, 'shapes.safetensors'), tensors, metadata);
+  });
+  const help = createProgram().commands.flatMap((command) => {
+    let text = '';
+    command.configureOutput({ writeOut: (part) => void (text += part) });
+    command.outputHelp();
+    return commandsIn(text);
+  });
+  const examples = [...readme.filter(isLong), ...help];
+  it.each(examples.map((args) => [args.join(' '), args] as const))('come to a device: semiflow %s', async (_, args) => {
+    // Files that earlier commands wrote are where they wrote them.
+    const placed = args.map((word) => (existsSync(join(folder, word)) ? join(folder, word) : word));
+    const out = placed.includes('--out')
+      ? placed
+      : [...placed, ...(args[0] === 'train' ? ['--out', join(folder, args[2])] : [])];
+    const { error } = await runHere(out);
+    expect((error as Error | undefined)?.message).toBe('a device was asked for');
+  });
+});
