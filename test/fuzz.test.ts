@@ -34,7 +34,7 @@ import { makePng } from './png-maker.js';
  */
 const full = process.env.FUZZ === 'full';
 const seed = Number(process.env.SEED ?? 0);
-const budget = { safetensors: full ? 10_000 : 300, others: full ? 2000 : 50, commands: full ? 200 : 12 };
+const budget = { safetensors: full ? 10_000 : 300, others: full ? 2000 : 30, commands: full ? 200 : 12 };
 const longestMs = 10_000;
 const mostGrowth = 1.5 * 2 ** 30;
 
@@ -247,7 +247,7 @@ describe('configurations', () => {
     ];
     const steps = Array.from({ length: 3000 }, (_, i) => `${' '.repeat(i)}a:`).join('\n');
     for (const text of [
-      ...pieces.map((piece) => piece.repeat(full ? 100_000 : 30_000)),
+      ...pieces.map((piece) => piece.repeat(full ? 100_000 : 10_000)),
       steps,
       'a: &a [*a]',
       'a: &a { b: [*a] }',
