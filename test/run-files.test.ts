@@ -76,7 +76,7 @@ describe("a run's files", () => {
 
   it('keep no step twice in TensorBoard, whenever a run was killed', async () => {
     const draw = random(3);
-    for (let trial = 0; trial < 20; trial++) {
+    for (let trial = 0; trial < 8; trial++) {
       const store = memoryStore();
       await runOf(store, 0);
       let saved = 0;
@@ -160,6 +160,25 @@ describe("a run's files", () => {
     await store.write('state.safetensors', await bytesOf(other, 'state.safetensors'));
     const files = await RunFiles.open(store, 'flow-map');
     await expect(files.resume(identity)).rejects.toThrow(/of another run/);
+  });
+
+  it.each([
+    ['a step before the first', { ...stateAt(40), step: -1 }, /of step "-1"/],
+    ['a step that is none', { ...stateAt(40), step: NaN }, /of step "NaN"/],
+    ['a step beyond the last', { ...stateAt(40), step: 101 }, /101 steps are done already/],
+    [
+      'a moment that is none',
+      { step: 40, arenas: { 'student.firstMoment': Float32Array.of(1, NaN) } },
+      /student\.firstMoment holds NaN/,
+    ],
+  ])('refuse a whole state with %s', async (_, state, says) => {
+    const store = memoryStore();
+    await runOf(store, 40);
+    await (await RunFiles.open(store, 'flow-map')).save(state, 'student.safetensors', Uint8Array.of(1));
+    const before = await bytesOf(store, 'metrics.jsonl');
+    const files = await RunFiles.open(store, 'flow-map');
+    await expect(files.resume(identity)).rejects.toThrow(says);
+    expect(await bytesOf(store, 'metrics.jsonl')).toEqual(before);
   });
 
   it.each([

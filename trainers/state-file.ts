@@ -36,9 +36,15 @@ export async function decodeState(source: Source, run: string): Promise<TrainerS
   if ((await fingerprint([bytes])) !== checksum) throw new UserError(damaged);
   if (file.metadata.run !== run)
     throw new UserError(`${name} is of another run than the folder it lies in: put the run's own back`);
+  const { step = '' } = file.metadata;
+  if (!/^\d{1,15}$/.test(step)) throw new UserError(`${name} is of step "${step}", which cannot be: start a new run`);
   const arenas: TrainerState['arenas'] = {};
-  for (const tensor of file.tensors.keys()) arenas[tensor] = await file.readF32(tensor);
-  return { step: Number(file.metadata.step), arenas };
+  for (const tensor of file.tensors.keys()) {
+    arenas[tensor] = await file.readF32(tensor);
+    const wrong = arenas[tensor].find((value) => !Number.isFinite(value));
+    if (wrong !== undefined) throw new UserError(`${name}: ${tensor} holds ${wrong}, from which no run goes on`);
+  }
+  return { step: Number(step), arenas };
 }
 
 /** Where a text of ASCII letters starts in the header of a file. */
