@@ -14,7 +14,7 @@ writeFileSync(at('conv-bn.ts'), source);
 
 function semiflow(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, ['bin/semiflow.js', ...args], { encoding: 'utf8' });
-  const complaints = stderr.split('\n').filter((line) => line && !line.startsWith('Warning: max'));
+  const complaints = stderr.split('\n').filter((line) => line && !/^(Warning: max|warning: )/.test(line));
   return { status, stdout, complaints };
 }
 
