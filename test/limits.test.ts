@@ -32,14 +32,14 @@ const limits = {
 
 const architectures = {
   mlp: { kind: 'mlp', dim: 2, width: 12, depth: 2, activation: 'silu', time: 'features' },
-  sit: { kind: 'sit', inputSize: 8, patchSize: 2, inChannels: 1, hiddenSize: 16, depth: 2, numHeads: 2, numClasses: 3 },
+  sit: { kind: 'sit', inputSize: 8, patchSize: 2, inChannels: 1, hiddenSize: 16, depth: 1, numHeads: 2, numClasses: 3 },
   vit: {
     kind: 'vit',
     imageSize: 8,
     patchSize: 2,
     channels: 1,
     width: 16,
-    depth: 2,
+    depth: 1,
     heads: 2,
     mlpWidth: 32,
     norm: 'post',
@@ -107,12 +107,14 @@ describe('within the limits that WebGPU promises, everything that ships is a val
 
   it.each(
     (Object.keys(architectures) as Name[]).flatMap((name) => precisions.map((precision) => [name, precision] as const)),
-  )('%s in %s: teacher, distillation, low-rank adapter', async (name, precision) => {
+  )('%s in %s: distillation, and a teacher in f16, a low-rank adapter in f32', async (name, precision) => {
     const { teacher, data, defaults } = subjectOf(name);
     const recipe: DistillationConfig = { ...defaults, ...small, precision };
     await compiles(distil({ device, teacher, data }, recipe));
-    await compiles(distil({ device, teacher, data }, { ...recipe, student: { ...recipe.student, loraRank: 2 } }));
-    await compiles(trainTeacher({ device, teacher, data }, { ...teacherDefaults(data.shape), ...small, precision }));
+    if (precision === 'f32')
+      await compiles(distil({ device, teacher, data }, { ...recipe, student: { ...recipe.student, loraRank: 2 } }));
+    else
+      await compiles(trainTeacher({ device, teacher, data }, { ...teacherDefaults(data.shape), ...small, precision }));
   });
 
   it.each(methodNames)('the method %s, and blocks computed anew', async (method) => {
@@ -144,7 +146,7 @@ describe('within the limits that WebGPU promises, everything that ships is a val
 });
 
 describe('training on an adapter', () => {
-  it('gives the same bits with 8 storage buffers a kernel as with all that there are', async () => {
+  it('has the same losses with 8 storage buffers a kernel as with all that there are', async () => {
     const subject = subjectOf('sit');
     const recipe: DistillationConfig = {
       ...subject.defaults,
@@ -152,17 +154,16 @@ describe('training on an adapter', () => {
       batch: 8,
       lambda: lambdaOf({ lmd: 1, emd: 1, diagonal: 1 }),
     };
-    const states = [];
+    const losses: number[][] = [];
     for (const options of [{}, { limits }]) {
       const device = await openDevice({ toggles: 'checked', ...options });
       const { trainer } = await distil({ device, ...subject }, recipe);
-      const losses = (await trainer.advance(3)).map(({ loss }) => loss);
-      states.push({ losses, ...(await trainer.state()) });
+      losses.push((await trainer.advance(3)).map(({ loss }) => loss));
       device.dispose();
     }
-    expect(states[1].losses.every(Number.isFinite)).toBe(true);
-    const [many, few] = states;
-    for (let i = 0; i < 3; i++) expect(Math.abs(few.losses[i] / many.losses[i] - 1)).toBeLessThan(1e-5);
+    const [many, few] = losses;
+    expect(few).toHaveLength(3);
+    few.forEach((loss, i) => expect(Math.abs(loss / many[i] - 1)).toBeLessThan(1e-5));
   });
 
   it('sums and joins more tensors than a kernel may bind', async () => {

@@ -12,7 +12,7 @@ import { after, asCode, generated, RandomGraph } from './support/random-graph.js
 
 /** `GRAPHS` asks for more graphs than every run makes, on the host and on the device alike; `SEED` repeats a run. */
 const given = process.env.GRAPHS && Number(process.env.GRAPHS);
-const counts = { host: given || 100, device: given || 24 };
+const counts = { host: given || 100, device: given || 12 };
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 /** Graphs that are compiled as one program. */
 const together = 4;

@@ -21,7 +21,7 @@ export function rematerialize(block: Block, parameters: Parameters, inputs: read
     ...inputs,
   );
   return withGradient(value, [...inputs, ...used.values()], (g) => {
-    // Behind barriers, or the second pass would be merged with the first. Kernels run in the order of creation: after g.
+    // Behind barriers, or the second pass would be merged with the first. What was made later runs later where it may: after g.
     const again = inputs.map(barrier);
     const y = block(parameters, ...again);
     const needed = new Set(reachable([y]));
