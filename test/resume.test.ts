@@ -59,7 +59,7 @@ async function killAndCompare(command: string, flags: string[], place: string[],
   return met;
 }
 
-const short = ['--save-every', '0.1', '--log-every', '1'];
+const short = ['--save-every', '0.1'];
 
 it(
   'ends with the same bytes when killed at five moments and resumed as when left alone',
