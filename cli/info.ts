@@ -1,10 +1,14 @@
+import { stat } from 'node:fs/promises';
+import { folderStore } from '../node/folder.js';
 import { readWeights } from '../node/files.js';
 import { isModule } from '../node/module.js';
-import type { SafetensorsFile, TensorEntry } from '../src/checkpoint/safetensors.js';
+import { openSafetensors, type SafetensorsFile, type TensorEntry } from '../src/checkpoint/safetensors.js';
+import { isClassifier, loadClassifier, type ClassifierNetwork } from '../src/features/classifier-file.js';
 import { adapterOptions } from '../src/flow/adapter.js';
 import { metadataKey, type Description } from '../src/flow/description.js';
 import { loadNetwork, prefixFor, type Network } from '../src/flow/network.js';
 import { UserError } from '../src/errors.js';
+import { readMark } from '../trainers/run-files.js';
 import { textTable } from '../src/report/table.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { evaluationDataset } from './evaluation-data.js';
@@ -15,6 +19,7 @@ import { openSession, type DeviceFlags } from './session.js';
 /** `semiflow info`: what a file is, or what is missing to know it; with data, how well a teacher fits it. */
 export async function info(path: string, flags: DeviceFlags & { arch?: string; data?: string }): Promise<void> {
   const { arch, data } = flags;
+  if ((await stat(path).catch(() => null))?.isDirectory()) return describeRun(path);
   const file =
     arch && !isModule(arch)
       ? await readWeights(path, prefixFor(await readDescription(arch)))
@@ -38,6 +43,8 @@ export async function info(path: string, flags: DeviceFlags & { arch?: string; d
     describe(file, await loadNetwork(file));
   } else if (adapterOptions(file)) {
     describeAdapter(file);
+  } else if (isClassifier(file)) {
+    describeClassifier(file, await loadClassifier(file));
   } else if (isTrainingState(file)) {
     console.log(
       `${path}: the state of a training run at step ${file.metadata.step}; go on with --resume and its folder`,
@@ -47,8 +54,36 @@ export async function info(path: string, flags: DeviceFlags & { arch?: string; d
   }
 }
 
-const isTrainingState = ({ metadata, tensors }: SafetensorsFile) =>
-  'step' in metadata && ['parameters', 'firstMoment', 'secondMoment', 'averages'].every((name) => tensors.has(name));
+const isTrainingState = ({ metadata }: SafetensorsFile) => ['step', 'run', 'checksum'].every((key) => key in metadata);
+
+/** What a run's folder holds and how far it came. */
+async function describeRun(path: string): Promise<void> {
+  const store = folderStore(path);
+  const mark = await readMark(store);
+  if (!mark) throw new UserError(`${path} is a folder without a run in it: give a file, or the folder of a run`);
+  const state = await store.open('state.safetensors');
+  const step = state ? (await openSafetensors(state)).metadata.step : '0';
+  const weights = (await store.list()).filter((name) => name.endsWith('.safetensors') && name !== 'state.safetensors');
+  const method = 'method' in mark.recipe ? ` by ${String(mark.recipe.method)}` : '';
+  console.log(`${path}: the training of a ${mark.kind}${method}, saved at step ${step} of ${mark.recipe.steps}
+  semiflow      ${mark.semiflow}
+  weights       ${weights.join(', ') || 'none yet'}
+  made from     ${
+    Object.entries(mark.inputs)
+      .map(([name, hash]) => `${name} ${hash.slice(0, 16)}…`)
+      .join(', ') || 'nothing of its own'
+  }`);
+}
+
+function describeClassifier(file: SafetensorsFile, { config, layout }: ClassifierNetwork): void {
+  const { kind, imageShape, classes, features } = config;
+  console.log(`${file.name}: a classifier, whose features judge samples (--features)
+  architecture  ${kind}, ${features} features
+  parameters    ${layout.count} in ${layout.parameters.length} tensors, ${storage(file)}
+  images        ${imageShape.join(' × ')}
+  classes       ${classes}`);
+  printMetadata(file);
+}
 
 function describeAdapter(file: SafetensorsFile): void {
   const { rank, alpha, description } = adapterOptions(file)!;

@@ -1,6 +1,6 @@
 import { UserError } from '../src/errors.js';
 import { fingerprint } from '../src/files/fingerprint.js';
-import { readText, type Store } from '../src/files/store.js';
+import { readText, type Files, type Store } from '../src/files/store.js';
 import { encodeEvent, encodeFileVersion, encodeRestart, eventsUntil } from '../src/report/tensorboard.js';
 import { readAll } from '../src/files/source.js';
 import { version } from '../src/version.js';
@@ -24,7 +24,7 @@ export interface RunIdentity {
 }
 
 /** What `run.json` says. */
-interface Mark extends RunIdentity {
+export interface RunMark extends RunIdentity {
   format: number;
   semiflow: string;
   /** Made anew by whoever made it, such as the demo. */
@@ -38,7 +38,7 @@ export class RunFiles {
   private events = '';
   private constructor(
     readonly store: Store,
-    private mark: Mark,
+    private mark: RunMark,
     private readonly onNote: (note: string) => void,
   ) {}
 
@@ -54,7 +54,7 @@ export class RunFiles {
   ): Promise<RunFiles> {
     const own = await RunFiles.checkFree(store, names, disposable);
     for (const name of own) await store.remove(name);
-    const mark: Mark = {
+    const mark: RunMark = {
       format,
       semiflow: version,
       kind,
@@ -250,13 +250,17 @@ interface RunFilesOptions {
   onNote?: (note: string) => void;
 }
 
-async function readMark(store: Store): Promise<Mark | null> {
+/**
+ * What a run's folder says of it; null where there is no run.
+ * @throws UserError where its mark is damaged or of a newer semiflow
+ */
+export async function readMark(store: Files): Promise<RunMark | null> {
   const text = await readText(store, markFile);
   if (text === null) return null;
   const broken = new UserError(`${store.name}: its ${markFile} is damaged: put a copy back, or start a new run`);
-  let mark: Mark;
+  let mark: RunMark;
   try {
-    mark = JSON.parse(text) as Mark;
+    mark = JSON.parse(text) as RunMark;
   } catch {
     throw broken;
   }

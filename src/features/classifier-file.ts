@@ -44,6 +44,9 @@ export async function loadClassifier(file: SafetensorsFile, config?: ClassifierC
   return { config: chosen, model, layout, arena: layout.load(state, file.name) };
 }
 
+/** Whether a file says itself that it is a classifier. */
+export const isClassifier = ({ metadata }: SafetensorsFile): boolean => classifierKey in metadata;
+
 function ownConfig({ metadata, name }: SafetensorsFile): ClassifierConfig {
   const own = metadata[classifierKey];
   if (own === undefined)
