@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { isMap, isPair, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { UserError } from '../src/errors.js';
 import { containsItself, excessOf } from '../src/files/yaml-bounds.js';
 import { override } from '../trainers/config.js';

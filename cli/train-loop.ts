@@ -1,7 +1,7 @@
 import cliProgress from 'cli-progress';
 import { resolve } from 'node:path';
 import { stringify } from 'yaml';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { datasetNames } from '../src/data/named.js';
 import { UserError } from '../src/errors.js';
 import type { RunFiles } from '../trainers/run-files.js';

@@ -1,9 +1,10 @@
-// What apt brings: Mesa's software Vulkan (lavapipe), and for CI PyTorch. Dawn refuses Debian 12's own Mesa 22.3, so there it comes from backports, by
-// the mirror and key that the machine's apt sources already name: no host is written here.
+// What apt brings: Mesa's software Vulkan (lavapipe), and for CI what tests compare with and run in. Dawn refuses Debian
+// 12's own Mesa 22.3, so there it comes from backports, by the mirror and key that the machine's apt sources already name:
+// no host is written here.
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { run, say, SetupError } from './shell.js';
 
-const packages = ['libvulkan1', 'mesa-vulkan-drivers'];
+const mesaPackages = ['libvulkan1', 'mesa-vulkan-drivers'];
 const oldestMesa = 24;
 const backportsFile = '/etc/apt/sources.list.d/semiflow-backports.sources';
 const aptOptions = ['-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=3'];
@@ -145,7 +146,7 @@ export function installMesa() {
   const isDebian = /^ID="?debian"?$/m.test(release);
   if (process.getuid?.() !== 0) {
     const target = isDebian && codename === 'bookworm' ? `-t ${codename}-backports ` : '';
-    throw new SetupError(`${byHand}, as root: apt-get install ${target}${packages.join(' ')}`);
+    throw new SetupError(`${byHand}, as root: apt-get install ${target}${mesaPackages.join(' ')}`);
   }
   say(`${none}: installing Mesa's software driver (lavapipe) by apt`);
   const update = run('apt-get', ['update', ...aptOptions], { env: aptEnv });
@@ -154,17 +155,26 @@ export function installMesa() {
   if (!mesa) throw new SetupError(`apt has no mesa-vulkan-drivers: mend its sources\n  apt-get update: ${update.why}`);
   const target = isDebian && codename && mesa.major < oldestMesa ? enableBackports(codename) : [];
   const flags = ['-y', '--no-install-recommends', ...aptOptions, ...target];
-  const install = run('apt-get', ['install', ...flags, ...packages], { env: aptEnv });
-  if (!install.ok) throw new SetupError(`apt-get install ${target.join(' ')} ${packages.join(' ')}: ${install.why}`);
+  const install = run('apt-get', ['install', ...flags, ...mesaPackages], { env: aptEnv });
+  if (!install.ok)
+    throw new SetupError(`apt-get install ${target.join(' ')} ${mesaPackages.join(' ')}: ${install.why}`);
 }
 
-/** Installs Debian's PyTorch for the tests that compare with it; says why where that cannot be done, as they can be skipped. */
-export function installTorch() {
+/** What some tests need and skip without: its package and how to see that it is there. */
+const testTools = [
+  { packages: ['python3-torch', 'libopenblas0'], there: () => run('/usr/bin/python3', ['-c', 'import torch']).ok },
+  { packages: ['chromium'], there: () => existsSync('/usr/bin/chromium') },
+];
+
+/** Installs PyTorch to compare with and a browser; says why where that cannot be done, as the tests can be skipped. */
+export function installTestTools() {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return;
-  if (run('/usr/bin/python3', ['-c', 'import torch']).ok) return;
-  say('installing python3-torch by apt, which the tests compare with');
-  run('apt-get', ['update', ...aptOptions], { env: aptEnv });
-  const flags = ['-y', '--no-install-recommends', ...aptOptions];
-  const install = run('apt-get', ['install', ...flags, 'python3-torch', 'libopenblas0'], { env: aptEnv });
-  if (!install.ok) say(`python3-torch could not be installed, so the tests skip it: ${install.why}`);
+  const missing = testTools.filter(({ there }) => !there());
+  if (missing.length) run('apt-get', ['update', ...aptOptions], { env: aptEnv });
+  for (const { packages } of missing) {
+    say(`installing ${packages.join(', ')} by apt, which tests need`);
+    const flags = ['-y', '--no-install-recommends', ...aptOptions];
+    const install = run('apt-get', ['install', ...flags, ...packages], { env: aptEnv });
+    if (!install.ok) say(`${packages[0]} could not be installed, so its tests are skipped: ${install.why}`);
+  }
 }

@@ -14,7 +14,7 @@ import {
 import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { installMesa, installTorch } from './apt.js';
+import { installMesa, installTestTools } from './apt.js';
 import { embedKernels } from './embed-kernels.js';
 import { run, say, SetupError } from './shell.js';
 
@@ -182,7 +182,7 @@ if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.me
   try {
     ensurePackages();
     ensureAdapter(false);
-    if (process.argv[2] === '--oracle' && process.env.CI) installTorch();
+    if (process.argv[2] === '--tests' && process.env.CI) installTestTools();
   } catch (error) {
     exitWith(error);
   }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { readNetwork } from '../cli/networks.js';
 import { openDevice } from '../node/device.js';
 import { loadDataset } from '../node/data.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseRecipe, parseYaml, resolveConfig, type KnobGroup } from '../cli/config.js';
 import { classificationKnobs, distillationKnobs, teacherKnobs } from '../cli/knobs.js';
 import { UserError } from '../src/errors.js';

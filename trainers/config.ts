@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Description } from '../src/flow/description.js';
 import { solvers } from '../src/flow/solvers.js';
 import { isPoints } from '../src/models/model.js';

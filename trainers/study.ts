@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { UserError } from '../src/errors.js';
 import { readText, type Store } from '../src/files/store.js';
 import { estimate, type Estimate } from '../src/metrics/estimate.js';

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * Training, wherever it runs. What is trained is a `Task`; `runs.ts` makes those of flow maps, teachers and classifiers:
  *

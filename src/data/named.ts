@@ -7,9 +7,12 @@ import { sampleShapes, shapeNames, shapeSets } from './shapes.js';
 import { summarize } from './summary.js';
 
 /** Data sets that are generated. */
+export type DatasetName = keyof typeof distributions | keyof typeof shapeSets;
 export const datasetNames = [...Object.keys(distributions), ...Object.keys(shapeSets)];
 
 /** A generated data set; null where none has this name. @throws UserError where no sample is asked for */
+export function namedDataset(name: DatasetName, options?: LoadOptions): Dataset;
+export function namedDataset(name: string, options?: LoadOptions): Dataset | null;
 export function namedDataset(name: string, options: LoadOptions = {}): Dataset | null {
   if (Object.hasOwn(distributions, name)) return pointSet(name as keyof typeof distributions, options);
   if (Object.hasOwn(shapeSets, name)) return shapeSet(name as keyof typeof shapeSets, options);

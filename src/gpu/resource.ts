@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { UserError } from '../errors.js';
 
 /** What holds memory of a device until whoever made it disposes of it: a program, a runner, the device itself. */

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { UserError } from '../errors.js';
 import type { Shape } from '../tensor/shape.js';
 import type { BuildOptions, ModelParts } from './model.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { averagePool } from '../ops/pooling.js';
 import { linear } from '../ops/matmul.js';
 import { permute, reshape } from '../ops/movement.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { UserError } from '../errors.js';
 import type { Architecture, Backbone, BackboneModule, SampleLaw } from './backbone.js';
 import { mlp } from './mlp.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { linear } from '../ops/matmul.js';
 import { concat, reshape } from '../ops/movement.js';
 import { add, mul } from '../ops/pointwise.js';

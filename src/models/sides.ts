@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { pad, slice } from '../ops/movement.js';
 import type { Tensor } from '../tensor/tensor.js';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { attention } from '../ops/attention.js';
 import { concat, patchify, permute, reshape, slice, split } from '../ops/movement.js';
 import { layerNorm, modulate } from '../ops/normalization.js';

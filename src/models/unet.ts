@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { attention } from '../ops/attention.js';
 import { averagePool } from '../ops/pooling.js';
 import { upsampleNearest } from '../ops/resampling.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { attention } from '../ops/attention.js';
 import { linear, matmul } from '../ops/matmul.js';
 import { concat, patchify, reshape, slice, split, unpatchify } from '../ops/movement.js';

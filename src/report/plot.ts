@@ -1,5 +1,5 @@
-import { parse, View, Warn, type LoggerInterface } from 'vega';
-import { compile, type TopLevelSpec } from 'vega-lite';
+import type { LoggerInterface } from 'vega';
+import type { TopLevelSpec } from 'vega-lite';
 import { UserError } from '../errors.js';
 import { hex, PALETTE } from './palette.js';
 
@@ -103,7 +103,9 @@ export async function linePlot(plot: LinePlot): Promise<PlotResult> {
  * @throws Error where Vega warns, for instance of a zero on a logarithmic axis: it would draw an empty plot
  */
 export async function renderSvg(specification: TopLevelSpec): Promise<string> {
-  const logger = strictLogger();
+  // Loaded when something is drawn: who only trains and samples, in a page above all, does without.
+  const [{ compile }, { parse, View, Warn }] = await Promise.all([import('vega-lite'), import('vega')]);
+  const logger = strictLogger(Warn);
   const { spec } = compile(specification, { logger });
   const view = new View(parse(spec), { renderer: 'none', logger });
   try {
@@ -244,13 +246,13 @@ export const THEME: TopLevelSpec['config'] = {
   },
 };
 
-/** Turns what Vega would only print into an error. */
-function strictLogger(): LoggerInterface {
+/** Turns what Vega would only print into an error. @param told up to which Vega tells */
+function strictLogger(told: number): LoggerInterface {
   const refuse = (...messages: readonly unknown[]): never => {
     throw new Error(`Vega cannot draw the plot: ${messages.map(String).join(' ')}`);
   };
   const logger: LoggerInterface = {
-    level: ((level?: number) => (level === undefined ? Warn : logger)) as LoggerInterface['level'],
+    level: ((level?: number) => (level === undefined ? told : logger)) as LoggerInterface['level'],
     error: refuse,
     warn: refuse,
     info: () => logger,

@@ -16,8 +16,8 @@ export interface EvaluationSubject {
   /** The student itself where it has none. */
   teacher: Network;
   student: Network;
-  /** To judge by; null where there is none. */
-  data: Dataset | null;
+  /** To judge by, where there is some. */
+  data?: Dataset | null;
 }
 
 /** An evaluation, with tables for people beside the figures. */
@@ -36,7 +36,7 @@ export interface Evaluation {
  * @param classifier whose features judge samples too
  */
 export async function evaluateStudent(
-  { device, teacher, student, data }: EvaluationSubject,
+  { device, teacher, student, data = null }: EvaluationSubject,
   {
     densities = true,
     classifier,

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AverageVelocity, Velocity } from '../../src/flow/field.js';
 import { solvers, type Solver } from '../../src/flow/solvers.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
