@@ -35,7 +35,7 @@ export async function openSession(flags: DeviceFlags): Promise<Device> {
 async function prepareDriver(): Promise<void> {
   const setup = new URL('../scripts/setup.js', import.meta.url);
   if (!existsSync(setup)) return;
-  const { ensureAdapter } = (await import(setup.href)) as typeof import('../scripts/setup.js');
+  const { ensureAdapter } = (await import(setup.href)) as { ensureAdapter(quiet: boolean): void };
   try {
     ensureAdapter(true);
   } catch (error) {

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   cpSync,
   existsSync,
@@ -43,7 +43,7 @@ beforeAll(() => {
   const { fileNames, options } = ts.parseJsonConfigFileContent(config, ts.sys, '.', {}, 'tsconfig.build.json');
   ts.createProgram(fileNames, { ...options, outDir: join(installed, 'dist'), noCheck: true }).emit();
   cpSync('package.json', join(installed, 'package.json'));
-  symlinkSync(resolve('checkpoints'), join(installed, 'checkpoints'));
+  for (const name of ['bin', 'checkpoints']) cpSync(name, join(installed, name), { recursive: true });
   writeFileSync(at('package.json'), '{ "type": "module" }');
   for (const [name, text] of samples) writeFileSync(at(name), text.replace('steps: 3000', `steps: ${steps}`));
 });
@@ -69,6 +69,24 @@ const linesOf = (text: string): unknown[] =>
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as unknown);
+
+describe('the installed package', () => {
+  it('holds what its users need: the command, what was compiled of it, the checkpoints', () => {
+    const { files, exports } = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, object>;
+    expect(files).toEqual(['bin', 'dist', 'checkpoints']);
+    expect(exports).toHaveProperty(['./checkpoints/*']);
+    // Set-up is a clone's: it would look for what is not there.
+    expect(readdirSync(at('node_modules', 'semiflow', 'dist'))).not.toContain('scripts');
+  });
+
+  it('samples by its command', () => {
+    const command = [at('node_modules', 'semiflow', 'bin', 'semiflow.js'), 'sample', '--n', '4', '--out', 'four.npy'];
+    const model = ['--model', at('node_modules', 'semiflow', 'checkpoints', checkpoint)];
+    const { status, stderr } = spawnSync(process.execPath, [...command, ...model], { cwd: folder, encoding: 'utf8' });
+    expect(status, stderr).toBe(0);
+    expect(existsSync(at('four.npy'))).toBe(true);
+  });
+});
 
 interface Result {
   x: number[];
