@@ -141,6 +141,23 @@ describe("README's library part", () => {
     const saved = await loadNetwork(await readSafetensors(at('runs', 'library', 'student.safetensors')));
     expect(saved.description.role).toBe('flow-map');
   });
+
+  it('ends when its signal is aborted, with what was learned so far', async () => {
+    writeFileSync(at('whole.ts'), samples.get('distil.ts')!);
+    writeFileSync(
+      at('stopped.ts'),
+      `import { fileSource, memoryStore } from 'semiflow';
+      import { distilTeacher } from './whole.js';
+      const stop = new AbortController();
+      const { log } = console;
+      console.log = (line) => (stop.abort(), log(line));
+      log(await distilTeacher(await fileSource('node_modules/semiflow/checkpoints/${checkpoint}'), memoryStore(), stop.signal));`,
+    );
+    const lines = await inNode('stopped.ts');
+    expect(lines[0]).toMatch('1 of 3000: loss');
+    expect(lines.length).toBeLessThan(10);
+    expect((lines.at(-1) as Result).x).toHaveLength(2000);
+  });
 });
 
 /** Debian's Chromium. */
