@@ -296,7 +296,7 @@ describe('errors of a device', () => {
 
   it('of opening one say what there is', async () => {
     const error = await rejection(openDevice({ adapter: 'no such adapter' }));
-    expect(error.code).toBe('device');
+    expect(error.code).toBe('input');
     expect(error.field).toBe('adapter');
     const limit = await rejection(openDevice({ limits: { maxStorageBuffersPerShaderStage: 1e9 } }));
     expect(limit.code).toBe('device');

@@ -1,4 +1,4 @@
-import { SemiflowError } from '../errors.js';
+import { SemiflowError, UserError } from '../errors.js';
 
 /** `checked` keeps every validation and bounds check; `fast` drops them for work with kernels that tests have checked. */
 export type Toggles = 'fast' | 'checked';
@@ -28,7 +28,7 @@ export const browserAdapters: AdapterSource = {
 
 /**
  * An adapter of a source.
- * @throws SemiflowError when no adapter answers or none has the given name
+ * @throws SemiflowError when no adapter answers, UserError when others do but none has the given name
  */
 export async function requestAdapter(source: AdapterSource, toggles: Toggles, name?: string): Promise<GPUAdapter> {
   const adapter = await source.request(toggles, name);
@@ -36,7 +36,7 @@ export async function requestAdapter(source: AdapterSource, toggles: Toggles, na
   const names = name ? await source.names() : [];
   if (names.length) {
     const there = names.map((other) => `"${other}"`).join(', ');
-    throw new SemiflowError('device', `no WebGPU adapter is named like "${name}": there is ${there}`, 'adapter');
+    throw new UserError(`no WebGPU adapter is named like "${name}": there is ${there}`, 'adapter');
   }
   throw new SemiflowError('device', `no WebGPU adapter found: ${source.mend}`);
 }
