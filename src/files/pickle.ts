@@ -27,9 +27,6 @@ export class Made {
   }
 }
 
-/** A list or a tuple; lists grow. */
-export type Sequence = unknown[];
-
 /** What stands outside of the pickle, such as a tensor's storage. */
 export class Outside {
   constructor(readonly id: unknown) {}

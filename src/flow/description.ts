@@ -30,7 +30,6 @@ const pathSchema = z.discriminatedUnion('kind', [
     sigmaData: z.number().positive().default(0.5),
   }),
 ]);
-export type Path = z.infer<typeof pathSchema>;
 
 /**
  * What a file of weights means. Written into a file's metadata, or given beside a foreign one as YAML; nothing in it is

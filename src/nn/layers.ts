@@ -19,7 +19,6 @@ import { fanIn, normal, ones, zeros, type Initializer } from './initializers.js'
 import type { Parameter, Parameters } from './parameters.js';
 
 export const activations = { silu, selu, gelu, 'gelu-tanh': geluTanh } as const;
-export type Activation = keyof typeof activations;
 
 /** Weight and bias of a linear layer under PyTorch's names. */
 export function linearParameters(
