@@ -106,7 +106,21 @@ export {
   type Reduction,
 } from './src/ops/losses.js';
 export { linear, matmul } from './src/ops/matmul.js';
-export * from './src/ops/movement.js';
+export {
+  barrier,
+  concat,
+  gather,
+  iota,
+  pad,
+  patchify,
+  permute,
+  reshape,
+  scatterAdd,
+  slice,
+  split,
+  transpose,
+  unpatchify,
+} from './src/ops/movement.js';
 export {
   batchNorm,
   groupNorm,
@@ -120,7 +134,31 @@ export {
 } from './src/ops/normalization.js';
 export { assign } from './src/ops/optimizer.js';
 export type { Extents } from './src/ops/patches.js';
-export * from './src/ops/pointwise.js';
+export {
+  abs,
+  add,
+  cos,
+  div,
+  equal,
+  erf,
+  exp,
+  floor,
+  greater,
+  log,
+  maximum,
+  minimum,
+  mul,
+  neg,
+  sin,
+  sqrt,
+  square,
+  stopGradient,
+  sub,
+  tanh,
+  toFloat,
+  toIndex,
+  where,
+} from './src/ops/pointwise.js';
 export { adaptiveAveragePool, averagePool, maxPool, type PoolingOptions } from './src/ops/pooling.js';
 export { pow, reciprocal, rsqrt } from './src/ops/powers.js';
 export { dropout, integers, normal, uniform } from './src/ops/random.js';

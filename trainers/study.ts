@@ -45,6 +45,7 @@ export const studySchema = z
     recipes: z.unknown().superRefine(checkNames).pipe(z.record(z.string(), tree.nullable())),
   })
   .readonly();
+/** A study as its YAML states it, checked. */
 export type StudyPlan = z.infer<typeof studySchema>;
 
 /** One training of a study. */

@@ -43,6 +43,7 @@ export type Progress =
   | { phase: 'saving'; step: number }
   | { phase: 'note'; text: string };
 
+/** How a training runs, and where its files go. */
 export interface TrainOptions {
   /** Where the run keeps its files; without it nothing is kept. */
   store?: Store;
@@ -56,6 +57,7 @@ export interface TrainOptions {
   disposable?: boolean;
   /** Ends the training at the next step, after a checkpoint. */
   signal?: AbortSignal;
+  /** Hears what happens while one waits. */
   onProgress?: (progress: Progress) => void;
   /** Steps between logged metrics, 10 by default. */
   logEvery?: number;
@@ -197,6 +199,7 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
     this.trainer.dispose();
   }
 
+  /** The same as `dispose`. */
   [Symbol.dispose](): void {
     this.dispose();
   }

@@ -48,6 +48,7 @@ export interface Learner {
   /** Moving averages of the weights, by name. */
   averages: Readonly<Record<string, AverageLaw>>;
   optimizer: OptimizerOptions;
+  /** The mean loss of a batch, as a graph. */
   loss: (context: LossContext) => Loss;
   /** It moves at every step (1), every second (2), … */
   every?: number;
@@ -239,6 +240,7 @@ export class Trainer extends Resource {
     return averages.slice(start, start + found.layout.length);
   }
 
+  /** Everything that is needed to go on to the bit. */
   async state(): Promise<TrainerState> {
     const arenas: TrainerState['arenas'] = {};
     for (const [name, storage] of this.arenas()) arenas[name] = (await this.device.read(storage)) as Float32Array;

@@ -27,6 +27,7 @@ export interface Dataset extends Samples {
   summary: string;
 }
 
+/** How data are to be read. */
 export interface LoadOptions {
   /** Of generated samples and of the split. */
   seed?: number;

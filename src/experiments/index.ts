@@ -8,6 +8,8 @@ export const experiments = {
   violation: async () => (await import('./violation-experiment.js')).violationExperiment,
 } satisfies Record<string, () => Promise<Experiment>>;
 
+/** The name of an experiment. */
 export type ExperimentName = keyof typeof experiments;
 
+/** The names of all experiments, in their order on the page. */
 export const experimentNames = Object.keys(experiments) as ExperimentName[];

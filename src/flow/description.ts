@@ -75,6 +75,7 @@ export const descriptionSchema = fields.superRefine(({ prediction, path, time },
   if (prediction === 'edm' && path.kind !== 've') refuse('prediction', 'edm belongs to a ve path');
 });
 
+/** What a file of weights means, checked and completed. */
 export type Description = z.infer<typeof descriptionSchema>;
 
 /** Metadata key under which semiflow's files carry their description as JSON. */

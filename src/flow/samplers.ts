@@ -60,8 +60,7 @@ const solverEntry = (solver: Solver, help: string): SamplerEntry => ({
   step: ({ x, t, s, velocity }) => step(x, t, s, slope(velocity, solver, x, t, s)),
 });
 
-/** Samplers by name. Adding one is adding an entry: commands and their help follow. */
-export const samplers = {
+const entries = {
   jump: {
     help: "a flow map's own jumps",
     jumps: true,
@@ -126,7 +125,11 @@ export const samplers = {
     step: eulerMaruyamaStep,
   },
 } satisfies Record<string, SamplerEntry>;
-export type SamplerName = keyof typeof samplers;
+/** The name of a sampler. */
+export type SamplerName = keyof typeof entries;
+
+/** Samplers by name. Adding one is adding an entry above: commands and their help follow. */
+export const samplers: Readonly<Record<SamplerName, SamplerEntry>> = entries;
 
 /** The names of all samplers. */
 export const samplerNames = Object.keys(samplers) as SamplerName[];

@@ -6,6 +6,7 @@ import type { Network } from './network.js';
 import { batchFor, equalSteps, Runner } from './runner.js';
 import type { Sampler } from './samplers.js';
 
+/** What is drawn, and how. */
 export interface SampleOptions {
   count: number;
   seed: number;

@@ -3,6 +3,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { step, type Velocity } from './field.js';
 
 export const solvers = ['euler', 'heun', 'rk4'] as const;
+/** A way to follow a velocity in fixed steps. */
 export type Solver = (typeof solvers)[number];
 
 /** Evaluations of the velocity that one step costs. */

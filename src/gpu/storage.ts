@@ -18,7 +18,10 @@ export type HostArray = Float32Array | Uint32Array | Uint8Array;
  */
 export class TensorStorage extends Resource {
   /** The device that it lies on, once it does. */
-  owner?: { release(storage: TensorStorage): void };
+  owner?: {
+    /** Gives its buffer back. */
+    release(storage: TensorStorage): void;
+  };
 
   /** @throws UserError where the length is none, or `initial` is of another type or length */
   constructor(

@@ -42,6 +42,7 @@ export interface SampleMetric {
   needs: 'samples' | 'features' | 'labels';
   /** With fewer samples on either side it is not computed. */
   least: number;
+  /** The figure. */
   compute(comparison: Comparison): number;
   /** What has to be said beside a figure from so many samples; null where nothing. */
   caveat?(comparison: Comparison): string | null;

@@ -42,6 +42,7 @@ export interface Model extends Required<ModelParts> {
   readonly studentParameters: ReadonlySet<string>;
 }
 
+/** In which form a backbone is built. */
 export interface BuildOptions {
   /** Whether it has the second time input of a flow map: parameters of `jumpParameters`, and `jump` in `apply`. */
   twoTime: boolean;

@@ -5,9 +5,12 @@ import { sizeOf, type Shape } from '../tensor/shape.js';
 /** Values for a fresh parameter: a pure function of the run's seed and the parameter's index. */
 export type Initializer = (shape: Shape, seed: number, index: number) => Float32Array;
 
+/** All 0. */
 export const zeros: Initializer = (shape) => new Float32Array(sizeOf(shape));
+/** All 1. */
 export const ones: Initializer = (shape) => new Float32Array(sizeOf(shape)).fill(1);
 
+/** Normal of mean 0 and a standard deviation. */
 export const normal =
   (std: number): Initializer =>
   (shape, seed, index) =>

@@ -10,6 +10,7 @@ import { secondary } from './memory.js';
 import { add, exp, greater, log, mul, sub, toFloat, where } from './pointwise.js';
 import { bool, f32, u32, type Kernel, type KernelRule, type Operand } from './rule.js';
 
+/** What attention may be limited to. */
 export interface AttentionOptions {
   /** Of the scores; default 1 / √d. */
   scale?: number;

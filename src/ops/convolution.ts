@@ -6,6 +6,7 @@ import { gather, iota, pad, permute, reshape, slice } from './movement.js';
 import { fromPatches, im2col, pair, windowsIn, type Extents, type Patches, type Taps } from './patches.js';
 import { add, mul, sub } from './pointwise.js';
 
+/** How a kernel goes over an image; a number stands for both axes. */
 export interface ConvolutionOptions {
   /** Default 1. For rows and columns, as all of these may be. */
   stride?: number | Extents;
@@ -17,6 +18,7 @@ export interface ConvolutionOptions {
   groups?: number;
 }
 
+/** The same for the transposed form. */
 export interface TransposedConvolutionOptions extends ConvolutionOptions {
   /** Added to the result's size at its end, where a stride leaves the size open; default 0. */
   outputPadding?: number | Extents;
@@ -24,7 +26,7 @@ export interface TransposedConvolutionOptions extends ConvolutionOptions {
 
 /**
  * Two-dimensional convolution (cross-correlation, as everywhere in the field) of images [N, H, W, C] with a weight
- * [kernel rows, kernel columns, C / groups, out]: [N, ⌊(H + 2 padding - dilation (rows - 1) - 1) / stride⌋ + 1, …, out].
+ * `[kernel rows, kernel columns, C / groups, out]`, of rows ⌊(H + 2 padding - dilation (rows - 1) - 1) / stride⌋ + 1.
  * It is an implicit GEMM: the patches are a view that the matmul kernels evaluate while loading. Depthwise it is a sum
  * over the taps instead.
  * @throws UserError when the channels differ, the groups do not divide them or the kernel does not fit the image

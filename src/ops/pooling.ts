@@ -6,6 +6,7 @@ import { fromPatches, im2col, pair, reversed, windowsIn, type Extents, type Patc
 import { add, equal, mul, neg, toFloat, where } from './pointwise.js';
 import { mapAxis, type AxisMap } from './resampling.js';
 
+/** How a window goes over an image. */
 export interface PoolingOptions {
   /** The windows' size; default 2. For rows and columns, as all of these may be. */
   kernel?: number | Extents;
