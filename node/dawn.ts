@@ -19,6 +19,12 @@ const disabled: Record<Toggles, string[]> = {
   fast: ['lazy_clear_resource_on_first_use', 'timestamp_quantization'],
 };
 
+/** The flags that `create` of the `webgpu` package takes for a set of toggles. */
+export const dawnFlags = (toggles: Toggles): string[] => [
+  `enable-dawn-features=${enabled[toggles].join(',')}`,
+  `disable-dawn-features=${disabled[toggles].join(',')}`,
+];
+
 /** Dawn frees the whole implementation with the object that `create` returns, so it must stay reachable. */
 const kept = new Map<string, GPU>();
 
@@ -28,13 +34,7 @@ async function dawn(toggles: Toggles, name?: string): Promise<GPU> {
   const { create, globals } = await import('webgpu');
   Object.assign(globalThis, globals);
   const key = `${toggles} ${name ?? ''}`;
-  const gpu =
-    kept.get(key) ??
-    create([
-      `enable-dawn-features=${enabled[toggles].join(',')}`,
-      `disable-dawn-features=${disabled[toggles].join(',')}`,
-      ...(name ? [`adapter=${name}`] : []),
-    ]);
+  const gpu = kept.get(key) ?? create([...dawnFlags(toggles), ...(name ? [`adapter=${name}`] : [])]);
   kept.set(key, gpu);
   return gpu;
 }

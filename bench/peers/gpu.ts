@@ -1,11 +1,9 @@
-// WebGPU for peers that look for `navigator.gpu`, with the same Dawn and the same work toggles as semiflow.
+// WebGPU for peers that look for `navigator.gpu`, with the same Dawn and every toggle that semiflow's commands use.
 import { create, globals } from 'webgpu';
+import { dawnFlags } from '../../node/dawn.js';
 
 Object.assign(globalThis, globals);
-const gpu = create([
-  'enable-dawn-features=allow_unsafe_apis,disable_robustness,skip_validation,disable_workgroup_init',
-  'disable-dawn-features=timestamp_quantization',
-]);
+const gpu = create(dawnFlags('fast'));
 Object.defineProperty(globalThis, 'navigator', {
   value: { gpu, userAgent: 'node', platform: 'linux' },
   configurable: true,

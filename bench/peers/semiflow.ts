@@ -21,7 +21,7 @@ import { networks } from './networks.js';
 import type { Ops } from './ops.js';
 import { serve, type Prepared } from './worker.js';
 
-// As the commands open it: on software adapters that lowers the main thread's priority, which matters.
+// As the commands open it.
 const device = await openSession({});
 
 const ops: Ops<Tensor> = {
