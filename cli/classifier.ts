@@ -29,10 +29,10 @@ import {
   readConfig,
   refuseBesideResume,
   settledData,
-  trainLoop,
+  followTraining,
   trainOptions,
   type TrainingFlags,
-} from './train-loop.js';
+} from './training-flags.js';
 
 export interface ClassifierFlags extends TrainingFlags {
   out?: string;
@@ -68,7 +68,7 @@ export async function trainClassifierCommand(flags: ClassifierFlags): Promise<vo
   } satisfies SavedRun);
   const device = await openSession(flags);
   const training = await trainClassifier({ device, classifier, data: dataset }, recipe, options);
-  const finished = await trainLoop(training, flags, options.interruption, { command: 'classifier' });
+  const finished = await followTraining(training, flags, options.interruption, { command: 'classifier' });
   if (finished) {
     const trained = await training.now();
     const share = await accuracy(device, trained, dataset);

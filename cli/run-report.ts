@@ -5,7 +5,7 @@ import { reportRun } from '../trainers/evaluation/run-report.js';
 import { evaluationDataset } from './evaluation-data.js';
 import { printTables } from './print.js';
 import type { RunFiles } from '../trainers/run-files.js';
-import { configFile } from './train-loop.js';
+import { configFile } from './training-flags.js';
 
 /** Finishes a run: pictures, evaluation.json, report.html, and the tables on the terminal. */
 export async function finishReport(

@@ -26,10 +26,10 @@ import {
   readConfig,
   refuseBesideResume,
   settledData,
-  trainLoop,
+  followTraining,
   trainOptions,
   type TrainingFlags,
-} from './train-loop.js';
+} from './training-flags.js';
 
 export interface TeacherFlags extends TrainingFlags, NewNetworkFlags {
   out?: string;
@@ -63,7 +63,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const training = await trainTeacher({ device, teacher: network, data: dataset }, recipe, options);
   const files = training.files!;
   const draw = async () => drawTeacherPictures(device, files, await training.now(), dataset.range);
-  const finished = await trainLoop(training, flags, options.interruption, {
+  const finished = await followTraining(training, flags, options.interruption, {
     command: 'teacher',
     onSave: async () => void (await draw()),
   });

@@ -26,10 +26,10 @@ import {
   readConfig,
   refuseBesideResume,
   settledData,
-  trainLoop,
+  followTraining,
   trainOptions,
   type TrainingFlags,
-} from './train-loop.js';
+} from './training-flags.js';
 
 export interface TrainFlags extends TrainingFlags, NewNetworkFlags {
   arch?: string;
@@ -99,7 +99,7 @@ export async function carryOut(
     const now = await training.now();
     await drawPictures(device, files, now, teacher ?? now);
   };
-  const finished = await trainLoop(training, flags, options.interruption, { command: 'train', onSave: draw });
+  const finished = await followTraining(training, flags, options.interruption, { command: 'train', onSave: draw });
   const trained = finished ? await training.now() : null;
   training.dispose();
   if (!trained) return null;

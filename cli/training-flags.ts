@@ -56,7 +56,7 @@ export function trainOptions(
  * @param onSave called after a checkpoint on the way, to draw samples
  * @returns whether it came to the end
  */
-export async function trainLoop<Result>(
+export async function followTraining<Result>(
   training: Training<Result>,
   flags: TrainingFlags,
   interruption: AbortController,
