@@ -17,7 +17,7 @@ const teacher = 'checkpoints/rf-checkerboard.safetensors';
 function semiflow(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, ['bin/semiflow.js', ...args], {
     encoding: 'utf8',
-    timeout: 150_000,
+    timeout: 280_000,
   });
   const complaints = stderr.split('\n').filter((line) => line && !line.startsWith('Warning: max'));
   return { status, stdout, complaints };
