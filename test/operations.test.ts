@@ -315,7 +315,7 @@ describe.each(Object.keys(devices))(
     // What has no kernel of its own is the same on every family.
     const kernels = /^(matmul|reduce|softmax|normalize)/;
     const chosen = family === 'plain' ? all : all.filter(({ name }) => kernels.test(name));
-    it.each(chosen)('$name', { timeout: 60_000 }, async ({ single, seed }) => {
+    it.each(chosen)('$name', async ({ single, seed }) => {
       const { outputs } = build(single, single.flat ? seed : seed + fresh);
       const names = Object.keys(outputs);
       const expected = interpret(Object.values(outputs));
