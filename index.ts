@@ -16,6 +16,7 @@ export { blobSource, bytesSource, urlSource, type Source } from './src/files/sou
 export { memoryStore, type Files, type Store } from './src/files/store.js';
 export { parseDescription, type Description } from './src/flow/description.js';
 export { averageVelocityOf, interpolate, step, velocityOf } from './src/flow/field.js';
+export { newDescription, type NewNetworkOptions } from './src/flow/new-description.js';
 export { createNetwork, exportNetwork, loadNetwork, networkOf, studentOf, type Network } from './src/flow/network.js';
 export { batchFor, callsOf, equalSteps, Runner, type Batch } from './src/flow/runner.js';
 export { samplers, type Sampler, type SamplerEntry, type SamplerName } from './src/flow/samplers.js';

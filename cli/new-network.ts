@@ -3,8 +3,8 @@ import { readTextFile } from '../node/files.js';
 import { isModule, loadBackbone } from '../node/module.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
-import { parseDescription, type Description } from '../src/flow/description.js';
-import { defaultArchitecture } from '../src/models/index.js';
+import type { Description } from '../src/flow/description.js';
+import { newDescription } from '../src/flow/new-description.js';
 import { parseYaml } from './config.js';
 import { loadModuleOf } from './networks.js';
 
@@ -19,39 +19,23 @@ export interface NewNetworkFlags {
   path?: string;
 }
 
-const paths: Record<string, object> = {
-  straight: { kind: 'straight' },
-  'vp-linear': { kind: 'vp', schedule: 'linear' },
-  'vp-cosine': { kind: 'vp', schedule: 'cosine' },
-  'vp-scaled-linear': { kind: 'vp', schedule: 'scaled-linear' },
-  ve: { kind: 've' },
-};
-
-/** Time inputs of levels up to 1000 are made small for networks whose embedding is of t itself. */
-const levelScale = 1e-3;
-
 /**
  * The description of a network to be trained on a data set.
  * @throws UserError naming the flag that does not fit
  */
 export async function describeNetwork(flags: NewNetworkFlags, data: Dataset): Promise<Description> {
-  const { arch, model, prediction = 'velocity', path = 'straight' } = flags;
-  if (!Object.hasOwn(paths, path))
-    throw new UserError(`--path ${path}: choose one of ${Object.keys(paths).join(', ')}`);
+  const { arch, model, prediction, path } = flags;
   const described = arch && !isModule(arch) ? await readTree(arch) : null;
-  for (const [name, given] of Object.entries({ prediction: flags.prediction, path: flags.path }))
+  for (const [name, given] of Object.entries({ prediction, path }))
     if (given !== undefined && described && Object.hasOwn(described, name))
       throw new UserError(`--${name} ${given} stands beside ${arch}, which says its own: leave one out`);
-  const description = {
-    architecture: described?.architecture ?? defaultArchitecture(data, arch ? (await loadBackbone(arch)).name : model),
+  const parsed = newDescription(data, {
+    model: arch && isModule(arch) ? (await loadBackbone(arch)).name : model,
     prediction,
-    path: paths[path],
-    ...(path.startsWith('vp') && !described && { timeScale: levelScale }),
-    data: data.name,
-    ...(data.kind === 'images' && { dataRange: data.range }),
-    ...described,
-  };
-  const parsed = parseDescription(description, arch ?? '--prediction and --path');
+    path,
+    ...(described && { stated: described }),
+    origin: arch ?? '--prediction and --path',
+  });
   if (parsed.role !== 'teacher')
     throw new UserError(`${arch} describes a flow map; what is trained here is described as a teacher: leave role out`);
   return parsed;

@@ -50,10 +50,12 @@ export function trainOptions(
   };
 }
 
+const drawSeconds = 59;
+
 /**
  * Runs a training to its end, or until it is interrupted: Ctrl-C saves and leaves, twice leaves at once.
  * @param command that goes on with it
- * @param onSave called after a checkpoint on the way, to draw samples
+ * @param onSave called after a checkpoint on the way, but no more often than each minute, to draw samples
  * @returns whether it came to the end
  */
 export async function followTraining<Result>(
@@ -78,10 +80,11 @@ export async function followTraining<Result>(
   try {
     if (flags.profile)
       printTables([{ heading: 'One step by kernel', table: profileTable(await training.profileStep()) }]);
-    let { saved } = training;
+    let [{ saved }, drawn] = [training, started];
     for await (const _ of training) {
-      if (training.saved === saved || training.finished) continue;
-      saved = training.saved;
+      // Pictures can cost more than the steps between two checkpoints.
+      if (training.saved === saved || training.finished || performance.now() - drawn < drawSeconds * 1000) continue;
+      [saved, drawn] = [training.saved, performance.now()];
       await onSave();
     }
   } finally {

@@ -290,7 +290,7 @@ describe('flags that do not fit together get one line and exit code 2', () => {
     [
       'a path that is none',
       ['teacher', '--data', 'checkerboard', '--path', 'bent', '--print-config'],
-      /--path bent: choose/,
+      /--path: bent: choose/,
     ],
     [
       'a study of a wrong recipe',

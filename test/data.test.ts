@@ -10,6 +10,7 @@ import { type Dataset, decode, splitHeldOut } from '../src/data/dataset.js';
 import { distributions, samplePoints } from '../src/data/distributions.js';
 import { parseIdx } from '../src/data/idx.js';
 import { readDataset } from '../src/data/read.js';
+import { droppedFiles } from '../src/files/dropped.js';
 import { bytesSource } from '../src/files/source.js';
 import type { Files } from '../src/files/store.js';
 import { loadDataset } from '../node/data.js';
@@ -942,6 +943,22 @@ describe('archives and folders within folders', () => {
     expect(await messageOf(loadDataset(own))).toMatch(/holds 2 files of training images .*give the path of one/);
     const dotted = await loadDataset(join(own, 'Fashion'), { heldOut: 1 });
     expect(dotted).toMatchObject({ count: 4, classes: 0 });
+  });
+
+  it('files that are dropped on a page are the same data as those of a folder', async () => {
+    const images = idx(2051, [5, 3, 2], pixels(5));
+    const labels = idx(2049, [5], [3, 1, 4, 1, 0]);
+    const own = join(folder, 'dropped');
+    await mkdir(join(own, 'raw'), { recursive: true });
+    const files = { 'raw/train-images-idx3-ubyte': images, 'raw/train-labels-idx1-ubyte': labels };
+    for (const [path, content] of Object.entries(files)) await writeFile(join(own, path), content);
+    const chosen = Object.entries(files).map(([path, content]) => {
+      const file = new File([Uint8Array.from(content)], path.slice(4));
+      return Object.defineProperty(file, 'webkitRelativePath', { value: `dropped/${path}` });
+    });
+    expect(await readDataset(droppedFiles(chosen), { seed: 4 })).toEqual(await loadDataset(own, { seed: 4 }));
+    const alone = new File([Uint8Array.from(images)], 'mine.bin');
+    expect(await readDataset(droppedFiles([alone]))).toMatchObject({ name: 'mine.bin', count: 4, classes: 0 });
   });
 
   it('what is no file or no data is refused at once', async () => {

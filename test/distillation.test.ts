@@ -79,7 +79,9 @@ const set = (labels: number[] | null, count = 60): SampleSet => ({
 
 describe('classes of a student', () => {
   const defaults = distillationDefaults([2], 'velocity', true);
-  const recipe = { ...defaults, batch: 64, steps: 100, lambda: lambdaOf({ diagonal: 1 }) };
+  // At the start a student is its teacher: what it has to learn comes from the data.
+  const flow = { velocity: 'data' as const, lambda: lambdaOf({ diagonal: 1 }) };
+  const recipe = { ...defaults, batch: 64, steps: 100, ...flow };
   /** How far each row of the table moved in some steps. */
   async function moved(teacher: Network, data: SampleSet, labelDropout: number) {
     const run = await distil({ device, teacher, data }, { ...recipe, labelDropout });
@@ -96,9 +98,11 @@ describe('classes of a student', () => {
     expect(recipe.labelDropout).toBe(0.1);
     for (const way of await moved(network(true), set([0, 1, 2]), recipe.labelDropout))
       expect(way).toBeGreaterThan(1e-4);
-    expect((await moved(network(true), set([0, 1, 2]), 0))[3]).toBe(0);
+    // An average of what never changes keeps a rounding error.
+    const still = 1e-7;
+    expect((await moved(network(true), set([0, 1, 2]), 0))[3]).toBeLessThan(still);
     const hidden = await moved(network(true), set(null), 1);
-    expect(hidden.slice(0, 3)).toEqual([0, 0, 0]);
+    for (const way of hidden.slice(0, 3)) expect(way).toBeLessThan(still);
     expect(hidden[3]).toBeGreaterThan(1e-4);
     expect(distillationDefaults([2], 'velocity', false).labelDropout).toBe(0);
   });

@@ -163,7 +163,6 @@ describe('memory of a device', () => {
       await runner.jump({ x: times(8, 1), t: times(4, 1), s: times(4, 0) });
       expect(other.memory.buffers).toBeGreaterThan(3);
     }
-    await Promise.resolve();
     expect(other.memory.buffers).toBe(0);
     other.write(new TensorStorage('left behind', 'u8', 5), Uint8Array.of(1));
     other.dispose();
@@ -258,7 +257,12 @@ describe('errors of a device', () => {
     );
     const read = await rejection(device.read(storages[5]));
     expect(read.message).toMatch(/no memory for storage large/);
+    const runner = new Runner(device, studentOf(createNetwork(description, 5)), 2 ** 19);
+    const batch = { x: times(2, 1), t: times(1, 1), s: times(1, 0) };
+    expect((await rejection(runner.jump(batch))).message).toMatch(/no memory/);
     storages[0].dispose();
+    await runner.jump(batch);
+    runner.dispose();
     await evaluate(device, sum(fromStorage(storages[5])));
     for (const storage of storages) storage.dispose();
     expect(device.memory.buffers).toBe(0);

@@ -32,6 +32,8 @@ type Graph = Step | MeasuredStep | 'velocity';
 /** A program, and how often one run of it calls the network. */
 interface Traced {
   program: Promise<Program>;
+  /** The same, once it is there. */
+  compiled?: Program;
   calls: number;
 }
 
@@ -144,12 +146,7 @@ export class Runner extends Resource {
 
   protected free(): void {
     for (const storage of [...Object.values(this.storages), this.weights.storage]) storage.dispose();
-    for (const { program } of this.programs.values())
-      program.then(
-        (compiled) => compiled.dispose(),
-        // Whoever asked for it was told.
-        () => {},
-      );
+    for (const { compiled } of this.programs.values()) compiled?.dispose();
   }
 
   /** Dormand-Prince with one step length for all samples of a batch: that of the worst. */
@@ -229,6 +226,12 @@ export class Runner extends Resource {
       const { effects, calls } = this.trace(graph);
       traced = { program: compile(this.device, { effects }), calls };
       this.programs.set(graph, traced);
+      const made = traced;
+      traced.program.then(
+        (compiled) => (this.disposed ? compiled.dispose() : (made.compiled = compiled)),
+        // Whoever asked for it is told; what had no memory may have it later.
+        () => this.programs.delete(graph),
+      );
     }
     return traced;
   }

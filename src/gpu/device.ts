@@ -225,7 +225,8 @@ export class Device extends Resource {
 
   /** Waits until everything submitted has run. @throws SemiflowError where something failed */
   async finished(): Promise<void> {
-    await this.gpu.queue.onSubmittedWorkDone().catch(() => {});
+    // It rejects where the device is lost, which is then said there.
+    await this.gpu.queue.onSubmittedWorkDone().catch(() => this.gpu.lost);
     this.assertUsable();
   }
 
@@ -260,7 +261,7 @@ export class Device extends Resource {
     const problem = Promise.all([memory, validation]).then(
       ([full, invalid]) => {
         if (!full && !invalid) return null;
-        const held = `${mebibytes(this.held.bytes - size)} MiB of it are held by this program`;
+        const held = `${mebibytes(this.held.bytes - size)} MiB are held`;
         this.destroyBuffer(buffer);
         return full
           ? deviceError(`the device has no memory for ${label} of ${mebibytes(size)} MiB; ${held}`, smaller)
