@@ -279,6 +279,7 @@ export function createProgram(): Command {
     .action(async (flags) => (await import('./doctor.js')).doctor(flags));
 
   program.commands.filter(readsWeights).forEach(addWeights);
+  program.commands.filter(readsData).forEach(addReading);
   withDevice.forEach(addDevice);
   return program;
 }
@@ -302,6 +303,26 @@ const addWeights = (command: Command): Command =>
       } else throw new UserError('names weights of a file, and no file is given', 'weights');
     });
 
+/** Whether a command reads a data set. */
+const readsData = (command: Command): boolean => command.options.some(({ long }) => long === '--data');
+
+/** How data are read: it becomes a part of their path, so that a run remembers it. */
+const addReading = (command: Command): Command =>
+  command
+    .option('--size <n or HxW>', 'resize and crop the pictures of --data to this size')
+    .option(
+      '--range <low,high>',
+      'what black and white stand at in the files of --data, where their type does not tell',
+    )
+    .hook('preAction', () => {
+      const { data, size, range } = command.opts<Record<string, string | undefined>>();
+      const said = Object.entries({ size, range }).filter(([, text]) => text !== undefined);
+      if (!said.length) return;
+      if (data === undefined) throw new UserError('says how data are read: give --data too', said[0][0]);
+      const reading = said.map(([name, text]) => `${name}=${encodeURIComponent(text!)}`).join('&');
+      command.setOptionValue('data', `${data}#${reading}`);
+    });
+
 /** What every command that computes takes. */
 const addDevice = (command: Command): Command =>
   command
@@ -316,6 +337,8 @@ const addDevice = (command: Command): Command =>
 export function flagOf(field: string): string {
   const groups = [...distillationKnobs(), ...teacherKnobs, ...classificationKnobs];
   const knob = groups.flatMap(({ knobs }) => knobs).find(({ path }) => path === field);
+  // What runs over which range, the library says of pixels.
+  if (field === 'pixels') return '--range';
   return `--${knob?.flag ?? field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 

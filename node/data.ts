@@ -1,21 +1,61 @@
+import { stat } from 'node:fs/promises';
 import { UserError } from '../src/errors.js';
 import type { Dataset, LoadOptions } from '../src/data/dataset.js';
 import { datasetNames, namedDataset } from '../src/data/named.js';
 import { readDataset } from '../src/data/read.js';
 import { filesAt } from './folder.js';
+import { decodePicture } from './pictures.js';
 
 /**
- * A data set by its name, or by the path of a file or folder; docs/data.md lists the kinds.
+ * A data set by its name, or by the path of a file or folder; docs/data.md lists the kinds. `path#size=64&range=0,1` says
+ * how it is to be read as `size` and `pixels` of the options do, so that a run remembers it with the path.
  * @throws UserError in one line: no such set or file, or a file that is not what its name or header claims
  */
 export async function loadDataset(spec: string, options: LoadOptions = {}): Promise<Dataset> {
   const named = namedDataset(spec, options);
   if (named) return named;
-  const files = await filesAt(spec);
+  const { path, size, pixels } = await parseDataSpec(spec);
+  if (path !== spec && datasetNames.includes(path))
+    throw new UserError(`${path} is generated: it has the size and the range that it is asked for`, 'data');
+  const files = await filesAt(path);
   if (!files)
     throw new UserError(
-      `${spec}: no data set has this name and there is no such file; names are ${datasetNames.join(', ')}`,
+      `${path}: no data set has this name and there is no such file; names are ${datasetNames.join(', ')}`,
       'data',
     );
-  return readDataset(files, options);
+  return readDataset(files, { decoder: decodePicture, ...(size && { size }), ...(pixels && { pixels }), ...options });
+}
+
+/** The parts of what `loadDataset` takes. */
+async function parseDataSpec(spec: string): Promise<{ path: string } & Pick<LoadOptions, 'size' | 'pixels'>> {
+  const at = spec.lastIndexOf('#');
+  // A file may have the sign in its name.
+  if (at < 0 || (await stat(spec).catch(() => null))) return { path: spec };
+  const given = Object.fromEntries(new URLSearchParams(spec.slice(at + 1)));
+  const { size, range, ...others } = given;
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined)
+    throw new UserError(`${spec}: data are read with size=HxW and range=LOW,HIGH, not with ${unknown}`, 'data');
+  return {
+    path: spec.slice(0, at),
+    ...(size !== undefined && { size: parseSides(size) }),
+    ...(range !== undefined && { pixels: parsePixels(range) }),
+  };
+}
+
+/** Height and width: one whole number for a square, or `32x48`. */
+function parseSides(text: string): [number, number] {
+  const [, height, width = height] = /^(\d{1,5})(?:x(\d{1,5}))?$/.exec(text) ?? [];
+  const sides: [number, number] = [Number(height), Number(width)];
+  if (!sides.every((side) => side > 0))
+    throw new UserError(`"${text}" is no size: give one number for a square, or HEIGHTxWIDTH such as 32x48`, 'size');
+  return sides;
+}
+
+/** What the darkest and the brightest pixel stand at: `0,1`. */
+function parsePixels(text: string): [number, number] {
+  const ends = text.split(',').map((end) => (end.trim() ? Number(end) : NaN));
+  if (ends.length !== 2 || !ends.every(Number.isFinite) || ends[0] >= ends[1])
+    throw new UserError(`"${text}" is no range: give what black and white stand at, such as 0,1 or -1,1`, 'pixels');
+  return [ends[0], ends[1]];
 }

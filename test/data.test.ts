@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { execFileSync } from 'node:child_process';
 import { Float16Array } from '@petamoriken/float16';
 import { deflateSync, gunzipSync, gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Dataset, decode, splitHeldOut } from '../src/data/dataset.js';
 import { distributions, samplePoints } from '../src/data/distributions.js';
 import { parseIdx } from '../src/data/idx.js';
@@ -21,6 +21,8 @@ import { sampleShapes, shapeNames } from '../src/data/shapes.js';
 import { UserError } from '../src/errors.js';
 import { decodePng } from '../src/data/png.js';
 import { encode } from 'fast-png';
+import sharp from 'sharp';
+import { resample } from '../src/data/resample.js';
 import { zipSync } from 'fflate';
 import { op, pickle } from './pickle-maker.js';
 import { chunk, makePng, pngKinds, pngSignature } from './png-maker.js';
@@ -520,7 +522,7 @@ describe('PNG images', () => {
     await writeFile(join(own, 'b', '2.png'), png([9, 8, 7], 3, 1, 1));
     expect(await messageOf(loadDataset(own))).toMatch(/2\.png is 1x3.*images of one size/);
     await writeFile(join(own, 'b', '2.png'), 'no PNG');
-    expect(await messageOf(loadDataset(own))).toMatch(/2\.png cannot be read as PNG/);
+    expect(await messageOf(loadDataset(own))).toMatch(/2\.png is no picture: it is plain text/);
   });
 });
 
@@ -838,22 +840,20 @@ describe('folders of pictures', () => {
       await folderOf({
         'a.png': grey(1),
         'b.png': grey(2),
-        'c.jpg': 'x',
-        'd.JPEG': 'x',
-        'e.jpg': 'x',
+        'c.doc': 'x',
+        'd.DOCX': 'x',
+        'e.doc': 'x',
         '.DS_Store': 'x',
         'readme.txt': '',
       }),
     );
-    expect(set.summary).toMatch(/passed over: 2 \.jpg, d\.JPEG, readme\.txt/);
+    expect(set.summary).toMatch(/passed over: 2 \.doc, d\.DOCX, readme\.txt/);
     const beside = await load(await folderOf({ 'cat/1.png': grey(1), 'dog/1.png': grey(2), 'preview.png': grey(3) }));
     expect([beside.classes, labelled(beside)]).toEqual([2, { 1: 0, 2: 1 }]);
     expect(beside.summary).toMatch(
       /passed over: 1 pictures beside the folders of classes, such as preview\.png.*classes: cat, dog/,
     );
-    expect(await messageOf(load(await folderOf({ 'a.jpg': 'x', 'b.jpg': 'x' })))).toMatch(
-      /holds 2 pictures .* only PNG is read/,
-    );
+    expect(await messageOf(load(await folderOf({ 'a.jpg': 'x', 'b.jpg': 'x' })))).toMatch(/a\.jpg is no picture: /);
   });
 
   it('take labels from dataset.json and metadata.jsonl rather than from folders', async () => {
@@ -905,6 +905,208 @@ describe('folders of pictures', () => {
     const set = await loadDataset(own);
     expect([set.count, [...set.labels!], set.heldOut.count, [...set.heldOut.labels!]]).toEqual([3, [0, 1, 1], 1, [1]]);
     expect(set.summary).toMatch(/held out are the pictures of val, not those of test.*passed over: test\/cat\/4\.png/);
+  });
+});
+
+describe('pictures of other kinds and sizes', () => {
+  const [height, width] = [20, 30];
+  /** Smooth colours, which lossy formats hardly change. */
+  const colours = (channels: number) =>
+    Uint8Array.from({ length: height * width * channels }, (_, i) => {
+      const [at, k] = [Math.floor(i / channels), i % channels];
+      return Math.round(40 + k * 60 + 3 * (at % width) + 2 * Math.floor(at / width)) & 255;
+    });
+  const raw = (channels: 1 | 3 | 4) => sharp(colours(channels), { raw: { width, height, channels } });
+  const all = ({ values, heldOut }: Dataset) => [...values, ...heldOut.values] as number[];
+  let made = 0;
+  const folderOf = async (files: Record<string, Uint8Array | string>) => {
+    const own = join(folder, `kinds${made++}`);
+    for (const [path, content] of Object.entries(files)) {
+      await mkdir(dirname(join(own, path)), { recursive: true });
+      await writeFile(join(own, path), content);
+    }
+    return own;
+  };
+
+  it('JPEG, WebP, GIF, TIFF and AVIF are read by what they are, not by their names', async () => {
+    const want = [...colours(3)];
+    for (const [name, bytes, slack] of [
+      ['jpg', await raw(3).jpeg({ quality: 100, chromaSubsampling: '4:4:4' }).toBuffer(), 4],
+      ['webp', await raw(3).webp({ lossless: true }).toBuffer(), 0],
+      ['tiff', await raw(3).tiff({ compression: 'lzw' }).toBuffer(), 0],
+      ['gif', await raw(3).gif().toBuffer(), 40],
+      ['avif', await raw(3).avif({ lossless: true }).toBuffer(), 4],
+      // What a server or a person called something else.
+      ['png', await raw(3).webp({ lossless: true }).toBuffer(), 0],
+    ] as const) {
+      const set = await loadDataset(await folderOf({ [`a.${name}`]: bytes, [`b.${name}`]: bytes }), { heldOut: 1 });
+      expect(set).toMatchObject({ shape: [3, height, width], count: 1, classes: 0 });
+      const planes = all(set).slice(0, want.length);
+      const worst = planes.reduce((most, value, i) => {
+        const [k, at] = [Math.floor(i / (height * width)), i % (height * width)];
+        return Math.max(most, Math.abs(value - want[3 * at + k]));
+      }, 0);
+      expect(`${name} off by ${Math.max(worst, slack)}`).toBe(`${name} off by ${slack}`);
+    }
+    const grey = await raw(1).toColourspace('b-w').jpeg({ quality: 100 }).toBuffer();
+    expect((await loadDataset(await folderOf({ 'a.jpg': grey, 'b.jpeg': grey }), { heldOut: 1 })).shape[0]).toBe(1);
+    const clear = await sharp({
+      create: { width: 2, height: 2, channels: 4, background: { r: 9, g: 9, b: 9, alpha: 0 } },
+    })
+      .webp({ lossless: true })
+      .toBuffer();
+    expect(all(await loadDataset(await folderOf({ 'a.webp': clear, 'b.webp': clear })))).toEqual(
+      new Array(24).fill(255),
+    );
+    // A camera that was held upright says so beside the pixels.
+    const turned = await raw(3).withMetadata({ orientation: 6 }).jpeg().toBuffer();
+    expect((await loadDataset(await folderOf({ 'a.jpg': turned, 'b.jpg': turned }))).shape).toEqual([3, width, height]);
+    const cut = await folderOf({ 'a.jpg': grey, 'b.jpg': grey.subarray(0, grey.length / 2) });
+    expect(await messageOf(loadDataset(cut))).toMatch(/b\.jpg cannot be read: .*fetch it again or convert it to PNG$/);
+    const page = { ...oneFile('a.jpg', grey) };
+    expect(await messageOf(readDataset(page))).toMatch(/a\.jpg is a JPEG picture, and PNG alone is read here/);
+  });
+
+  it('without sharp the refusal says how to get it', async () => {
+    vi.resetModules();
+    vi.doMock('sharp', () => {
+      throw new Error('not there');
+    });
+    const { decodePicture } = await import('../node/pictures.js');
+    await expect(decodePicture(Uint8Array.of(255, 216, 255), 'x.jpg')).rejects.toThrow(
+      'x.jpg is no PNG, and what reads others is not installed: npm install sharp',
+    );
+    vi.doUnmock('sharp');
+  });
+
+  it('of mixed size are refused, or resized and cropped to one that is said', async () => {
+    const flat = (h: number, w: number, value: number) =>
+      encode({ width: w, height: h, data: new Uint8Array(h * w).fill(value), channels: 1, depth: 8 });
+    const own = await folderOf({ 'x/1.png': flat(5, 7, 20), 'x/2.png': flat(9, 4, 30), 'y/3.png': flat(6, 6, 40) });
+    expect(await messageOf(loadDataset(own))).toMatch(/differ\): images of one size are wanted: say which/);
+    const set = await loadDataset(`${own}#size=6x4`, { heldOut: 1 });
+    expect(set.shape).toEqual([1, 6, 4]);
+    expect(set.summary).toMatch(
+      /resized from 3 sizes to 6x4: the middle .* antialiased bicubic .*; 1 of 3 pictures were smaller/,
+    );
+    // What is of one value stays so, whatever the filter.
+    expect(all(set).sort((a, b) => a - b)).toEqual([20, 30, 40].flatMap((value) => new Array(24).fill(value)));
+    expect((await loadDataset(own, { size: [3, 3] })).shape).toEqual([1, 3, 3]);
+    for (const [reading, told] of [
+      ['size=0', /"0" is no size/],
+      ['size=3x', /"3x" is no size/],
+      ['sise=3', /not with sise/],
+      ['range=1,0', /"1,0" is no range/],
+      ['range=1', /"1" is no range/],
+    ] as const)
+      expect(await messageOf(loadDataset(`${own}#${reading}`))).toMatch(told);
+    // Arrays of pictures too; points have no size.
+    const images = join(own, 'train-images-idx3-ubyte');
+    await writeFile(images, idx(2051, [4, 8, 6], new Array(4 * 48).fill(77)));
+    const small = await loadDataset(`${images}#size=4`, { heldOut: 1 });
+    expect([small.shape, new Set(all(small))]).toEqual([[1, 4, 4], new Set([77])]);
+    const points = join(own, 'points.npy');
+    await writeFile(points, npy('<f4', [4, 2], new Uint8Array(32)));
+    expect(await messageOf(loadDataset(`${points}#size=4`))).toMatch(/holds points: only pictures are resized/);
+    const reals = join(own, 'reals.npy');
+    await writeFile(reals, npy('<f4', [2, 1, 2], elements('f4', [0, 10, 5, 2])));
+    expect(all(await loadDataset(`${reals}#range=0,10`, { heldOut: 1 })).sort()).toEqual(
+      [-1, 1, 0, Math.fround(-0.6)].sort(),
+    );
+    expect(await messageOf(loadDataset('moons#size=4'))).toMatch(/moons is generated/);
+  });
+
+  it('are resampled as Pillow does, from the middle', () => {
+    const image = Uint8Array.from({ length: 6 * 10 * 2 }, (_, i) => (i * 37) % 256);
+    // sharp reduces by a box where it can; the filter is held against plain sums in float64 instead.
+    const kernel = (x: number) => {
+      const d = Math.abs(x);
+      return d < 1 ? 1.5 * d ** 3 - 2.5 * d ** 2 + 1 : d < 2 ? -0.5 * d ** 3 + 2.5 * d ** 2 - 4 * d + 2 : 0;
+    };
+    for (const [h, w] of [
+      [3, 3],
+      [6, 10],
+      [4, 7],
+      [12, 20],
+      [1, 1],
+      [9, 2],
+    ]) {
+      const step = Math.min(6 / h, 10 / w);
+      const spread = Math.max(step, 1);
+      const found = resample(image, 1, [6, 10], 2, [h, w]);
+      for (let y = 0; y < h; y++)
+        for (let x = 0; x < w; x++)
+          for (let k = 0; k < 2; k++) {
+            const cy = (6 - h * step) / 2 + (y + 0.5) * step;
+            const cx = (10 - w * step) / 2 + (x + 0.5) * step;
+            let [sum, total] = [0, 0];
+            for (let i = 0; i < 6; i++)
+              for (let j = 0; j < 10; j++) {
+                const weight = kernel((i + 0.5 - cy) / spread) * kernel((j + 0.5 - cx) / spread);
+                total += weight;
+                sum += weight * image[(i * 10 + j) * 2 + k];
+              }
+            expect(Math.abs(found[(y * w + x) * 2 + k] - sum / total)).toBeLessThan(2e-4);
+          }
+    }
+  });
+
+  it('lie in folders as people have them', async () => {
+    const grey = (value: number) =>
+      encode({ width: 2, height: 2, data: new Uint8Array(4).fill(value), channels: 1, depth: 8 });
+    const labelled = (part: { values: ArrayLike<number>; labels?: Uint32Array; count: number }) =>
+      Object.fromEntries(Array.from({ length: part.count }, (_, i) => [part.values[4 * i], part.labels?.[i]]));
+    const line = (name: string, label: number | string) => JSON.stringify({ file_name: name, label });
+    const cases: [string, Record<string, Uint8Array | string>, object, object][] = [
+      [
+        'parts below a folder of their own, as archives have them, and a stray one',
+        {
+          'imagenette/train/cat/1.png': grey(1),
+          'imagenette/train/dog/2.png': grey(2),
+          'imagenette/val/dog/3.png': grey(3),
+          'imagenette/previews/4.png': grey(4),
+        },
+        { 1: 0, 2: 1 },
+        { 3: 1 },
+      ],
+      [
+        'a test part without classes',
+        { 'train/a/1.png': grey(1), 'train/b/2.png': grey(2), 'train/b/3.png': grey(3), 'test/4.png': grey(4) },
+        {},
+        {},
+      ],
+      [
+        'lists within the parts',
+        {
+          'train/1.png': grey(1),
+          'train/2.png': grey(2),
+          'train/metadata.jsonl': `${line('1.png', 'b')}\n${line('./2.png', 'a')}\n`,
+          'test/3.png': grey(3),
+          'test/metadata.jsonl': line('3.png', 'b'),
+        },
+        { 1: 1, 2: 0 },
+        { 3: 1 },
+      ],
+      ['train as a class of vehicles', { 'train/1.png': grey(1), 'car/2.png': grey(2), 'car/3.png': grey(3) }, {}, {}],
+      [
+        'a whole data set in one folder',
+        { 'set/a/1.png': grey(1), 'set/b/2.png': grey(2), 'set/b/3.png': grey(3), 'set/.x/4.png': grey(4) },
+        {},
+        {},
+      ],
+    ];
+    for (const [name, files, train, heldOut] of cases) {
+      const set = await loadDataset(await folderOf(files), { heldOut: 1 });
+      if (Object.keys(train).length)
+        expect([name, labelled(set), labelled(set.heldOut)]).toEqual([name, train, heldOut]);
+      else expect([name, set.count + set.heldOut.count, set.classes]).toEqual([name, 3, 2]);
+    }
+    // A class whose pictures are links, and one that is a link itself.
+    const own = await folderOf({ 'store/1.png': grey(1), 'store/2.png': grey(2), 'root/a/3.png': grey(3) });
+    await symlink(join(own, 'store'), join(own, 'root', 'b'));
+    await symlink(join(own, 'store', '1.png'), join(own, 'root', 'a', '1.png'));
+    const linked = await loadDataset(join(own, 'root'), { heldOut: 1 });
+    expect([linked.count + linked.heldOut.count, linked.classes]).toEqual([4, 2]);
   });
 });
 

@@ -1,6 +1,8 @@
 import { UserError } from '../errors.js';
 import { random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
+import type { PictureDecoder } from './picture.js';
+import type { Sides } from './resample.js';
 
 /** Samples, a row each. Bytes stand for `range[0] + byte / 255 * (range[1] - range[0])` of their data set. */
 export interface Samples {
@@ -39,6 +41,10 @@ export interface LoadOptions {
   range?: [number, number];
   /** What the darkest and the brightest pixel stand at in the files, where type and values do not tell. */
   pixels?: [number, number];
+  /** Height and width that images are resized and cropped to; without it they keep their own, which must be one. */
+  size?: Sides;
+  /** Reads pictures of other kinds than PNG; `loadDataset` has one, a page brings its own. */
+  decoder?: PictureDecoder;
 }
 
 /** The samples at `indices`, `size` values each. */

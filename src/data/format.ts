@@ -1,4 +1,5 @@
 import type { DataFiles } from './data-files.js';
+import type { LoadOptions } from './dataset.js';
 
 /** Elements as a file holds them. */
 export type NumberValues =
@@ -44,5 +45,5 @@ export interface DataFormat {
   /** Whether these files are of this format, by their names and by the first bytes of a file that stands alone. */
   recognizes(files: DataFiles): boolean;
   /** @throws UserError in one line, naming file, cause and mend */
-  read(files: DataFiles): Promise<RawDataset>;
+  read(files: DataFiles, options: LoadOptions): Promise<RawDataset>;
 }

@@ -2,20 +2,13 @@ import { UserError } from '../errors.js';
 import { adler32, crc32 } from '../files/checksum.js';
 import { inflate } from '../files/inflate.js';
 import { kindOf } from '../files/kind.js';
+import type { Picture } from './picture.js';
 
 /**
  * PNG (W3C, third edition) as 8-bit grey or RGB, every colour type and depth, interlaced or not. Read here instead of by
  * fast-png, which writes our pictures: that one compares no Adler-32, ignores the transparent colour of grey and RGB
  * files and misreads interlaced rows of fewer than 8 bits.
  */
-
-/** Pixels row by row, channels together: 1 grey or 3 red, green, blue. */
-export interface Picture {
-  width: number;
-  height: number;
-  channels: 1 | 3;
-  pixels: Uint8Array;
-}
 
 interface Header {
   width: number;
@@ -50,6 +43,9 @@ const adam7 = [
   [0, 1, 1, 2],
 ] as const;
 
+/** Whether a file is PNG, by how it begins. */
+export const isPng = (bytes: Uint8Array): boolean => signature.every((byte, i) => bytes[i] === byte);
+
 /**
  * A PNG file as 8-bit grey or RGB: 16 bits are rounded, a palette is looked up, transparency is laid over white. Every
  * checksum of the format is compared.
@@ -59,7 +55,7 @@ export function decodePng(bytes: Uint8Array, name: string): Picture {
   const fail = (why: string): never => {
     throw new UserError(`${name} cannot be read as PNG: ${why}`);
   };
-  if (!signature.every((byte, i) => bytes[i] === byte)) {
+  if (!isPng(bytes)) {
     const kind = kindOf(bytes.subarray(0, 512));
     return fail(kind === 'a PNG picture' || !kind ? 'its signature is wrong' : `it is ${kind}`);
   }

@@ -6,6 +6,8 @@ import type { NumberArray, RawDataset, RawSamples } from './format.js';
 import { formats } from './formats.js';
 import { classesOf } from './labels.js';
 import { channelsFirst } from './layout.js';
+import { resizing, toBytes } from './picture.js';
+import { resample, type Sides } from './resample.js';
 import { extremesOf, pixelRange, rescale } from './pixel-range.js';
 import { summarize } from './summary.js';
 
@@ -26,7 +28,7 @@ export async function readDataset(files: Files, options: LoadOptions = {}): Prom
       `${found.name}: holds no data that semiflow knows: ${contentsOf(found.paths, found.head)} (known are ${looks}); give another folder or the path of a file`,
     );
   }
-  return assemble(name, found, await format.read(found), format.name, options);
+  return assemble(name, found, await format.read(found, options), format.name, options);
 }
 
 /** Puts a data set together: layout, range, labels and split are the same for every format. */
@@ -38,12 +40,13 @@ function assemble(name: string, files: DataFiles, raw: RawDataset, format: strin
   if (empty) throw new UserError(`${where} holds an array [${empty.samples.shape}], which has no samples`);
   const points = raw.train.samples.shape.length === 2;
   const laid = parts.map(({ samples }) => (points ? samples : laidOut(samples, where, notes)));
-  const shape = laid[0].shape.slice(1);
-  if (laid[1] && laid[1].shape.slice(1).join() !== shape.join())
+  if (laid[1] && laid[1].shape.slice(1).join() !== laid[0].shape.slice(1).join())
     throw new UserError(
       `${where}: test images of ${sideOf(laid[1].shape)} do not fit the training images of ${sideOf(laid[0].shape)}; give files of one set`,
     );
-  const { values, range } = points ? asTheyAre(laid, where) : asImages(laid, where, notes, raw.pixels, options);
+  const { values, range, shape } = points
+    ? asTheyAre(laid, where, options)
+    : asImages(laid, where, notes, raw.pixels, options);
   const classes = labelsOf(parts, laid, where, notes, raw.classNames);
   const samples = values.map((part, i): Samples => ({
     count: laid[i].shape[0],
@@ -80,14 +83,22 @@ function laidOut(samples: NumberArray, where: string, notes: string[]): NumberAr
 interface Valued {
   values: (Float32Array | Uint8Array)[];
   range: [number, number];
+  /** Of one sample. */
+  shape: number[];
 }
 
 /** Points and latents are taken as they are; their range is where they lie. */
-function asTheyAre(parts: readonly NumberArray[], where: string): Valued {
+function asTheyAre(parts: readonly NumberArray[], where: string, { size }: LoadOptions): Valued {
+  const shape = parts[0].shape.slice(1);
+  if (size)
+    throw new UserError(
+      `${where} holds ${shape.length === 1 ? 'points' : `arrays [${shape}] that are no colours`}: only pictures are resized`,
+      'size',
+    );
   const { low, high } = extremesOf(parts, where);
   // All alike, they still need a square to be drawn in.
   const margin = low === high ? Math.max(1, Math.abs(low)) / 2 : 0;
-  return { values: parts.map(({ values }) => Float32Array.from(values)), range: [low - margin, high + margin] };
+  return { values: parts.map(({ values }) => Float32Array.from(values)), range: [low - margin, high + margin], shape };
 }
 
 function asImages(
@@ -102,13 +113,42 @@ function asImages(
   const float = values instanceof Float32Array || values instanceof Float64Array;
   if (float && !declared && shape[1] !== 1 && shape[1] !== 3) {
     notes.push(`${shape[1]} channels are no colours: values as they are`);
-    return asTheyAre(parts, where);
+    return asTheyAre(parts, where, options);
   }
   const found = extremesOf(parts, where);
   const from = pixelRange(values, boolean, found, where, declared);
   const { range = [-1, 1] } = options;
   notes.push(`pixels ${format(found.low)} … ${format(found.high)} of ${from[0]} … ${from[1]}`);
-  return { values: parts.map((part) => rescale(part.values, found.whole, from, range)), range };
+  const scaled = parts.map((part) => rescale(part.values, found.whole, from, range));
+  const [channels, height, width] = shape.slice(1);
+  const { size = [height, width] } = options;
+  if (size[0] === height && size[1] === width) return { values: scaled, range, shape: [channels, height, width] };
+  notes.push(resizing(`from ${height}x${width}`, size));
+  return {
+    values: scaled.map((part) => resized(part, channels, [height, width], size, range)),
+    range,
+    shape: [channels, ...size],
+  };
+}
+
+/** Images one by one at another size, as bytes where they are bytes. */
+function resized(
+  values: Uint8Array | Float32Array,
+  channels: number,
+  from: Sides,
+  to: Sides,
+  [low, high]: [number, number],
+): Uint8Array | Float32Array {
+  const [before, after] = [from, to].map(([height, width]) => channels * height * width);
+  const count = values.length / before;
+  const bytes = values instanceof Uint8Array;
+  const result = bytes ? new Uint8Array(count * after) : new Float32Array(count * after);
+  for (let i = 0; i < count; i++) {
+    const image = resample(values.subarray(i * before, (i + 1) * before), channels, from, 1, to);
+    // The filter overshoots at edges.
+    result.set(bytes ? toBytes(image) : image.map((v) => Math.min(high, Math.max(low, v))), i * after);
+  }
+  return result;
 }
 
 const format = (value: number) => String(Number(value.toPrecision(4)));

@@ -24,6 +24,9 @@ export function kindOf(head: Uint8Array): string | null {
   if (startsWith(head, '\xff\xd8\xff')) return 'a JPEG picture';
   if (startsWith(head, 'GIF8')) return 'a GIF picture';
   if (startsWith(head, 'RIFF') && text.slice(8, 12) === 'WEBP') return 'a WebP picture';
+  if (startsWith(head, 'II*\0') || startsWith(head, 'MM\0*')) return 'a TIFF picture';
+  if (/^ftyp(avif|avis)/.test(text.slice(4))) return 'an AVIF picture';
+  if (/^BM[^]{4}\0\0\0\0/.test(text)) return 'a BMP picture';
   if (startsWith(head, '\x93NUMPY')) return 'a NumPy array';
   if (startsWith(head, '\x89HDF')) return 'an HDF5 file (Keras weights, MATLAB 7.3)';
   if (startsWith(head, 'MATLAB')) return 'a MATLAB file';
