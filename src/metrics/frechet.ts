@@ -41,9 +41,12 @@ export function frechetDistance(a: Moments, b: Moments): number {
   const shift = a.mean.reduce((sum, value, k) => sum + (value - b.mean[k]) ** 2, 0);
   const distance = shift + A.trace + B.trace - 2 * common;
   const squares = a.mean.reduce((sum, value, k) => sum + value ** 2 + b.mean[k] ** 2, 0);
-  const rounding = dim * Number.EPSILON * (A.trace + B.trace) + meanRounding ** 2 * squares;
+  const rounding = traceRounding * dim * (A.trace + B.trace) + meanRounding ** 2 * squares;
   return distance > rounding ? distance : 0;
 }
+
+/** Relative error of the traces a dimension: what the decompositions of equal covariances differ by, some times over. */
+const traceRounding = 16 * Number.EPSILON;
 
 /** Relative error of a mean that is summed over up to a million points. */
 const meanRounding = 1e6 * Number.EPSILON;
