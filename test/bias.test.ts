@@ -87,6 +87,7 @@ describe('solverBias', () => {
       sampleShape: [3],
       classes: 0,
       nullClass: false,
+      conditions: {},
       parameters: [],
       studentParameters: new Set(),
       adapted: /^$/,

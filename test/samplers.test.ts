@@ -43,6 +43,7 @@ function network(role: 'teacher' | 'flow-map', forward = false): Network {
       sampleShape: [1],
       classes: 0,
       nullClass: false,
+      conditions: {},
       parameters: [],
       studentParameters: new Set(),
       adapted: /^$/,

@@ -83,6 +83,7 @@ function perfect(name: keyof typeof kinds): Network {
     sampleShape: [2],
     classes: 0,
     nullClass: false,
+    conditions: {},
     parameters: layout.parameters,
     studentParameters: new Set(),
     adapted: /./,

@@ -2,8 +2,9 @@ import { UserError } from '../src/errors.js';
 import type { Description } from '../src/flow/description.js';
 import { fingerprint } from '../src/files/fingerprint.js';
 import { TensorStorage } from '../src/gpu/storage.js';
-import type { Model } from '../src/models/model.js';
-import { gather } from '../src/ops/movement.js';
+import type { Conditions, Model } from '../src/models/model.js';
+import { expand } from '../src/ops/broadcast.js';
+import { gather, reshape } from '../src/ops/movement.js';
 import { add, greater, mul, toFloat } from '../src/ops/pointwise.js';
 import { integers, normal, uniform } from '../src/ops/random.js';
 import { sameShape, sizeOf, type Shape } from '../src/tensor/shape.js';
@@ -20,30 +21,54 @@ export interface SampleSet {
   values: Float32Array | Uint8Array;
   range: readonly [number, number];
   labels?: Uint32Array;
+  /** What else a network is told of each sample, by name: its shape, and a row a sample. */
+  conditions?: Readonly<Record<string, { shape: Shape; values: Float32Array }>>;
+  /** The same where guidance leads away from: one row for all samples. */
+  negative?: Readonly<Record<string, { shape: Shape; values: Float32Array }>>;
 }
 
 /** Draws data and labels by random index. */
 export class SampleSource {
   private readonly values: Tensor;
   private readonly labels: Tensor | null;
+  private readonly conditions: readonly (readonly [name: string, shape: Shape, rows: Tensor])[];
 
   constructor(private readonly set: SampleSet) {
-    const dtype = set.values instanceof Uint8Array ? 'u8' : 'f32';
-    this.values = fromStorage(new TensorStorage('data', dtype, set.values.length, set.values, true), [
-      set.count,
-      sizeOf(set.shape),
-    ]);
+    const rowsOf = (name: string, values: Float32Array | Uint8Array) => {
+      const dtype = values instanceof Uint8Array ? 'u8' : 'f32';
+      return fromStorage(new TensorStorage(name, dtype, values.length, values, true), [
+        set.count,
+        values.length / set.count,
+      ]);
+    };
+    this.values = rowsOf('data', set.values);
     this.labels = set.labels ? tensor(set.labels) : null;
+    this.conditions = Object.entries(set.conditions ?? {}).map(
+      ([name, { shape, values }]) => [name, shape, rowsOf(name, values)] as const,
+    );
   }
 
-  /** x0 [count, ...shape], and labels [count] of the same samples where there are any. */
-  draw(key: Tensor, count: number): { x: Tensor; labels: Tensor | null } {
+  /** x0 [count, ...shape]; labels [count] of the same samples where there are any, and their conditions. */
+  draw(key: Tensor, count: number): { x: Tensor; labels: Tensor | null; conditions: Conditions; negative: Conditions } {
     const index = integers(key, streams.data, [count], this.set.count);
     const rows = gather(this.values, index);
     const [low, high] = this.set.range;
     const scaled = rows.dtype === 'f32' ? rows : add(mul(toFloat(rows), (high - low) / 255), low);
     const x = new Tensor('reshape', [scaled], {}, [count, ...this.set.shape]);
-    return { x, labels: this.labels ? gather(this.labels, index) : null };
+    const told = this.conditions.map(([name, shape, values]) => [
+      name,
+      reshape(gather(values, index), [count, ...shape]),
+    ]);
+    const against = Object.entries(this.set.negative ?? {}).map(([name, { shape, values }]) => [
+      name,
+      expand(tensor(values, [1, ...shape]), [count, ...shape]),
+    ]);
+    return {
+      x,
+      labels: this.labels ? gather(this.labels, index) : null,
+      conditions: Object.fromEntries(told) as Conditions,
+      negative: Object.fromEntries(against) as Conditions,
+    };
   }
 }
 
@@ -55,7 +80,7 @@ export class SampleSource {
  */
 export function checkFit(
   set: SampleSet,
-  { sampleShape, classes, nullClass }: Pick<Model, 'sampleShape' | 'classes' | 'nullClass'>,
+  { sampleShape, classes, nullClass, conditions }: Pick<Model, 'sampleShape' | 'classes' | 'nullClass' | 'conditions'>,
   labelDropout: number,
 ): string | null {
   const { name = 'the data', values } = set;
@@ -70,6 +95,15 @@ export function checkFit(
       `${name}: row ${Math.floor(wrong / sizeOf(sampleShape))} of the ${set.count} training samples holds ${values[wrong]}: mend it or leave it out`,
       'data',
     );
+  for (const [name, { shape, optional }] of Object.entries(conditions)) {
+    const given = set.conditions?.[name];
+    if (!given && optional) continue;
+    if (!given || !sameShape(given.shape, shape) || given.values.length !== set.count * sizeOf(shape))
+      throw new UserError(
+        `${name} holds ${given ? `${name} of [${given.shape}]` : `no ${name}`}, which the network is told of each sample as [${shape}]`,
+        'data',
+      );
+  }
   if (!classes) return null;
   if (labelDropout && !nullClass)
     throw new UserError('this network has no class that means none, so no label can be hidden: 0', 'labelDropout');
@@ -95,8 +129,15 @@ export function checkFit(
 }
 
 /** What a run remembers of its data, to know them again. */
-export const sampleFingerprint = ({ shape, values, range, labels }: SampleSet): Promise<string> =>
-  fingerprint([JSON.stringify({ shape, range }), values, ...(labels ? [labels] : [])]);
+export const sampleFingerprint = ({ shape, values, range, labels, ...told }: SampleSet): Promise<string> =>
+  fingerprint([
+    JSON.stringify({ shape, range }),
+    values,
+    ...(labels ? [labels] : []),
+    ...[told.conditions, told.negative].flatMap((conditions = {}) =>
+      Object.entries(conditions).flatMap(([name, { shape, values }]) => [`${name} [${shape}]`, values]),
+    ),
+  ]);
 
 /** z [count, ...shape] from the distribution where a teacher's trajectories start. */
 export function drawSource(source: Description['source'], key: Tensor, count: number, shape: Shape): Tensor {

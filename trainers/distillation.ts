@@ -3,6 +3,7 @@ import { bindNetwork, type Network } from '../src/flow/network.js';
 import { parametrization } from '../src/flow/parametrization.js';
 import type { Solver } from '../src/flow/solvers.js';
 import { UserError } from '../src/errors.js';
+import type { Conditions } from '../src/models/model.js';
 import type { Parameters } from '../src/nn/parameters.js';
 import { expand, sum } from '../src/ops/broadcast.js';
 import { concat, slice } from '../src/ops/movement.js';
@@ -115,11 +116,14 @@ export function distillationLoss(
       0,
     );
     // A fixed scale is no input: the student learns the guided flow as its own.
-    const condition: Condition = { labels, guidance: least < most ? guidance : undefined };
+    const { conditions, negative } = drawn;
+    const condition: Condition = { labels, guidance: least < most ? guidance : undefined, conditions };
     const u = averageVelocityOf(model, weights, description, condition)(x, t, askedS);
 
     const targets = parts.map(({ objective: { name, target: targetOf }, part, t, s }) => {
       const partOf = (tensor: Tensor | undefined) => tensor && part(tensor);
+      const partsOf = (tensors: Conditions): Conditions =>
+        Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, part(tensor)]));
       const partX = part(x);
       const pairVelocity: Velocity = () => part(sub(z, drawn.x));
       return targetOf({
@@ -133,11 +137,14 @@ export function distillationLoss(
             ? velocityOf(teacher.model, teacherWeights, teacher.description, {
                 labels: partOf(labels),
                 guidance: partOf(guidance),
+                conditions: partsOf(conditions),
+                negative: partsOf(negative),
               })
             : pairVelocity,
         target: averageVelocityOf(model, targetWeights, description, {
           labels: partOf(labels),
           guidance: partOf(condition.guidance),
+          conditions: partsOf(conditions),
         }),
         student: part(stopGradient(u)),
         solver: (config.solver[name] as Solver | undefined) ?? 'euler',

@@ -1,5 +1,6 @@
 import { interpolate } from '../src/flow/field.js';
 import type { Network } from '../src/flow/network.js';
+import { predictionOf } from '../src/models/model.js';
 import { parametrization } from '../src/flow/parametrization.js';
 import { sum } from '../src/ops/broadcast.js';
 import { minimum, mul, stopGradient, sub } from '../src/ops/pointwise.js';
@@ -28,12 +29,13 @@ export function flowMatchingLoss(
   const { description, model } = network;
   const { lowest, highest, point, time, output } = parametrization(description);
   return ({ parameters, key }: LossContext): Loss => {
-    const { x: x0, labels } = data.draw(key, batch);
+    const { x: x0, labels, conditions } = data.draw(key, batch);
     const shown = shownLabels(model, labels, key, labelDropout);
     const z = drawSource(description.source, key, batch, model.sampleShape);
     const t = minimum(drawTimes(times, key, batch, lowest), highest);
     const x = interpolate(x0, z, t);
-    const predicted = model.apply(parameters, { x: point(x, t), time: time(t), labels: shown });
+    const inputs = { x: point(x, t), time: time(t), labels: shown, conditions };
+    const predicted = predictionOf(model, parameters, inputs);
     const errors = meanSquares(sub(predicted, stopGradient(output(x0, z, t))));
     return { total: mul(sum(errors), 1 / batch), parts: {} };
   };

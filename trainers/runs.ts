@@ -117,7 +117,7 @@ export async function distil(
     teacher && start.init === 'teacher'
       ? studentOf(teacher, description, seed, checkpointBlocks)
       : createNetwork(description, seed, checkpointBlocks);
-  if (description.guidance && !network.model.nullClass)
+  if (description.guidance && !network.model.nullClass && !data?.negative)
     throw new UserError(
       'guidance needs a network that knows classes and none: this one has no row for none',
       'guidance',
@@ -250,7 +250,7 @@ export async function trainClassifier(
   options: TrainOptions = {},
 ): Promise<Training<ClassifierNetwork>> {
   const { imageShape, classes } = classifier.config;
-  noteFit(data, { sampleShape: imageShape, classes, nullClass: false }, 0, options);
+  noteFit(data, { sampleShape: imageShape, classes, nullClass: false, conditions: {} }, 0, options);
   const { layout, arena: initial } = classifier;
   const loss = classificationLoss(classifier, data, recipe.batch);
   const averages = { [exported]: recipe.ema.export };

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { UserError } from '../errors.js';
 import { architectureSchema } from '../models/index.js';
+import { diffusionSchedules } from './noise-schedule.js';
 
 /** Where trajectories start: N(0, I), or a mixture of Gaussians of one width. */
 const sourceSchema = z.discriminatedUnion('kind', [
@@ -12,6 +13,8 @@ const sourceSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
+const beta = z.number().positive().lt(1);
+
 /** The path on which a network was trained to see data drown in noise: x' = α x0 + σ z. */
 const pathSchema = z.discriminatedUnion('kind', [
   /** α = 1 - t, σ = t: rectified flow, flow matching, SiT. */
@@ -19,8 +22,15 @@ const pathSchema = z.discriminatedUnion('kind', [
   /** α² + σ² = 1 in discrete levels: DDPM, latent diffusion, DiT. The network's time is the level. */
   z.strictObject({
     kind: z.literal('vp'),
-    schedule: z.enum(['linear', 'scaled-linear', 'cosine']),
+    schedule: z.enum(diffusionSchedules),
     steps: z.number().int().min(2).max(1_000_000).default(1000),
+    /** The first and the last β; left out, those published, for any number of levels. */
+    betaStart: beta.optional(),
+    betaEnd: beta.optional(),
+    /** β of every level, for the schedule `betas`. */
+    betas: z.array(beta).max(1_000_000).optional(),
+    /** Whether the last level is noise alone, by rescaling (Lin et al., 2024). */
+    zeroTerminal: z.boolean().optional(),
   }),
   /** α = 1: EDM. The network's time is ln(σ) / 4. */
   z.strictObject({
@@ -51,6 +61,8 @@ const fields = z.strictObject({
   path: pathSchema.default({ kind: 'straight' }),
   /** The smallest t at which the network may be asked: a data prediction says nothing of the velocity at t = 0. */
   minimumTime: z.number().min(0).max(0.5).default(0),
+  /** Equal steps of samplers are taken at s t / (1 + (s - 1) t) in place of t (Esser et al., 2024), so more of them in noise. */
+  timeShift: z.number().positive().optional(),
   /** Values that black and white have; absent where samples are not images. */
   dataRange: z.tuple([z.number(), z.number()]).optional(),
   source: sourceSchema.default({ kind: 'normal' }),
@@ -71,6 +83,8 @@ export const descriptionSchema = fields.superRefine(({ prediction, path, time },
     refuse('time', `a ${path.kind} path counts its own levels of noise: leave time out`);
   if (prediction === 'velocity' && path.kind !== 'straight')
     refuse('prediction', `velocity belongs to the straight path, on ${path.kind} networks predict noise, data or v`);
+  if (path.kind === 'vp' && (path.schedule === 'betas' ? path.betas?.length !== path.steps : path.betas !== undefined))
+    refuse('path', `betas are a list for each of ${path.steps} steps, and belong to the schedule betas`);
   if (prediction === 'v' && path.kind !== 'vp') refuse('prediction', 'v = α z - σ x0 belongs to a vp path');
   if (prediction === 'edm' && path.kind !== 've') refuse('prediction', 'edm belongs to a ve path');
 });

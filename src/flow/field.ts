@@ -1,5 +1,5 @@
 import type { Parameters } from '../nn/parameters.js';
-import type { Model } from '../models/model.js';
+import { predictionOf, type Conditions, type Model } from '../models/model.js';
 import { add, mul, sub } from '../ops/pointwise.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Description } from './description.js';
@@ -16,6 +16,10 @@ export interface Condition {
   labels?: Tensor;
   /** Scale w [B] of classifier-free guidance: v(none) + w (v(class) - v(none)). */
   guidance?: Tensor;
+  /** What else the network is told. */
+  conditions?: Conditions;
+  /** The same where guidance leads away from, such as an empty text; what is left out is as in `conditions`. */
+  negative?: Conditions;
 }
 
 /** One straight step: x + (s - t) · u. An Euler step of a velocity, the jump of an average velocity (DDIM, η = 0). */
@@ -36,14 +40,15 @@ export function velocityOf(
   model: Model,
   parameters: Parameters,
   description: Description,
-  { labels, guidance }: Condition = {},
+  { labels, guidance, conditions, negative }: Condition = {},
 ): Velocity {
   const { point, time, velocity } = parametrization(description);
-  const ask = (x: Tensor, t: Tensor, labels?: Tensor) =>
-    velocity(x, t, model.apply(parameters, { x: point(x, t), time: time(t), labels }));
-  if (!guidance) return (x, t) => ask(x, t, labels);
+  const ask = (x: Tensor, t: Tensor, told: Pick<Condition, 'labels' | 'conditions'>) =>
+    velocity(x, t, predictionOf(model, parameters, { x: point(x, t), time: time(t), ...told }));
+  if (!guidance) return (x, t) => ask(x, t, { labels, conditions });
+  const without = { labels: model.nullClass ? undefined : labels, conditions: { ...conditions, ...negative } };
   return (x, t) => {
-    const [free, given] = [ask(x, t), ask(x, t, labels)];
+    const [free, given] = [ask(x, t, without), ask(x, t, { labels, conditions })];
     return add(free, mul(perSample(guidance, x), sub(given, free)));
   };
 }
@@ -53,9 +58,11 @@ export function averageVelocityOf(
   model: Model,
   parameters: Parameters,
   description: Description,
-  { labels, guidance }: Condition = {},
+  { labels, guidance, conditions }: Condition = {},
 ): AverageVelocity {
   const { point, time, velocity } = parametrization(description);
-  return (x, t, s) =>
-    velocity(x, t, model.apply(parameters, { x: point(x, t), time: time(t), jump: { t, s }, labels, guidance }));
+  return (x, t, s) => {
+    const inputs = { x: point(x, t), time: time(t), jump: { t, s }, labels, guidance, conditions };
+    return velocity(x, t, predictionOf(model, parameters, inputs));
+  };
 }

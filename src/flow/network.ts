@@ -1,9 +1,10 @@
 import { UserError } from '../errors.js';
 import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { TensorStorage } from '../gpu/storage.js';
-import { buildModel } from '../models/index.js';
+import type { InputShapes } from '../models/backbone.js';
+import { buildModel, fitArchitecture } from '../models/index.js';
 import type { Model } from '../models/model.js';
-import { sizeOf, type Shape } from '../tensor/shape.js';
+import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
 import { ParameterLayout, type Parameters, type State } from '../nn/parameters.js';
 import {
   adapterKey,
@@ -46,6 +47,24 @@ export function networkOf(model: Model, description: Description, weights: numbe
  */
 export const createNetwork = (description: Description, seed: number, checkpointBlocks = false): Network =>
   networkOf(modelOf(description, checkpointBlocks), description, seed);
+
+/**
+ * A network as it takes samples and conditions of those shapes, with the same weights, where its backbone can; else as it
+ * is, and whoever compares shapes will refuse it.
+ */
+export function fitNetwork(network: Network, shapes: InputShapes): Network {
+  const { model, description } = network;
+  const told = Object.entries(shapes.conditions ?? {}).filter(([name]) => Object.hasOwn(model.conditions, name));
+  if (
+    sameShape(model.sampleShape, shapes.sample) &&
+    told.every(([name, shape]) => sameShape(model.conditions[name].shape, shape))
+  )
+    return network;
+  const architecture = fitArchitecture(description.architecture, shapes);
+  if (!architecture) return network;
+  const fitted = { ...description, architecture };
+  return networkOf(modelOf(fitted, false), fitted, network.arena);
+}
 
 /** The model that a description describes. */
 function modelOf({ role, guidance, architecture }: Description, checkpointBlocks: boolean): Model {

@@ -1,7 +1,7 @@
 import { UserError } from '../errors.js';
 import { compile, type Program } from '../autodiff/compile.js';
 import type { Device } from '../gpu/device.js';
-import { isPoints, type Model } from '../models/model.js';
+import { isPoints, type Conditions, type Model } from '../models/model.js';
 import { keyOf } from '../tensor/philox.js';
 import { Resource } from '../gpu/resource.js';
 import { TensorStorage } from '../gpu/storage.js';
@@ -24,7 +24,14 @@ export interface Batch {
   t: Float32Array;
   s: Float32Array;
   labels?: Uint32Array;
+  /** What else the network is told, by name: [n, ...shape], or [...shape] for all samples alike. */
+  conditions?: ConditionValues;
+  /** The same where guidance of a teacher leads away from, such as the states of an empty text. */
+  negative?: ConditionValues;
 }
+
+/** Values of conditions by name. */
+export type ConditionValues = Readonly<Record<string, Float32Array>>;
 
 /** What a program runs: the step of samplers, one whose error is measured, or asking for u or v alone. */
 type Graph = Step | MeasuredStep | 'velocity';
@@ -49,6 +56,8 @@ export class Runner extends Resource {
   /** Calls share the storages: one runs after another. */
   private readonly turns = new Turns();
   private readonly storages;
+  private readonly conditions: Readonly<Record<string, TensorStorage>>;
+  private readonly negative: Readonly<Record<string, TensorStorage>>;
   private readonly weights: ReturnType<typeof bindNetwork>;
   /** Elements of one sample. */
   readonly sampleSize: number;
@@ -80,6 +89,15 @@ export class Runner extends Resource {
       part: new TensorStorage('part of the way', 'f32', 3),
       key: new TensorStorage('random key', 'u32', 3),
     };
+    this.conditions = this.conditionStorages();
+    this.negative = isGuided(network, guidance) ? this.conditionStorages() : {};
+  }
+
+  private conditionStorages(): Record<string, TensorStorage> {
+    const laws = Object.entries(this.network.model.conditions);
+    return Object.fromEntries(
+      laws.map(([name, { shape }]) => [name, new TensorStorage(name, 'f32', this.batch * sizeOf(shape))]),
+    );
   }
 
   /** The teacher's velocity, or a student's u(x, t, t), at (x, t). */
@@ -145,7 +163,9 @@ export class Runner extends Resource {
   }
 
   protected free(): void {
-    for (const storage of [...Object.values(this.storages), this.weights.storage]) storage.dispose();
+    for (const storages of [this.storages, this.conditions, this.negative])
+      for (const storage of Object.values(storages)) storage.dispose();
+    this.weights.storage.dispose();
     for (const { compiled } of this.programs.values()) compiled?.dispose();
   }
 
@@ -195,6 +215,7 @@ export class Runner extends Resource {
     }
     if (samples.labels && samples.labels.length !== count)
       throw new UserError(`there are ${samples.labels.length} labels for ${count} samples`, 'labels');
+    this.checkConditions(samples);
     const result = new Float32Array(count * size);
     for (let from = 0; from < count; from += batch) {
       const n = Math.min(batch, count - from);
@@ -202,11 +223,54 @@ export class Runner extends Resource {
       device.write(storages.t, samples.t.subarray(from, from + n));
       device.write(storages.s, samples.s.subarray(from, from + n));
       if (this.network.model.classes) device.write(storages.labels, this.labels(samples.labels, from, n));
+      this.writeConditions(this.conditions, samples.conditions, count, from, n);
+      this.writeConditions(this.negative, { ...samples.conditions, ...samples.negative }, count, from, n);
       await job(from / batch, n);
       const values = (await device.read(storages.x)) as Float32Array;
       result.set(values.subarray(0, n * size), from * size);
     }
     return result;
+  }
+
+  /** @throws UserError naming a condition that is missing, unknown or of another size */
+  private checkConditions({ t, conditions = {}, negative = {} }: Batch): void {
+    const { conditions: laws, nullClass } = this.network.model;
+    for (const [name, { shape, optional }] of Object.entries(laws))
+      if (!optional && !conditions[name])
+        throw new UserError(`the network is told ${name}, [${shape}] a sample: give it`, 'conditions');
+    for (const [name, values] of [...Object.entries(conditions), ...Object.entries(negative)]) {
+      const law = Object.hasOwn(laws, name) ? laws[name] : undefined;
+      if (!law) {
+        const known = Object.keys(laws).join(', ') || 'nothing';
+        throw new UserError(`the network takes ${known} beside time and class, and no ${name}`, 'conditions');
+      }
+      const size = sizeOf(law.shape);
+      if (values.length !== size && values.length !== t.length * size)
+        throw new UserError(
+          `${name} holds ${values.length} values: the network takes [${law.shape}] for each of ${t.length} samples, or once for all`,
+          'conditions',
+        );
+    }
+    if (Object.keys(this.negative).length && !nullClass && !Object.keys(negative).length)
+      throw new UserError('it leads away from a negative condition, such as an empty text: give one', 'guidance');
+  }
+
+  /** Of the samples from `from` on; zeros where a condition is left out. */
+  private writeConditions(
+    storages: Readonly<Record<string, TensorStorage>>,
+    values: ConditionValues = {},
+    count: number,
+    from: number,
+    n: number,
+  ): void {
+    for (const [name, storage] of Object.entries(storages)) {
+      const size = sizeOf(this.network.model.conditions[name].shape);
+      const given = values[name] ?? new Float32Array(size);
+      const rows = new Float32Array(n * size);
+      if (given.length === count * size) rows.set(given.subarray(from * size, (from + n) * size));
+      else for (let i = 0; i < n; i++) rows.set(given, i * size);
+      this.device.write(storage, rows);
+    }
   }
 
   private labels(labels: Uint32Array | undefined, from: number, n: number): Uint32Array {
@@ -271,8 +335,17 @@ export class Runner extends Resource {
     // A flow map has the scale as an input where it learned a range of them.
     const { from, to } = description.guidance ?? { from: 1, to: 1 };
     const takesGuidance = description.role === 'flow-map' && from < to;
+    const told = (storages: Readonly<Record<string, TensorStorage>>): Conditions =>
+      Object.fromEntries(
+        Object.entries(storages).map(([name, storage]) => [
+          name,
+          fromStorage(storage, [this.batch, ...model.conditions[name].shape]),
+        ]),
+      );
     const condition = {
       labels: model.classes ? fromStorage(storages.labels) : undefined,
+      conditions: told(this.conditions),
+      negative: told(this.negative),
       guidance: isGuided(this.network, guidance) || takesGuidance ? fromStorage(storages.guidance) : undefined,
     };
     const average = averageVelocityOf(model, weights.parameters, description, condition);
@@ -307,7 +380,7 @@ export function checkGuidance({ model, description }: Network, scale: number): v
   const { guidance, role } = description;
   if (!Number.isFinite(scale)) throw new UserError(`a scale is a finite number, not ${scale}`, 'guidance');
   if (role === 'teacher') {
-    if (scale !== 1 && !model.nullClass)
+    if (scale !== 1 && !model.nullClass && !Object.keys(model.conditions).length)
       throw new UserError('it needs a network that knows classes and none: this one has no row for none', 'guidance');
     return;
   }

@@ -1,9 +1,10 @@
 import type { Device } from '../gpu/device.js';
 import { random } from '../tensor/philox.js';
 import { hostStreams, seedFor } from '../tensor/streams.js';
+import type { Description } from './description.js';
 import { sourceNoise } from './noise.js';
 import type { Network } from './network.js';
-import { batchFor, equalSteps, Runner } from './runner.js';
+import { batchFor, equalSteps, Runner, type ConditionValues } from './runner.js';
 import type { Sampler } from './samplers.js';
 
 /** What is drawn, and how. */
@@ -13,6 +14,10 @@ export interface SampleOptions {
   /** One class for all samples; by default classes take turns, or are drawn where `randomLabels` is set. */
   label?: number;
   randomLabels?: boolean;
+  /** What else the network is told, for all samples alike or for each. */
+  conditions?: ConditionValues;
+  /** The same where guidance of a teacher leads away from. */
+  negative?: ConditionValues;
   /** How samples are drawn; by default as `samplerOf` says. */
   sampler?: Sampler;
   /** Equal steps of it, or falling times from 1 to where the path ends. */
@@ -55,17 +60,21 @@ export async function drawSamplesBy(
   runner: Runner,
   options: Omit<SampleOptions, 'guidance' | 'batch'>,
 ): Promise<DrawnSamples> {
-  const { count, seed, steps, sampler = samplerOf(runner.network) } = options;
+  const { count, seed, steps, sampler = samplerOf(runner.network), conditions, negative } = options;
   const { model, description } = runner.network;
   const noise = sourceNoise(description.source, count, runner.sampleSize, seed);
   const labels = model.classes ? labelsFor(options, model.classes) : undefined;
-  const times = typeof steps === 'number' ? equalSteps(steps).map((done) => 1 - done) : steps;
+  const times = typeof steps === 'number' ? equalSteps(steps).map((done) => shifted(1 - done, description)) : steps;
   const [first, last] = [times[0], times[times.length - 1]];
-  const batch = { x: noise, t: new Float32Array(count).fill(first), s: new Float32Array(count).fill(last), labels };
+  const [t, s] = [first, last].map((time) => new Float32Array(count).fill(time));
+  const batch = { x: noise, t, s, labels, conditions, negative };
   const grid = times.map((time) => (first - time) / (first - last));
   const { x, evaluations } = await runner.count(batch, grid, sampler, seedFor(seed, hostStreams.samplerNoise));
   return { noise, x, labels, evaluations };
 }
+
+/** A time of equal steps, where a description says that they are to be closer in noise. */
+const shifted = (t: number, { timeShift = 1 }: Description): number => (timeShift * t) / (1 + (timeShift - 1) * t);
 
 function labelsFor({ count, seed, label, randomLabels }: Omit<SampleOptions, 'steps'>, classes: number): Uint32Array {
   if (label !== undefined) return new Uint32Array(count).fill(label);

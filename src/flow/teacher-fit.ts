@@ -27,7 +27,7 @@ const mostPictures = 128;
 /**
  * The teacher's flow-matching loss on data, beside those of the flipped time and of no velocity. A description that is
  * wrong about time, scale or prediction shows here and nowhere else: a student learns a wrong flow as readily as the right
- * one. Null where it cannot be told: classes without labels, and no class that means none.
+ * one. Null where it cannot be told: classes without labels, and no class that means none; conditions that data do not hold.
  * @param data of the law that the teacher was trained on, scaled as it is described; some of it, evenly taken, is used
  */
 export async function teacherFit(
@@ -38,6 +38,7 @@ export async function teacherFit(
 ): Promise<TeacherFit | null> {
   const { model, description } = teacher;
   if (model.classes && !data.labels && !model.nullClass) return null;
+  if (Object.values(model.conditions).some(({ optional }) => !optional)) return null;
   const size = sizeOf(model.sampleShape);
   const points = isPoints(model.sampleShape);
   const count = Math.min(data.count, points ? mostPoints : mostPictures);

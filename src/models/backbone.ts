@@ -37,6 +37,15 @@ export interface Backbone {
   build(sizes: Record<string, unknown>, options: BuildOptions): ModelParts;
   /** The default sizes for such samples; null where it is not for them. */
   defaults(samples: SampleLaw): Record<string, unknown> | null;
+  /** The sizes under which the same weights take samples and conditions of other shapes; null where they cannot. */
+  fit?(sizes: Record<string, unknown>, shapes: InputShapes): Record<string, unknown> | null;
+}
+
+/** Of one sample, and of what it is told. */
+export interface InputShapes {
+  readonly sample: Shape;
+  /** By name; those that are left out stay as they are. */
+  readonly conditions?: Readonly<Record<string, Shape>>;
 }
 
 /** What `defineBackbone` is given. */
@@ -49,6 +58,8 @@ export interface BackboneDefinition<S extends z.ZodObject> {
   build(sizes: z.infer<S>, options: BuildOptions): ModelParts;
   /** The default sizes for samples of a shape, null where it is not for them; left out, those that the schema completes. */
   defaults?(samples: SampleLaw): z.input<S> | null;
+  /** The sizes under which the same weights take inputs of other shapes, null where they cannot; left out, of none. */
+  fit?(sizes: z.infer<S>, shapes: InputShapes): z.input<S> | null;
 }
 
 /**
@@ -57,7 +68,7 @@ export interface BackboneDefinition<S extends z.ZodObject> {
  * @throws UserError where the name cannot be used
  */
 export function defineBackbone<S extends z.ZodObject>(definition: BackboneDefinition<S>): Backbone {
-  const { name, schema, build, defaults } = definition;
+  const { name, schema, build, defaults, fit } = definition;
   if (!/^[a-z][a-z0-9-]{0,63}$/.test(name))
     throw new UserError(`a backbone's name has lower-case letters, digits and hyphens, not "${name}"`, 'name');
   return {
@@ -69,6 +80,7 @@ export function defineBackbone<S extends z.ZodObject>(definition: BackboneDefini
       const completed = schema.strict().safeParse({});
       return completed.success ? completed.data : null;
     },
+    ...(fit && { fit: (sizes, shapes) => fit(sizes as z.infer<S>, shapes) }),
   };
 }
 

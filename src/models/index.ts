@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { UserError } from '../errors.js';
-import type { Architecture, Backbone, BackboneModule, SampleLaw } from './backbone.js';
+import type { Architecture, Backbone, BackboneModule, InputShapes, SampleLaw } from './backbone.js';
 import { mlp } from './mlp.js';
 import { modelOf, type BuildOptions, type Model } from './model.js';
 import { sit } from './sit.js';
@@ -81,6 +81,16 @@ export function buildModel(architecture: Architecture, options: Partial<BuildOpt
     if (wanted && ![...model.studentParameters].some((name) => name.startsWith(prefix)))
       throw new UserError(`the backbone "${kind}" has no ${what}`, 'architecture');
   return model;
+}
+
+/**
+ * The architecture under which the same weights take inputs of other shapes.
+ * @returns null where the backbone has one shape only, or cannot take these
+ */
+export function fitArchitecture(architecture: Architecture, shapes: InputShapes): Architecture | null {
+  const { kind, module, ...sizes } = architecture;
+  const fitted = registry.get(kind)?.backbone.fit?.(sizes, shapes);
+  return fitted ? architectureSchema.parse({ kind, ...(module && { module }), ...fitted }) : null;
 }
 
 /**

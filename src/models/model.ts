@@ -1,5 +1,6 @@
 import { UserError } from '../errors.js';
 import type { Jump } from '../nn/layers.js';
+import { slice } from '../ops/movement.js';
 import type { Parameter, Parameters } from '../nn/parameters.js';
 import { sizeOf, type Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -16,6 +17,19 @@ export interface NetworkInputs {
   labels?: Tensor;
   /** Scale of classifier-free guidance [B]; only for networks that were built with that input. */
   guidance?: Tensor;
+  /** What else it is told, by the names of `ModelParts.conditions`: [B, ...shape] each. */
+  conditions?: Conditions;
+}
+
+/** Values of conditions by name, [B, ...shape] each. */
+export type Conditions = Readonly<Record<string, Tensor>>;
+
+/** What a network is told beside time and class: the states of a text, further channels of its input. */
+export interface ConditionLaw {
+  /** Of one sample's. */
+  readonly shape: Shape;
+  /** Whether it may be left out: zeros stand for none. Default false. */
+  readonly optional?: boolean;
 }
 
 /** What a backbone builds: parameters and a graph. It knows nothing of flows, teachers or students. */
@@ -26,13 +40,18 @@ export interface ModelParts {
   readonly classes?: number;
   /** Whether the label `classes` stands for no class. Default false. */
   readonly nullClass?: boolean;
+  /** What it is told beside time and class, by name. */
+  readonly conditions?: Readonly<Record<string, ConditionLaw>>;
   readonly parameters: readonly Parameter[];
   /**
    * Names of the matrices and convolutions that a low-rank adapter goes with, such as attention, MLP and convolution
    * layers; all of them where it is left out.
    */
   readonly adapted?: RegExp;
-  /** The network's output [B, ...sampleShape]. */
+  /**
+   * The network's output [B, ...sampleShape]. Of pictures it may have further channels behind those of the sample, such as
+   * a variance: `predictionOf` leaves them out.
+   */
   apply(parameters: Parameters, inputs: NetworkInputs): Tensor;
 }
 
@@ -72,10 +91,18 @@ export function modelOf(parts: ModelParts): Model {
   return {
     classes: 0,
     nullClass: false,
+    conditions: {},
     adapted: /./,
     ...parts,
     studentParameters: new Set(parameters.flatMap(({ name, student }) => (student ? [name] : []))),
   };
+}
+
+/** What a network says of the sample: its output without the channels behind those of the sample. */
+export function predictionOf(model: Model, parameters: Parameters, inputs: NetworkInputs): Tensor {
+  const output = model.apply(parameters, inputs);
+  const [channels] = model.sampleShape;
+  return output.shape[1] === channels ? output : slice(output, 1, 0, channels);
 }
 
 /** Whether samples are points, [d], or lists of them, and not pictures, [channels, height, width]: by the rank of their shape. */
