@@ -1,11 +1,31 @@
 import './gpu.js';
-import { defaultDevice, grad, init, jit, lax, nn, numpy as np, valueAndGrad, type Array as Value } from '@jax-js/jax';
+import {
+  defaultDevice,
+  getWebGPUDevice,
+  grad,
+  init,
+  jit,
+  lax,
+  nn,
+  numpy as np,
+  valueAndGrad,
+  type Array as Value,
+} from '@jax-js/jax';
 import { adam, apply, inputsOf, lossOf, prepared, result, type Case } from './cases.js';
 import type { Ops } from './ops.js';
 import { serve, type Prepared } from './worker.js';
 
 await init('webgpu');
 defaultDevice('webgpu');
+
+/**
+ * Waits until arrays are computed. Its own wait reads no bytes, which Dawn without lazy clearing answers before the queue
+ * has come there.
+ */
+async function ready(values: readonly Value[]): Promise<void> {
+  for (const value of values) await value.blockUntilReady();
+  await getWebGPUDevice().queue.onSubmittedWorkDone();
+}
 
 // Arrays are consumed by what uses them; `ref` keeps them. Images are [N, C, H, W], filters [out, in, rows, columns].
 const ops: Ops<Value> = {
@@ -88,7 +108,7 @@ async function training(c: Case): Promise<Prepared> {
       ...corrections,
     );
     [p, m, v] = outputs.slice(-3);
-    for (const list of outputs) for (const value of list) await value.blockUntilReady();
+    await ready(outputs.flat());
     outputs.slice(0, -3).forEach((list) => list.forEach((value) => value.dispose()));
   };
   return {
@@ -119,10 +139,10 @@ serve(async (c, mode) => {
   const settle = async () => {
     const results = kept;
     kept = [];
-    for (const value of results) await value.blockUntilReady();
+    await ready(results);
     results.forEach((value) => value.dispose());
   };
-  for (const input of inputs) await input.blockUntilReady();
+  await ready(inputs);
   return {
     // Results that nobody keeps are never computed.
     run: () => {
