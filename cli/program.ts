@@ -311,8 +311,8 @@ const addReading = (command: Command): Command =>
   command
     .option('--size <n or HxW>', 'resize and crop the pictures of --data to this size')
     .option(
-      '--range <low,high>',
-      'what black and white stand at in the files of --data, where their type does not tell',
+      '--range <low,high or none>',
+      'what black and white stand at in the files of --data, where their type does not tell; none for latents',
     )
     .hook('preAction', () => {
       const { data, size, range } = command.opts<Record<string, string | undefined>>();

@@ -52,10 +52,14 @@ function parseSides(text: string): [number, number] {
   return sides;
 }
 
-/** What the darkest and the brightest pixel stand at: `0,1`. */
-function parsePixels(text: string): [number, number] {
+/** What the darkest and the brightest pixel stand at: `0,1`, or `none` for what are no pixels. */
+function parsePixels(text: string): LoadOptions['pixels'] {
+  if (text === 'none') return text;
   const ends = text.split(',').map((end) => (end.trim() ? Number(end) : NaN));
   if (ends.length !== 2 || !ends.every(Number.isFinite) || ends[0] >= ends[1])
-    throw new UserError(`"${text}" is no range: give what black and white stand at, such as 0,1 or -1,1`, 'pixels');
+    throw new UserError(
+      `"${text}" is no range: give what black and white stand at, such as 0,1 or -1,1, or none for values as they are`,
+      'pixels',
+    );
   return [ends[0], ends[1]];
 }

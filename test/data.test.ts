@@ -351,6 +351,67 @@ describe('IDX files', () => {
   });
 });
 
+describe('files that lie column by column', () => {
+  it("EMNIST's pictures are turned upright, by their names, labels beside them", async () => {
+    const own = join(folder, 'emnist');
+    await mkdir(own);
+    // 2 pictures of 3 columns of 2 pixels, from top to bottom.
+    const images = idx(2051, [2, 3, 2], [0, 3, 1, 4, 2, 5, 10, 13, 11, 14, 12, 15]);
+    const upright = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15];
+    for (const [file, test] of [
+      ['emnist-letters-train-images-idx3-ubyte', 'emnist-letters-test-images-idx3-ubyte.gz'],
+      ['emnist-mnist-train.images.idx3-ubyte', 'emnist-mnist-test.images.idx3-ubyte.gz'],
+    ]) {
+      const set = join(own, file.slice(0, 10));
+      await mkdir(set);
+      await writeFile(join(set, file), images);
+      await writeFile(join(set, test), gzipSync(images));
+      await writeFile(join(set, file.replace('images', 'labels').replace('idx3', 'idx1')), idx(2049, [2], [1, 2]));
+      await writeFile(
+        join(set, test.replace('images', 'labels').replace('idx3', 'idx1')),
+        gzipSync(idx(2049, [2], [2, 1])),
+      );
+      const found = await loadDataset(set);
+      expect([found.shape, [...found.values], [...found.heldOut.values]]).toEqual([[1, 2, 3], upright, upright]);
+      expect([found.classes, [...found.labels!]]).toEqual([2, [0, 1]]);
+      expect(found.summary).toMatch(/EMNIST's pictures lie column by column and are turned upright/);
+      const alone = await loadDataset(join(set, file), { heldOut: 1 });
+      expect([alone.shape, [...alone.values, ...alone.heldOut.values].sort((a, b) => a - b)]).toEqual([
+        [1, 2, 3],
+        upright,
+      ]);
+    }
+  });
+
+  it("STL-10's are too, with classes from 1", async () => {
+    const own = join(folder, 'stl10_binary');
+    await mkdir(own);
+    const area = 96 * 96;
+    const pixel = (image: number, plane: number, row: number, column: number) =>
+      (image * 50 + plane * 20 + 3 * row + column) & 255;
+    const stored = new Uint8Array(2 * 3 * area);
+    const want = new Uint8Array(2 * 3 * area);
+    for (let i = 0; i < stored.length; i++) {
+      const [image, plane, slow, fast] = [3 * area, area, 96, 1].map(
+        (step, k) => Math.floor(i / step) % [2, 3, 96, 96][k],
+      );
+      stored[i] = pixel(image, plane, fast, slow);
+      want[i] = pixel(image, plane, slow, fast);
+    }
+    await writeFile(join(own, 'train_X.bin'), stored);
+    await writeFile(join(own, 'train_y.bin'), Uint8Array.of(3, 10));
+    await writeFile(join(own, 'test_X.bin'), stored);
+    await writeFile(join(own, 'test_y.bin'), Uint8Array.of(1, 1));
+    const set = await loadDataset(own);
+    expect(set).toMatchObject({ shape: [3, 96, 96], classes: 10, count: 2, heldOut: { count: 2 } });
+    expect([Buffer.from(set.values as Uint8Array).equals(want), [...set.labels!]]).toEqual([true, [2, 9]]);
+    await writeFile(join(own, 'train_y.bin'), Uint8Array.of(0, 10));
+    expect(await messageOf(loadDataset(own))).toMatch(/train_y\.bin: label 0 is 0/);
+    await writeFile(join(own, 'train_X.bin'), stored.subarray(1));
+    expect(await messageOf(loadDataset(own))).toMatch(/no whole number of STL-10's images/);
+  });
+});
+
 describe('helpers', () => {
   it('bytes decode to their range', () => {
     expect([...decode(Uint8Array.of(0, 51, 255), [0, 1])]).toEqual([0, Math.fround(0.2), 1]);
@@ -381,6 +442,15 @@ describe('CIFAR-10 batches', () => {
     expect([...set.labels!]).toEqual([3, 9, 0, 3, 9, 0]);
     expect([...set.values.subarray(3072, 2 * 3072)]).toEqual(record(9, 7).slice(1));
     expect([...set.heldOut.values]).toEqual(record(6, 13).slice(1));
+    // What torchvision downloaded lies beside what it unpacked.
+    const root = join(folder, 'torchvision-cifar');
+    await mkdir(join(root, 'cifar-10-batches-bin'), { recursive: true });
+    await writeFile(join(root, 'cifar-10-binary.tar.gz'), gzipSync(train));
+    await writeFile(
+      join(root, 'cifar-10-batches-bin', 'data_batch_1.bin'),
+      Uint8Array.from([record(3, 5), record(1, 7)].flat()),
+    );
+    expect(await loadDataset(root, { heldOut: 1 })).toMatchObject({ count: 1, classes: 10 });
     const file = await loadDataset(join(own, 'data_batch_2.bin.gz'), { heldOut: 1 });
     expect(file.count + file.heldOut.count).toBe(3);
   });
@@ -747,13 +817,36 @@ describe('NumPy files', () => {
     expect(set.summary).toMatch(/passed over: notes\.txt/);
   });
 
+  it('under any capitals, alone under any name, of Python 2, and latents of three channels', async () => {
+    const values = [0, 51, 102, 255, 9, 8, 7, 6];
+    const x = npy('|u1', [2, 2, 2], Uint8Array.from(values));
+    const want = [...(await read(x)).values];
+    for (const files of <Record<string, Uint8Array>[]>[
+      { 'X_Train.npy': x, 'Y_train.npy': npy('<i8', [2], elements('i8', [1, 0])) },
+      { 'train-images.npy': x, 'notes.npy': npy('|u1', [1], Uint8Array.of(1)) },
+      { 'digits.npy': x },
+    ])
+      expect((await read(zipSync(files), {}, 'a.npz')).values).toEqual(want);
+    const old = Buffer.from(Buffer.from(x).toString('latin1').replace('(2, 2, 2), }   ', '(2L, 2L, 2L), }'), 'latin1');
+    expect(old).not.toEqual(x);
+    expect((await read(old)).values).toEqual(want);
+    const latents = npy('<f4', [2, 3, 1, 2], elements('f4', [-7, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 8]));
+    expect(await messageOf(read(latents))).toMatch(/or that they are no pixels/);
+    const taken = await read(latents, { pixels: 'none' });
+    expect([taken.set.shape, taken.set.range, taken.values]).toEqual([
+      [3, 1, 2],
+      [-7, 8],
+      [-7, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 8],
+    ]);
+  });
+
   it('what is wrong with others', async () => {
     const x = npy('|u1', [3, 2, 2], new Uint8Array(12));
     const labels = npy('<f4', [4], elements('f4', [0, 1, 2, 3]));
     const archive = (files: Record<string, Uint8Array>) => zipSync(files);
     const cases: [string, Uint8Array, RegExp][] = [
       ['a.npz', archive({ 'images.npy': x, 'labels.npy': labels }), /4 labels for 3/],
-      ['b.npz', archive({ 'other.npy': x }), /holds other: samples are looked for/],
+      ['b.npz', archive({ 'other.npy': x, 'more.npy': x }), /holds other, more: samples are looked for/],
       ['c.npz', archive({ 'mu.npy': x, 'sigma.npy': x }), /statistics of a Fréchet distance/],
       ['d.npz', Buffer.alloc(50), /d\.npz is not a \.npz/],
       ['e.npy', x.subarray(0, -1), /are announced/],

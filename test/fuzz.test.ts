@@ -13,6 +13,8 @@ import { encodeNpy } from '../src/checkpoint/npy.js';
 import { encodeSafetensors, openSafetensors } from '../src/checkpoint/safetensors.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { decodePng } from '../src/data/png.js';
+import sharp from 'sharp';
+import { decodePicture } from '../node/pictures.js';
 import { readDataset } from '../src/data/read.js';
 import { SemiflowError } from '../src/errors.js';
 import { bytesSource, readAll } from '../src/files/source.js';
@@ -354,6 +356,7 @@ describe('data', () => {
     'a.npy': { bytes: array },
     'a.npz': { bytes: zipSync({ 'x.npy': array, 'y.npy': labels }), checked: true },
     'data_batch_1.bin': { bytes: batch, fits: (length) => length > 0 && (length % 3073 === 0 || length % 3074 === 0) },
+    'train_X.bin': { bytes: noise(2 * 27648), fits: (length) => length > 0 && length % 27648 === 0 },
     'data_batch_1.bin.gz': { bytes: gzipSync(batch), checked: true },
   };
   const readOf = (name: string) => async (bytes: Uint8Array) => {
@@ -408,6 +411,21 @@ describe('data', () => {
       );
     }
   }, 600_000);
+});
+
+describe('pictures of other kinds', () => {
+  it.each(['jpeg', 'webp'] as const)(
+    '%s is read or refused',
+    async (kind) => {
+      const data = Uint8Array.from({ length: 16 * 16 * 3 }, (_, i) => (i * 5) & 255);
+      const bytes = await sharp(data, { raw: { width: 16, height: 16, channels: 3 } })
+        [kind]()
+        .toBuffer();
+      const damaged = (draw: Random) => ({ input: mutateBytes(bytes, draw), telling: false });
+      await fuzz(kind, budget.others, damaged, (input) => decodePicture(input, `a.${kind}`));
+    },
+    600_000,
+  );
 });
 
 /** Damaged chunks with checksums that fit, as long as their lengths lead on. */

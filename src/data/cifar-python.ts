@@ -1,8 +1,8 @@
 import { UserError } from '../errors.js';
 import { Global, Made, readPickle } from '../files/pickle.js';
-import { isTest, joinBatches } from './cifar.js';
+import { isTest, joinParts, type Batch } from './cifar.js';
 import type { DataFiles } from './data-files.js';
-import type { DataFormat, RawSamples } from './format.js';
+import type { DataFormat } from './format.js';
 
 /**
  * CIFAR as its authors offer it to Python: pickles of a dictionary with `data`, a uint8 array [n, 3072], and `labels` or
@@ -32,18 +32,16 @@ export const cifarPython: DataFormat = {
     const read = async (paths: readonly string[]) => {
       const found = [];
       for (const path of paths) found.push(await readBatch(files, path));
-      return joinBatches(found);
+      return found;
     };
     return {
-      train: await read(parts[0]),
-      heldOut: parts[1].length ? await read(parts[1]) : undefined,
-      pixels: [0, 255],
+      ...joinParts(await read(parts[0]), await read(parts[1])),
       used: [...batches, ...files.paths.filter((path) => metaName.test(path))],
     };
   },
 };
 
-async function readBatch(files: DataFiles, path: string): Promise<Required<RawSamples>> {
+async function readBatch(files: DataFiles, path: string): Promise<Batch> {
   const name = files.where(path);
   const { value } = readPickle(await files.bytes(path), name);
   const fields = new Map<string, unknown>();
@@ -61,6 +59,7 @@ async function readBatch(files: DataFiles, path: string): Promise<Required<RawSa
   return {
     samples: { shape: [count, 3, 32, 32], values: array },
     labels: { shape: [count], values: numbers },
+    classes: fields.has('fine_labels') ? 100 : 10,
   };
 }
 

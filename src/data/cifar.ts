@@ -1,6 +1,5 @@
 import { UserError } from '../errors.js';
-import type { DataFiles } from './data-files.js';
-import type { DataFormat, RawSamples } from './format.js';
+import type { DataFormat, RawDataset, RawSamples } from './format.js';
 
 const pixels = 3 * 32 * 32;
 
@@ -10,6 +9,9 @@ interface Layout {
   labelBytes: number;
   classes: number;
 }
+
+/** Images, their labels, and how many classes there are of them. */
+export type Batch = Required<RawSamples> & { classes: number };
 const layouts: readonly Layout[] = [
   { name: 'CIFAR-10', labelBytes: 1, classes: 10 },
   { name: 'CIFAR-100', labelBytes: 2, classes: 100 },
@@ -20,7 +22,7 @@ const layouts: readonly Layout[] = [
  * @returns images [n, 3, 32, 32] and their labels, the fine ones for CIFAR-100
  * @throws UserError where the file is no whole number of such records
  */
-export function parseCifar(bytes: Uint8Array, name: string): Required<RawSamples> {
+export function parseCifar(bytes: Uint8Array, name: string): Batch {
   if (!bytes.length) throw new UserError(`${name} is an empty file; fetch it again or remove it`);
   const layout = layouts.find(({ labelBytes }) => bytes.length % (labelBytes + pixels) === 0);
   if (!layout)
@@ -37,7 +39,8 @@ export function parseCifar(bytes: Uint8Array, name: string): Required<RawSamples
       throw new UserError(`${name}: record ${i} has label ${labels[i]}: this is not ${layout.name}'s format`);
     values.set(bytes.subarray(start, start + pixels), i * pixels);
   }
-  return { samples: { shape: [count, 3, 32, 32], values }, labels: { shape: [count], values: labels } };
+  const samples = { shape: [count, 3, 32, 32], values };
+  return { samples, labels: { shape: [count], values: labels }, classes: layout.classes };
 }
 
 const binName = /\.bin(\.gz)?$/i;
@@ -53,26 +56,29 @@ export const cifar: DataFormat = {
     (paths.some((path) => binName.test(path)) && paths.every((path) => binName.test(path) || textName.test(path))),
   async read(files) {
     const batches = files.paths.filter((path) => binName.test(path));
-    if (batches.length === 1) return { train: await join(files, batches), pixels: [0, 255], used: batches };
-    const [train, test] = [batches.filter((path) => !isTest(path)), batches.filter(isTest)];
+    const [train, test] =
+      batches.length === 1 ? [batches, []] : [batches.filter((path) => !isTest(path)), batches.filter(isTest)];
     if (!train.length) throw new UserError(`${files.name} holds CIFAR's test batch alone: add the training batches`);
-    return {
-      train: await join(files, train),
-      heldOut: test.length ? await join(files, test) : undefined,
-      pixels: [0, 255],
-      used: batches,
+    const read = async (paths: readonly string[]) => {
+      const found = [];
+      for (const path of paths) found.push(parseCifar(await files.bytes(path), files.where(path)));
+      return found;
     };
+    return { ...joinParts(await read(train), await read(test)), used: batches };
   },
 };
 
-async function join(files: DataFiles, paths: readonly string[]): Promise<RawSamples> {
-  const parts = [];
-  for (const path of paths) parts.push(parseCifar(await files.bytes(path), files.where(path)));
-  return joinBatches(parts);
+/** What batches hold, one after another. */
+export function joinParts(train: readonly Batch[], test: readonly Batch[]): Omit<RawDataset, 'used'> {
+  return {
+    train: joinBatches(train),
+    heldOut: test.length ? joinBatches(test) : undefined,
+    pixels: [0, 255],
+    classes: Math.max(...train.map(({ classes }) => classes)),
+  };
 }
 
-/** Batches one after another. */
-export function joinBatches(parts: readonly Required<RawSamples>[]): RawSamples {
+function joinBatches(parts: readonly Batch[]): RawSamples {
   const count = parts.reduce((sum, { labels }) => sum + labels.values.length, 0);
   const [values, labels] = [new Uint8Array(count * pixels), new Uint32Array(count)];
   let at = 0;

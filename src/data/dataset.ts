@@ -39,8 +39,11 @@ export interface LoadOptions {
   heldOut?: number;
   /** What the darkest and the brightest pixel stand for in the set that is made; -1 and 1 where it is not said. */
   range?: [number, number];
-  /** What the darkest and the brightest pixel stand at in the files, where type and values do not tell. */
-  pixels?: [number, number];
+  /**
+   * What the darkest and the brightest pixel stand at in the files, where type and values do not tell; `none` for values
+   * that are no pixels, such as latents of three channels, which are taken as they are.
+   */
+  pixels?: [number, number] | 'none';
   /** Height and width that images are resized and cropped to; without it they keep their own, which must be one. */
   size?: Sides;
   /** Reads pictures of other kinds than PNG; `loadDataset` has one, a page brings its own. */

@@ -28,6 +28,8 @@ export interface RawDataset {
   heldOut?: RawSamples;
   /** What the lowest and the highest pixel stand at, where the format or the file says so. */
   pixels?: [number, number];
+  /** How many classes there are, where the format says; those of the labels may be fewer. */
+  classes?: number;
   /** Names of the classes 0, 1, …, where the files have them. */
   classNames?: string[];
   /** Paths of the files that were read; others are passed over aloud. */

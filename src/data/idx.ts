@@ -1,6 +1,7 @@
 import { UserError } from '../errors.js';
 import type { DataFiles } from './data-files.js';
 import type { DataFormat, NumberArray, RawSamples } from './format.js';
+import { swapSides } from './layout.js';
 import { bytesOf, type NumberKind, readNumbers } from './numbers.js';
 
 /**
@@ -64,8 +65,8 @@ export const idx: DataFormat = {
     paths.length === 1 ? isIdx(head) || imagesName.test(paths[0]) : paths.some((path) => imagesName.test(path)),
   async read(files) {
     if (files.paths.length === 1) {
-      const { raw, used } = await readPart(files, files.paths[0]);
-      return { train: raw, used };
+      const { raw, used, notes } = await readPart(files, files.paths[0]);
+      return { train: raw, used, notes };
     }
     const images = files.paths.filter((path) => imagesName.test(path));
     const train = one(
@@ -88,9 +89,15 @@ export const idx: DataFormat = {
     const used = parts.flatMap((part) => part.used);
     // A file beside its gzipped copy is the same file.
     const copies = images.filter((path) => used.includes(path.replace(/\.gz$/i, '')));
-    return { train: first, heldOut: second, used: [...used, ...copies] };
+    return { train: first, heldOut: second, used: [...used, ...copies], notes: parts[0].notes };
   },
 };
+
+interface Part {
+  raw: RawSamples;
+  used: string[];
+  notes: string[];
+}
 
 /** The one images file of a part; a file is preferred to its gzipped copy. */
 function one(files: DataFiles, paths: string[], part: string): string | undefined {
@@ -102,11 +109,20 @@ function one(files: DataFiles, paths: string[], part: string): string | undefine
   return distinct[0];
 }
 
+/** EMNIST was written column by column (Cohen et al., 2017), and its files say so by their names alone. */
+const emnistName = /(^|\/)emnist[-._][^/]*$/i;
+
 /** Images, with the labels file that is called like them where there is one. */
-async function readPart(files: DataFiles, path: string): Promise<{ raw: RawSamples; used: string[] }> {
+async function readPart(files: DataFiles, path: string): Promise<Part> {
   const parse = async (file: string) =>
     parseIdx(await files.bytes(file, (head) => announcedBytes(head, files.where(file))), files.where(file));
-  const samples = await parse(path);
+  const stored = await parse(path);
+  const turned = emnistName.test(path) && stored.shape.length === 3;
+  const [, width, height] = stored.shape;
+  const samples = turned
+    ? { shape: [stored.shape[0], height, width], values: swapSides(stored.values, height, width) }
+    : stored;
+  const notes = turned ? ["EMNIST's pictures lie column by column and are turned upright"] : [];
   if (samples.shape.length === 1)
     throw new UserError(`${files.where(path)}: it holds labels [${samples.shape}], not images; give the images' file`);
   if (!samples.values.length)
@@ -119,7 +135,7 @@ async function readPart(files: DataFiles, path: string): Promise<{ raw: RawSampl
     const labels = await parse(candidate);
     if (labels.shape.length !== 1)
       throw new UserError(`${files.where(candidate)}: labels of shape [${labels.shape}] are not one a sample`);
-    return { raw: { samples, labels }, used: [path, candidate, `${stem}.gz`] };
+    return { raw: { samples, labels }, used: [path, candidate, `${stem}.gz`], notes };
   }
-  return { raw: { samples }, used: [path] };
+  return { raw: { samples }, used: [path], notes };
 }

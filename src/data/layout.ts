@@ -1,10 +1,20 @@
 import { UserError } from '../errors.js';
-import type { NumberArray } from './format.js';
+import type { NumberArray, NumberValues } from './format.js';
 
 /** An array of images with channels first, and what had to be assumed or done to get it. */
 export interface LaidOut {
   array: NumberArray;
   notes: string[];
+}
+
+/** Images of so many rows and columns that lie column by column, row by row: [..., columns, rows] to [..., rows, columns]. */
+export function swapSides<Values extends NumberValues>(values: Values, rows: number, columns: number): Values {
+  const moved = values.slice() as Values;
+  const area = rows * columns;
+  for (let image = 0; image < values.length; image += area)
+    for (let y = 0; y < rows; y++)
+      for (let x = 0; x < columns; x++) moved[image + y * columns + x] = values[image + x * rows + y];
+  return moved;
 }
 
 const isColour = (extent: number) => extent === 1 || extent === 3;

@@ -21,7 +21,7 @@ export function parseNpy(bytes: Uint8Array, name: string): NumberArray {
   if (offset > bytes.length || length > 65536) throw damaged('its header ends early');
   const header = new TextDecoder().decode(bytes.subarray(start, offset));
   const fields =
-    /^\{\s*'descr':\s*('[^']*'|\[.*\]),\s*'fortran_order':\s*(True|False),\s*'shape':\s*\(([\d\s,]*)\),?\s*\}\s*$/.exec(
+    /^\{\s*'descr':\s*('[^']*'|\[.*\]),\s*'fortran_order':\s*(True|False),\s*'shape':\s*\(([\d\s,L]*)\),?\s*\}\s*$/.exec(
       header,
     );
   if (!fields) throw damaged('its header does not describe an array');
@@ -31,7 +31,7 @@ export function parseNpy(bytes: Uint8Array, name: string): NumberArray {
     throw new UserError(`${name} holds Python objects, which are not opened: save it as an array of numbers`);
   if (!isNumberKind(kind))
     throw new UserError(`${name} holds ${descr.slice(0, 40)}: save it as integers or floats of up to 64 bits`);
-  const shape = extents.split(',').flatMap((text) => (text.trim() ? [Number(text)] : []));
+  const shape = extents.split(',').flatMap((text) => (text.trim() ? [Number(text.replace('L', ''))] : []));
   const count = shape.reduce((size, extent) => size * extent, 1);
   const end = offset + count * bytesOf(kind);
   if (!Number.isSafeInteger(count) || bytes.length < end)

@@ -5,12 +5,12 @@ import type { DataFiles } from './data-files.js';
 import type { DataFormat, NumberArray, RawDataset } from './format.js';
 import { isNpy, parseNpy } from './npy.js';
 
-/** What people call the arrays of a .npz: by hand, NumPy's own default, Keras, MedMNIST, guided diffusion. */
+/** What people call the arrays of a .npz, in small letters: by hand, NumPy's own default, Keras, MedMNIST, guided diffusion. */
 const names = {
-  samples: ['x', 'X', 'images', 'data', 'samples', 'x_train', 'X_train', 'train_images', 'train_x', 'arr_0'],
-  labels: ['y', 'Y', 'labels', 'label', 'targets', 'y_train', 'Y_train', 'train_labels', 'train_y', 'arr_1'],
-  testSamples: ['x_test', 'X_test', 'test_images', 'test_x', 'x_val', 'val_images'],
-  testLabels: ['y_test', 'Y_test', 'test_labels', 'test_y', 'y_val', 'val_labels'],
+  samples: 'x images image imgs data samples latents x_train train_images train_x train_data xtrain arr_0'.split(' '),
+  labels: 'y labels label targets target classes y_train train_labels train_y train_targets ytrain arr_1'.split(' '),
+  testSamples: 'x_test test_images test_x test_data xtest x_val val_images'.split(' '),
+  testLabels: 'y_test test_labels test_y test_targets ytest y_val val_labels'.split(' '),
   /** What the lowest and the highest pixel stand at. */
   range: ['range'],
 };
@@ -61,13 +61,14 @@ async function archiveEntries(files: DataFiles, path: string): Promise<Entries> 
 /** Samples and labels among arrays by their names. */
 async function readArrays(entries: Entries, name: string): Promise<Omit<RawDataset, 'used'>> {
   const read = new Set<string>();
+  const spelled = new Map([...entries.keys()].map((key) => [key.toLowerCase().replaceAll('-', '_'), key]));
   const array = async (candidates: readonly string[]): Promise<NumberArray | undefined> => {
-    const key = candidates.find((candidate) => entries.has(candidate));
+    const key = candidates.map((candidate) => spelled.get(candidate)).find((found) => found !== undefined);
     if (key === undefined) return undefined;
     read.add(key);
     return parseNpy(await entries.get(key)!(), `${name}, ${key}`);
   };
-  const samples = await array(names.samples);
+  const samples = await array(entries.size === 1 ? [...spelled.keys()] : names.samples);
   if (!samples) {
     const held = [...entries.keys()];
     const statistics = entries.has('mu') && entries.has('sigma') ? ', the statistics of a Fréchet distance' : '';
@@ -81,11 +82,13 @@ async function readArrays(entries: Entries, name: string): Promise<Omit<RawDatas
   const range = await array(names.range);
   if (range && range.values.length !== 2)
     throw new UserError(`${name}: range holds ${range.values.length} numbers, two are wanted: [low, high]`);
+  const taken = [...read][0];
+  const notes = names.samples.includes(taken.toLowerCase()) ? [] : [`the array ${taken} is taken for samples`];
   const unread = [...entries.keys()].filter((key) => !read.has(key));
   return {
     train: { samples, ...(labels && { labels }) },
     ...(test && { heldOut: { samples: test, ...(testLabels && { labels: testLabels }) } }),
     ...(range && { pixels: [range.values[0], range.values[1]] as [number, number] }),
-    ...(unread.length && { notes: [`passed over: the arrays ${unread.slice(0, 6).join(', ')}`] }),
+    notes: unread.length ? [...notes, `passed over: the arrays ${unread.slice(0, 6).join(', ')}`] : notes,
   };
 }

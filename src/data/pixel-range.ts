@@ -73,7 +73,7 @@ export function pixelRange(
   }
   if (low >= 0 && high <= 255 && high > 127) return [0, 255];
   throw new UserError(
-    `${name}: pixels run from ${low} to ${high}, which is none of 0 … 1, -1 … 1 and 0 … 255: scale them, or declare what they run over (np.savez(file, x=x, range=[low, high]))`,
+    `${name}: pixels run from ${low} to ${high}, which is none of 0 … 1, -1 … 1 and 0 … 255: scale them, or declare what they run over (np.savez(file, x=x, range=[low, high])), or that they are no pixels (none)`,
     'pixels',
   );
 }

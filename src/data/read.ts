@@ -47,7 +47,7 @@ function assemble(name: string, files: DataFiles, raw: RawDataset, format: strin
   const { values, range, shape } = points
     ? asTheyAre(laid, where, options)
     : asImages(laid, where, notes, raw.pixels, options);
-  const classes = labelsOf(parts, laid, where, notes, raw.classNames);
+  const classes = labelsOf(parts, laid, where, notes, raw);
   const samples = values.map((part, i): Samples => ({
     count: laid[i].shape[0],
     values: part,
@@ -111,8 +111,9 @@ function asImages(
   const [{ shape, values, boolean = false }] = parts;
   const declared = options.pixels ?? pixels;
   const float = values instanceof Float32Array || values instanceof Float64Array;
-  if (float && !declared && shape[1] !== 1 && shape[1] !== 3) {
-    notes.push(`${shape[1]} channels are no colours: values as they are`);
+  const colours = !float || declared || shape[1] === 1 || shape[1] === 3;
+  if (declared === 'none' || !colours) {
+    notes.push(`${colours ? 'no pixels' : `${shape[1]} channels are no colours`}: values as they are`);
     return asTheyAre(parts, where, options);
   }
   const found = extremesOf(parts, where);
@@ -158,7 +159,7 @@ function labelsOf(
   laid: readonly NumberArray[],
   where: string,
   notes: string[],
-  names: readonly string[] | undefined,
+  { classNames: names, classes: least = 0 }: RawDataset,
 ): { labels: Uint32Array[]; count: number } | null {
   const labelled = parts.flatMap(({ labels }, i) => (labels ? [{ labels, samples: laid[i].shape[0] }] : []));
   if (!labelled.length) return null;
@@ -169,5 +170,5 @@ function labelsOf(
   const classes = classesOf(labelled, where);
   notes.push(...classes.notes);
   if (names) notes.push(`classes: ${names.slice(0, 12).join(', ')}${names.length > 12 ? ', …' : ''}`);
-  return classes;
+  return { ...classes, count: Math.max(classes.count, least) };
 }
