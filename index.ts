@@ -2,7 +2,12 @@
 export { compile, type CompileOptions, type Program } from './src/autodiff/compile.js';
 export { evaluate } from './src/autodiff/eager.js';
 export { gradients } from './src/autodiff/gradients.js';
-export { encodeSafetensors, openSafetensors, type SafetensorsFile } from './src/checkpoint/safetensors.js';
+export {
+  encodeSafetensors,
+  openSafetensors,
+  streamSafetensors,
+  type SafetensorsFile,
+} from './src/checkpoint/safetensors.js';
 export type { Dataset, LoadOptions } from './src/data/dataset.js';
 export { namedDataset, type DatasetName } from './src/data/named.js';
 export { readDataset } from './src/data/read.js';
@@ -17,7 +22,15 @@ export { memoryStore, type Files, type Store } from './src/files/store.js';
 export { parseDescription, type Description } from './src/flow/description.js';
 export { averageVelocityOf, interpolate, step, velocityOf } from './src/flow/field.js';
 export { newDescription, type NewNetworkOptions } from './src/flow/new-description.js';
-export { createNetwork, exportNetwork, loadNetwork, networkOf, studentOf, type Network } from './src/flow/network.js';
+export {
+  createNetwork,
+  exportNetwork,
+  fileWeights,
+  loadNetwork,
+  networkOf,
+  studentOf,
+  type Network,
+} from './src/flow/network.js';
 export { batchFor, callsOf, equalSteps, Runner, type Batch } from './src/flow/runner.js';
 export { samplers, type Sampler, type SamplerEntry, type SamplerName } from './src/flow/samplers.js';
 export { drawSamples, type DrawnSamples, type SampleOptions } from './src/flow/sampling.js';
@@ -65,6 +78,7 @@ export {
   transposedConvolutionParameters,
 } from './src/nn/layers.js';
 export type { Parameter, Parameters } from './src/nn/parameters.js';
+export type { Weights } from './src/nn/weights.js';
 export { runBlock, type Block } from './src/nn/rematerialize.js';
 export {
   elu,

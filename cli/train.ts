@@ -89,7 +89,7 @@ export async function carryOut(
   flags: TrainFlags,
 ): Promise<{ folder: string; evaluation: Evaluation | null } | null> {
   const { recipe, from } = run;
-  const [teacher, student] = 'arena' in from ? [from, undefined] : [null, from];
+  const [teacher, student] = 'weights' in from ? [from, undefined] : [null, from];
   const data = run.data && (await loadDataset(run.data, { range: (student ?? teacher!.description).dataRange }));
   if (data) console.log(data.summary);
   const options = { ...trainOptions(flags, run.out, savedRun(run)), disposable: flags.disposable };
@@ -123,7 +123,7 @@ export async function prepare(flags: TrainFlags, given?: { name: string; text: s
   const arch = flags.arch ?? (flags.teacher ? undefined : made.arch);
   const data = flags.data ?? made.data;
   const from = path ? await readTeacher(path, arch) : await fresh(flags, data, made.description, file?.name);
-  const description = 'arena' in from ? from.description : from;
+  const description = 'weights' in from ? from.description : from;
   const { sampleShape, nullClass } = buildModel(description.architecture);
   const defaults = distillationDefaults(sampleShape, description.prediction, nullClass);
   return {

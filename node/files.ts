@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { UserError } from '../src/errors.js';
+import { SemiflowError, UserError } from '../src/errors.js';
 import { kindOf } from '../src/files/kind.js';
 import type { Source } from '../src/files/source.js';
 import type { Wanted } from '../src/checkpoint/pytorch/file.js';
 import { openWeights } from '../src/checkpoint/weights.js';
-import { encodeSafetensors, openSafetensors, type SafetensorsFile } from '../src/checkpoint/safetensors.js';
+import { openSafetensors, streamSafetensors, type SafetensorsFile } from '../src/checkpoint/safetensors.js';
 
 /** Node reads at most 2 GiB a call. */
 const chunk = 2 ** 30;
@@ -108,13 +108,17 @@ export async function readWeights(path: string, prefixOf?: Wanted['prefixOf']): 
  * folder, synced, renamed, folder synced. On failure nothing is left behind.
  * @throws UserError naming the path and the mend (folder missing or unwritable, disk full)
  */
-export async function writeFileAtomic(path: string, bytes: Uint8Array | string): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  content: Uint8Array | string | AsyncIterable<Uint8Array>,
+): Promise<void> {
   const folder = dirname(path);
   const aside = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
   try {
     const file = await open(aside, 'wx', 0o666);
     try {
-      await file.writeFile(bytes);
+      // Each goes on where the one before ended.
+      for await (const part of partsOf(content)) await file.writeFile(part);
       await file.sync();
     } finally {
       await file.close();
@@ -123,8 +127,13 @@ export async function writeFileAtomic(path: string, bytes: Uint8Array | string):
     await syncFolder(folder);
   } catch (error) {
     await rm(aside, { force: true }).catch(() => {});
-    throw new UserError(`${path}: ${writeFailure(error, folder)}`);
+    throw error instanceof SemiflowError ? error : new UserError(`${path}: ${writeFailure(error, folder)}`);
   }
+}
+
+async function* partsOf(content: Uint8Array | string | AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array | string> {
+  if (typeof content === 'string' || content instanceof Uint8Array) yield content;
+  else yield* content;
 }
 
 async function syncFolder(folder: string): Promise<void> {
@@ -154,11 +163,11 @@ function oneLine(message: string): string {
   return message.replace(/\s+/g, ' ');
 }
 
-/** Encodes and writes a safetensors file atomically. @throws UserError as encodeSafetensors and writeFileAtomic do */
+/** Writes a safetensors file atomically, tensor by tensor. @throws UserError as streamSafetensors and writeFileAtomic do */
 export async function writeSafetensors(
   path: string,
-  tensors: Parameters<typeof encodeSafetensors>[0],
+  tensors: Parameters<typeof streamSafetensors>[0],
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  await writeFileAtomic(path, encodeSafetensors(tensors, metadata));
+  await writeFileAtomic(path, streamSafetensors(tensors, metadata));
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import * as z from 'zod';
-import { encodeSafetensors, openSafetensors } from '../src/checkpoint/safetensors.js';
+import { openSafetensors } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
 import { createClassifier, exportClassifier, loadClassifier } from '../src/features/classifier-file.js';
 import { bytesSource } from '../src/files/source.js';
@@ -17,6 +17,7 @@ import { gridPositions } from '../src/nn/initializers.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { tensor } from '../src/tensor/tensor.js';
 import { interpret } from './support/interpreter.js';
+import { arenaOf, bytesOf, drawn } from './support/weights.js';
 
 const pictures = [
   [1, 28, 28],
@@ -102,7 +103,7 @@ const described = (architecture: object, rest: object = {}) =>
 const fileOf = async (
   metadata: Record<string, string>,
   tensors = exportNetwork(createNetwork(described(points), 0)).tensors,
-) => openSafetensors(bytesSource(encodeSafetensors(tensors, metadata), 'claims.safetensors'));
+) => openSafetensors(bytesSource(await bytesOf({ tensors, metadata }), 'claims.safetensors'));
 
 /** The one line of a refusal, which must come within a second. */
 async function refusal(job: () => Promise<unknown>): Promise<string> {
@@ -198,13 +199,11 @@ describe("a backbone of one's own", () => {
     const { tensors, metadata } = exportNetwork(network);
     const file = await fileOf(metadata, tensors);
     const loaded = await loadNetwork(file);
-    expect(loaded.arena).toEqual(network.arena);
+    expect(await arenaOf(loaded)).toEqual(await arenaOf(network));
     expect(loaded.description.architecture.module).toMatchObject({ name: 'plain.ts' });
     const student = studentOf(loaded);
     expect(student.model.studentParameters.size).toBe(4);
-    expect(student.layout.unpack(student.arena).get('layer.weight')!.data).toEqual(
-      network.layout.unpack(network.arena).get('layer.weight')!.data,
-    );
+    expect(await student.weights.read('layer.weight')).toEqual(await network.weights.read('layer.weight'));
     expect(() => studentOf(createNetwork(described({ kind: 'plain', second: false }), 1))).toThrow(
       /"plain" has no second time input/,
     );
@@ -227,10 +226,10 @@ describe("a backbone of one's own", () => {
     registerBackbone(twice);
     expect(() => buildModel({ kind: 'twice' })).toThrow(/two parameters named a\.weight/);
   });
-  it('is not even needed: any model makes a network', () => {
+  it('is not even needed: any model makes a network', async () => {
     const { model } = createNetwork(described(points), 0);
     const network = networkOf({ ...model, sampleShape: [2, 1] }, described(points), 4);
-    expect(network.arena).toEqual(createNetwork(described(points), 4).arena);
+    expect(await arenaOf(network)).toEqual(await arenaOf(createNetwork(described(points), 4)));
   });
 });
 
@@ -254,7 +253,7 @@ describe('sides of pictures', () => {
       expect(parameters.every(({ shape }) => sizeOf(shape) > 0)).toBe(true);
     }
   });
-  it('that patches or levels do not divide are those of the picture continued by zeros, cut to its size', () => {
+  it('that patches or levels do not divide are those of the picture continued by zeros, cut to its size', async () => {
     const small = {
       sit: { patchSize: 4, hiddenSize: 8, numHeads: 2, depth: 1 },
       vit: { patchSize: 4, width: 6, heads: 2, depth: 1, mlpWidth: 8 },
@@ -279,7 +278,7 @@ describe('sides of pictures', () => {
       const [odd, even] = [sizes, whole].map((sides) => buildModel({ ...base, [key]: sides }));
       const layout = new ParameterLayout(odd.parameters);
       // Zero-initialised outputs would hide everything.
-      const arena = layout.initialize(2).map((value, i) => value + 0.1 * Math.sin(i));
+      const arena = (await drawn(layout, 2)).map((value, i) => value + 0.1 * Math.sin(i));
       const p = layout.bind(new TensorStorage('weights', 'f32', layout.length, arena));
       const [[h, w], [H, W]] = [sizes, whole];
       const values = Float32Array.from({ length: 2 * h * w }, (_, i) => Math.cos(3 * i));

@@ -98,7 +98,7 @@ describe('solverBias', () => {
       },
     },
     layout: new ParameterLayout([]),
-    arena: new Float32Array(new ParameterLayout([]).length),
+    weights: new ParameterLayout([]).drawn(0),
   };
 
   const variance = (t: number) => ((1 - t) * std) ** 2 + t * t;

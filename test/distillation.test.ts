@@ -86,10 +86,10 @@ describe('classes of a student', () => {
   async function moved(teacher: Network, data: SampleSet, labelDropout: number) {
     const run = await distil({ device, teacher, data }, { ...recipe, labelDropout });
     await run.trainer.advance(5);
-    const before = teacher.layout.unpack(teacher.arena).get('table')!.data;
+    const before = await teacher.weights.read('table');
     const student = await run.now();
     run.dispose();
-    const table = student.layout.unpack(student.arena).get('table')!.data;
+    const table = await student.weights.read('table');
     return Array.from({ length: before.length / 2 }, (_, row) =>
       Math.hypot(table[2 * row] - before[2 * row], table[2 * row + 1] - before[2 * row + 1]),
     );

@@ -20,6 +20,7 @@ import { boxPlot } from '../src/report/box-plot.js';
 import { heatMap } from '../src/report/heat-map.js';
 import { labelledGrid } from '../src/report/labelled-grid.js';
 import { random } from '../src/tensor/philox.js';
+import { changed } from './support/weights.js';
 
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 1e6));
 const draw = random(seed);
@@ -217,7 +218,7 @@ describe('operators of networks', () => {
   let device: Device;
   beforeAll(async () => void (device = await openDevice()));
   afterAll(() => device.dispose());
-  const real = createNetwork(
+  const fresh = createNetwork(
     parseDescription(
       {
         architecture: {
@@ -239,9 +240,8 @@ describe('operators of networks', () => {
     ),
     7,
   );
-  real.arena.forEach((value, i) => (real.arena[i] = value + 0.1 * draw.normal()));
-  const map = studentOf(real);
-  map.arena.forEach((value, i) => (map.arena[i] = value + 0.05 * draw.normal()));
+  const real = changed(fresh, (value) => value + 0.1 * draw.normal());
+  const map = changed(studentOf(real), (value) => value + 0.05 * draw.normal());
   const count = 5;
   const values = Float32Array.from({ length: count * 16 }, () => draw.normal());
   const labels = Uint32Array.from({ length: count }, () => draw.below(3));

@@ -21,6 +21,7 @@ import { classificationDefaults } from '../trainers/config.js';
 import { trainClassifier } from '../trainers/runs.js';
 import { relativeError } from './support/compare.js';
 import { interpret } from './support/interpreter.js';
+import { arenaOf } from './support/weights.js';
 
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 1e6));
 const draw = random(seed);
@@ -190,7 +191,7 @@ describe('classifier', () => {
         [count, ...config.imageShape],
       );
       const { TensorStorage } = await import('../src/gpu/storage.js');
-      const weights = new TensorStorage('weights', 'f32', network.layout.length, network.arena);
+      const weights = new TensorStorage('weights', 'f32', network.layout.length, await arenaOf(network));
       const { features, logits } = network.model.apply(network.layout.bind(weights), pixels);
       const [expected, scores] = interpret([features, logits]);
       expect(relativeError(seen.values, expected)).toBeLessThan(1e-5);

@@ -279,7 +279,7 @@ describe('shapes and settings that do not fit', () => {
 describe('layers read what PyTorch writes', () => {
   const draw = random(9);
   /** A state dict of random numbers, its parameters bound, and its values. */
-  function bound(parameters: Parameter[]) {
+  async function bound(parameters: Parameter[]) {
     const layout = new ParameterLayout(parameters);
     const state = new Map(
       parameters.map(({ name, shape }) => [
@@ -287,7 +287,7 @@ describe('layers read what PyTorch writes', () => {
         { shape, data: Float32Array.from({ length: sizeOf(shape) }, () => 0.5 + draw.uniform()) },
       ]),
     );
-    const arena = layout.load(state, 'a file');
+    const arena = await layout.collect({ dtype: 'f32', read: async (name) => state.get(name)!.data });
     const values = (name: string) => new Numbers(state.get(name)!.shape, Float64Array.from(state.get(name)!.data));
     return { p: layout.bind(new TensorStorage('weights', 'f32', layout.length, arena)), values };
   }
@@ -305,9 +305,9 @@ describe('layers read what PyTorch writes', () => {
     expect(relativeError(interpret([y])[0], expected.data)).toBeLessThan(1e-6);
   };
 
-  it('convolutions, grouped, along one axis and transposed', () => {
+  it('convolutions, grouped, along one axis and transposed', async () => {
     // One window each, so that the definition is one sum: 4 channels in 2 groups to 6.
-    const plain = bound(convolutionParameters('c', 2, 6, [3, 2]));
+    const plain = await bound(convolutionParameters('c', 2, 6, [3, 2]));
     const [x, w, b] = [image(2, 3, 2, 4), plain.values('c.weight'), plain.values('c.bias')];
     expect(w.shape).toEqual([6, 2, 3, 2]);
     agrees(
@@ -318,7 +318,7 @@ describe('layers read what PyTorch writes', () => {
         return b.at(o) + total(6, (k) => total(2, (c) => tap(k, c)));
       }),
     );
-    const line = bound(lineConvolutionParameters('c', 3, 5, 4));
+    const line = await bound(lineConvolutionParameters('c', 3, 5, 4));
     const [y, u, d] = [image(2, 4, 3), line.values('c.weight'), line.values('c.bias')];
     expect(u.shape).toEqual([5, 3, 4]);
     agrees(
@@ -328,7 +328,7 @@ describe('layers read what PyTorch writes', () => {
         (n, _, o) => d.at(o) + total(12, (k) => y.at.at(n, k & 3, k >> 2) * u.at(o, k >> 2, k & 3)),
       ),
     );
-    const back = bound(transposedConvolutionParameters('c', 4, 6, [3, 2], 2));
+    const back = await bound(transposedConvolutionParameters('c', 4, 6, [3, 2], 2));
     const [z, v, e] = [image(2, 1, 1, 4), back.values('c.weight'), back.values('c.bias')];
     expect(v.shape).toEqual([4, 3, 3, 2]);
     agrees(
@@ -340,13 +340,13 @@ describe('layers read what PyTorch writes', () => {
     );
   });
 
-  it('norms and embeddings; running statistics are not trained', () => {
+  it('norms and embeddings; running statistics are not trained', async () => {
     const parameters = batchNormParameters('n', 5);
     expect(parameters.filter(({ frozen }) => frozen).map(({ name }) => name)).toEqual([
       'n.running_mean',
       'n.running_var',
     ]);
-    const { p, values } = bound([...parameters, ...rmsNormParameters('r', 5), ...embeddingParameters('e', 7, 5)]);
+    const { p, values } = await bound([...parameters, ...rmsNormParameters('r', 5), ...embeddingParameters('e', 7, 5)]);
     const x = image(2, 3, 5);
     const of = (name: string, c: number) => values(name).at(c);
     agrees(

@@ -10,7 +10,7 @@ import { failureOf } from '../cli/failures.js';
 import { distillationKnobs } from '../cli/knobs.js';
 import { createProgram, flagOf } from '../cli/program.js';
 import { encodeNpy } from '../src/checkpoint/npy.js';
-import { encodeSafetensors, openSafetensors } from '../src/checkpoint/safetensors.js';
+import { openSafetensors } from '../src/checkpoint/safetensors.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { decodePng } from '../src/data/png.js';
 import sharp from 'sharp';
@@ -28,6 +28,7 @@ import { RunFiles } from '../trainers/run-files.js';
 import { studyRuns, studySchema } from '../trainers/study.js';
 import { mutateBytes, mutateText, mutateTree } from './mutate.js';
 import { makePng } from './png-maker.js';
+import { bytesOf, stateOf } from './support/weights.js';
 
 /**
  * Damaged and hostile files through everything that reads: each must be read or refused in one line, soon, in bounded
@@ -107,7 +108,7 @@ const description = parseDescription(
 const network = createNetwork(description, 0);
 const weights = () => {
   const { tensors, metadata } = exportNetwork(network);
-  return encodeSafetensors(tensors, { ...metadata, note: 'a text' });
+  return bytesOf({ tensors, metadata: { ...metadata, note: 'a text' } });
 };
 
 /** A header and what lies behind it, put together again after the header was changed. */
@@ -150,7 +151,7 @@ function damagedSafetensors(bytes: Uint8Array, draw: Random): Uint8Array {
 
 describe('weights', () => {
   it('safetensors files are read or refused', async () => {
-    const bytes = weights();
+    const bytes = await weights();
     const read = async (input: Uint8Array) => {
       const file = await openSafetensors(bytesSource(input, 'w.safetensors'));
       for (const name of file.tensors.keys()) await file.readF32(name).catch(rethrowFault);
@@ -165,7 +166,7 @@ describe('weights', () => {
   }, 600_000);
 
   it('descriptions are read or refused', async () => {
-    const file = await openSafetensors(bytesSource(weights(), 'w.safetensors'));
+    const file = await openSafetensors(bytesSource(await weights(), 'w.safetensors'));
     const texts = await Promise.all(
       ['8gaussian-moons', 'mnist-flow-vit', 'torchcfm-unet'].map((name) =>
         readFile(`docs/teachers/${name}.yaml`, 'utf8'),
@@ -287,7 +288,8 @@ describe('configurations', () => {
     const store = memoryStore('run');
     const made = await RunFiles.create(store, identity);
     await made.log(Array.from({ length: 30 }, (_, i) => ({ step: i + 1, loss: 1 / (i + 1), gradientNorm: 1 })));
-    const state = { step: 20, arenas: { parameters: Float32Array.of(1, 2, 3), firstMoment: Float32Array.of(4, 5, 6) } };
+    const arenas = { parameters: Float32Array.of(1, 2, 3), firstMoment: Float32Array.of(4, 5, 6) };
+    const state = stateOf({ step: 20, arenas });
     await made.save(state, 'student.safetensors', Uint8Array.of(1));
     const whole = new Map<string, Uint8Array>();
     for (const name of await store.list()) whole.set(name, await readAll((await store.open(name))!));
@@ -459,7 +461,7 @@ describe('commands', () => {
 
   it('end with one line and exit code 2, whatever they are given', async () => {
     const file = (name: string) => join(folder, name);
-    const good = weights();
+    const good = await weights();
     await writeFile(file('good.safetensors'), good);
     const recipe = stringify(distillationDefaults([2], 'velocity'));
     const yaml = stringify(description);

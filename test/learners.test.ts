@@ -11,6 +11,8 @@ import { normal } from '../src/ops/random.js';
 import type { Tensor } from '../src/tensor/tensor.js';
 import { train, type Progress, type Task, type TrainOptions } from '../trainers/train.js';
 import type { Learner, LossContext } from '../trainers/trainer.js';
+import { valuesOf } from './support/weights.js';
+import { tensorsOf } from '../src/flow/network.js';
 
 let device: Device;
 beforeAll(async () => {
@@ -32,13 +34,12 @@ const optimizer = {
 
 function learner(name: string, loss: Learner['loss'], over: Partial<Learner> = {}): Learner {
   const averages = { export: { law: 'decay', decay: 0.9, width: 0 } } as const;
-  return { name, layout, initial: start(1), averages, optimizer, loss, ...over };
+  return { name, layout, initial: layout.weightsOf(start(1)), averages, optimizer, loss, ...over };
 }
 
 /** A task that ends in the average of its first learner. */
 function taskOf(learners: Learner[], over: Partial<Task<Float32Array>> = {}): Task<Float32Array> {
-  const result: Task<Float32Array>['result'] = async (average) =>
-    (await average(learners[0].name, 'export')).slice(0, size);
+  const result: Task<Float32Array>['result'] = (average) => average(learners[0].name, 'export').read('w');
   return {
     kind: 'test',
     weightsFile: 'w.safetensors',
@@ -50,10 +51,7 @@ function taskOf(learners: Learner[], over: Partial<Task<Float32Array>> = {}): Ta
     trained: size,
     learners,
     result,
-    file: async (average) => ({
-      tensors: { w: { dtype: 'F32', shape: [size], data: await result(average) } },
-      metadata: {},
-    }),
+    file: (average) => ({ tensors: tensorsOf(layout, average(learners[0].name, 'export')), metadata: {} }),
     ...over,
   };
 }
@@ -132,7 +130,7 @@ describe('a training', () => {
     initial[3] = NaN;
     const before = await store.list();
     const broken = taskOf(
-      [learner('student', noisy, { initial })],
+      [learner('student', noisy, { initial: layout.weightsOf(initial) })],
       constantly(() => 1),
     );
     await expect(train(device, broken, { store: memoryStore() })).rejects.toThrow(/student: the tensor "w" holds NaN/);
@@ -190,7 +188,7 @@ describe('half precision', () => {
     if (!device.profile.f16) return context.skip('this adapter has no f16');
     const skips = [0, 1, 2, 9];
     const { training, seen } = await stepsOf(half((step) => (skips.includes(step) ? 1e30 : 0.25)));
-    const weights = (await training.trainer.state()).arenas['a.parameters'];
+    const { 'a.parameters': weights } = (await valuesOf(training.trainer.state())).arenas;
     let [m, v, p, taken] = [0, 0, 1, 0];
     for (let step = 0; step < 20; step++) {
       if (skips.includes(step)) continue;
@@ -220,14 +218,14 @@ describe('half precision', () => {
     initial.set([1 + 2 ** -11, 2 ** -25, 3 * 2 ** -25, 65519.996, 1 + 3 * 2 ** -11]);
     const seen: number[][] = [];
     const still = { ...optimizer, rate: { peak: 1e-30, warmup: 0, finalShare: 1 } };
-    const task = taskOf([learner('a', linear, { initial, optimizer: still })], {
+    const task = taskOf([learner('a', linear, { initial: layout.weightsOf(initial), optimizer: still })], {
       precision: 'f16',
       ...constantly(() => 2 ** -10),
     });
     const training = await train(device, task);
     for (let part = 0; part < 2; part++) {
       seen.push((await training.trainer.advance(3)).map(({ loss }) => loss));
-      training.trainer.restore(await training.trainer.state());
+      await training.trainer.restore(training.trainer.state());
     }
     expect(new Set(seen.flat()).size).toBe(1);
   });
@@ -246,7 +244,7 @@ describe('two learners', () => {
         total: sum(square(sub(parameters('w'), learners.maker.averages.export('w')))),
         parts: {},
       }),
-      { initial: start(0), every: 3, averages: {} },
+      { initial: layout.weightsOf(start(0)), every: 3, averages: {} },
     ),
   ];
 
@@ -257,14 +255,14 @@ describe('two learners', () => {
     expect(seen.filter((metrics) => 'judge.loss' in metrics).map(({ step }) => step)).toEqual([
       1, 4, 7, 10, 13, 16, 19,
     ]);
-    const state = await training.trainer.state();
+    const state = await valuesOf(training.trainer.state());
     expect(state.arenas['judge.progress'][2]).toBe(7);
     expect(state.arenas['judge.parameters'][0]).not.toBe(0);
     const resumed = await train(device, task);
     await resumed.trainer.advance(8);
     const again = await train(device, task);
-    again.trainer.restore(await resumed.trainer.state());
+    await again.trainer.restore(resumed.trainer.state());
     await again.trainer.advance(12);
-    expect(await again.trainer.state()).toEqual(state);
+    expect(await valuesOf(again.trainer.state())).toEqual(state);
   });
 });

@@ -22,6 +22,7 @@ import {
 import { methodNames, methodRecipe } from '../trainers/methods.js';
 import { distil, trainClassifier, trainTeacher } from '../trainers/runs.js';
 import { openNullDevice } from './support/null-device.js';
+import { changed } from './support/weights.js';
 
 /** What WebGPU promises on every adapter. */
 const limits = {
@@ -155,7 +156,7 @@ describe('training on an adapter', () => {
     const subject = subjectOf('sit');
     // A fresh network ends in zeros: all its velocities agree and no loss tells anything.
     const draw = random(5);
-    subject.teacher.arena.forEach((value, i, arena) => (arena[i] = value + 0.3 * draw.normal()));
+    subject.teacher = changed(subject.teacher, (value) => value + 0.3 * draw.normal());
     const recipe: DistillationConfig = {
       ...subject.defaults,
       steps: 3,

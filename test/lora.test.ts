@@ -20,6 +20,7 @@ import { square, sub } from '../src/ops/pointwise.js';
 import { distillationDefaults, lambdaOf } from '../trainers/config.js';
 import { methodRecipe } from '../trainers/methods.js';
 import { distil } from '../trainers/runs.js';
+import { arenaOf, changed, drawn } from './support/weights.js';
 
 let device: Device;
 const folder = mkdtempSync(join(tmpdir(), 'semiflow-lora-'));
@@ -61,7 +62,7 @@ function randomTeacher(kind: keyof typeof architectures): Network {
     1,
   );
   const { normal } = random(5);
-  return { ...network, arena: network.arena.map(() => 0.2 * normal()) };
+  return changed(network, () => 0.2 * normal());
 }
 
 describe.each(Object.keys(architectures) as (keyof typeof architectures)[])('an adapter of a %s', (kind) => {
@@ -71,15 +72,13 @@ describe.each(Object.keys(architectures) as (keyof typeof architectures)[])('an 
     const { parameters, adapted, studentParameters } = student.model;
     const layout = new ParameterLayout(loraParameters(parameters, adapted, studentParameters, lora.rank));
     const { normal } = random(8);
-    const arena = layout.initialize(2).map(() => 0.3 * normal());
-    const base = bindNetwork(student, 'base').parameters;
+    const arena = (await drawn(layout, 2)).map(() => 0.3 * normal());
+    const base = bindNetwork(student, 'base', device.profile);
     const trained = layout.bind(new TensorStorage('adapter', 'f32', layout.length, arena));
     const bound = adaptedParameters(base, trained, parameters, adapted, studentParameters, lora);
-    const merged = student.layout.load(
-      mergeLora(student.layout.unpack(student.arena), layout.unpack(arena), lora),
-      'merged',
-    );
-    const wanted = bindNetwork({ ...student, arena: merged }, 'merged').parameters;
+    const given = layout.weightsOf(arena);
+    const merged = mergeLora(student.weights, given, parameters, adapted, studentParameters, lora);
+    const wanted = bindNetwork({ ...student, weights: merged }, 'merged', device.profile);
     const chosen = parameters.filter((parameter) => isAdapted(parameter, adapted));
     expect(chosen.length).toBeGreaterThan(2);
     for (const { name } of chosen) {
@@ -123,14 +122,15 @@ describe('distilling by an adapter', () => {
     expect(run.trained).toBeLessThan(start.layout.count);
     const metrics = await run.trainer.advance(20);
     expect(metrics.every(({ loss }) => Number.isFinite(loss))).toBe(true);
-    const { tensors, metadata } = await run.file();
+    const { tensors, metadata } = run.file();
     const path = join(folder, 'adapter.safetensors');
     await writeSafetensors(path, tensors, metadata);
     const merged = await mergeAdapter(teacher, await readSafetensors(path));
     const now = await run.now();
     expect(merged.description).toEqual(now.description);
-    expect(merged.arena).toEqual(now.arena);
-    expect(now.arena.some((value, i) => value !== start.arena[i])).toBe(true);
+    const [before, after] = [await arenaOf(start), await arenaOf(now)];
+    expect(await arenaOf(merged)).toEqual(after);
+    expect(after.some((value, i) => value !== before[i])).toBe(true);
     await expect(loadNetwork(await readSafetensors(path))).rejects.toThrow(/is an adapter.*semiflow merge/s);
     const other = join(folder, 'teacher.safetensors');
     await writeSafetensors(other, { x: { dtype: 'F32', shape: [1], data: Float32Array.of(1) } }, {});

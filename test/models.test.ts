@@ -16,6 +16,7 @@ import { reshape } from '../src/ops/movement.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { fromStorage, tensor } from '../src/tensor/tensor.js';
 import { bindFile, halfParity, labelsOf, load, parity, relative } from './support/parity.js';
+import { drawn } from './support/weights.js';
 
 const devices = new Map<string, Promise<Device>>();
 const device = (toggles: 'fast' | 'checked') => {
@@ -209,18 +210,17 @@ describe.each(sizes)('$name with a second time input', ({ architecture }) => {
   it('is the one-time network at the start, and lets gradients into the second input', async () => {
     const [single, double] = [buildModel(architecture), buildModel(architecture, { twoTime: true })];
     const layout = new ParameterLayout(double.parameters);
-    const arena = layout.initialize(3);
+    const arena = await drawn(layout, 3);
     // Zero-initialised outputs would hide everything: give every ordinary parameter some value.
     double.parameters.forEach(({ name, shape }, i) => {
       const size = shape.reduce((a, b) => a * b, 1);
       if (!double.studentParameters.has(name))
         for (let k = 0; k < size; k++) arena[layout.offsets[i] + k] += 0.2 * Math.sin(i + 7 * k);
     });
-    const state = layout.unpack(arena);
     const p2 = layout.bind(new TensorStorage('two', 'f32', layout.length, arena));
     const layout1 = new ParameterLayout(single.parameters);
-    const kept = new Map([...state].filter(([name]) => !double.studentParameters.has(name)));
-    const p1 = layout1.bind(new TensorStorage('one', 'f32', layout1.length, layout1.load(kept, 'the student')));
+    const kept = await layout1.collect(layout.weightsOf(arena));
+    const p1 = layout1.bind(new TensorStorage('one', 'f32', layout1.length, kept));
     const size = single.sampleShape.reduce((a, b) => a * b, 1);
     const x = tensor(
       Float32Array.from({ length: 3 * size }, (_, i) => Math.sin(i * 1.7)),
@@ -247,7 +247,7 @@ describe('the embedding of a jump', () => {
   ] as const)('tells a short jump from a long one by %s harmonics', async (_, multiples) => {
     const parameters = jumpParameters(64);
     const layout = new ParameterLayout(parameters);
-    const arena = layout.initialize(11);
+    const arena = await drawn(layout, 11);
     // The last layer is zero at the start: an identity shows what it is given.
     const last = layout.offsets[parameters.findIndex(({ name }) => name === 'jump_embedder.2.weight')];
     for (let i = 0; i < 64; i++) arena[last + 65 * i] = 1;

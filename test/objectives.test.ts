@@ -19,6 +19,7 @@ import { squaredErrors, type Weighting } from '../trainers/regression.js';
 import { decayAt, epsilonAt, powerExponent, rateAt, reachAt, warmupAt } from '../trainers/schedules.js';
 import { drawPairs, type PairLaw } from '../trainers/times.js';
 import { logVariance, uncertaintyParameters } from '../trainers/uncertainty.js';
+import { drawn } from './support/weights.js';
 
 let device: Device;
 beforeAll(async () => {
@@ -225,7 +226,7 @@ describe('regression and schedules', () => {
   });
   it('learns a log-variance that starts at 0 and has a gradient', async () => {
     const layout = new ParameterLayout(uncertaintyParameters);
-    const parameters = layout.bind(new TensorStorage('weights', 'f32', layout.length, layout.initialize(3)));
+    const parameters = layout.bind(new TensorStorage('weights', 'f32', layout.length, await drawn(layout, 3)));
     const [t, s] = [tensor([0.9, 0.5]), tensor([0.1, 0.2])];
     const w = logVariance(parameters, t, s);
     const errors = add(div(tensor([3, 3]), sqrt(square(add(w, 1)))), w);

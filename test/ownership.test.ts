@@ -22,6 +22,7 @@ import { add, mul } from '../src/ops/pointwise.js';
 import { fromStorage, tensor } from '../src/tensor/tensor.js';
 import { classificationDefaults, distillationDefaults, lambdaOf, teacherDefaults } from '../trainers/config.js';
 import { distil, trainClassifier, trainTeacher } from '../trainers/runs.js';
+import { changed } from './support/weights.js';
 
 const description = parseDescription(
   {
@@ -128,7 +129,7 @@ describe('memory of a device', () => {
     'jobs that fail half-way': {
       times: 3,
       use: async () => {
-        const endless = { ...teacher, arena: teacher.arena.map(() => NaN) };
+        const endless = changed(teacher, () => NaN);
         const options = { count: 3, seed: 0, steps: 1, sampler: { name: 'dopri5' as const } };
         await expect(drawSamples(device, endless, options)).rejects.toThrow(/not finite/);
       },

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { fileSource, readSafetensors } from '../node/files.js';
 import type { Wanted } from '../src/checkpoint/pytorch/file.js';
 import { openWeights } from '../src/checkpoint/weights.js';
@@ -10,6 +10,8 @@ import { createNetwork, exportNetwork, loadNetwork, prefixFor } from '../src/flo
 import { random } from '../src/tensor/philox.js';
 import { mutateBytes } from './mutate.js';
 import { archive, legacy, object, op, ordered, parameter, pickle, tensor } from './pickle-maker.js';
+import { arenaOf } from './support/weights.js';
+import { sizeOf } from '../src/tensor/shape.js';
 
 const open = (bytes: Uint8Array, wanted: Wanted = {}) => openWeights(bytesSource(bytes, 'w.pt'), wanted);
 
@@ -84,14 +86,20 @@ describe('PyTorch files', () => {
   const network = createNetwork(description, 3);
   const { tensors } = exportNetwork(network);
   const names = Object.keys(tensors);
-  const storages = Object.fromEntries(names.map((name, i) => [i, new Uint8Array(tensors[name].data.slice().buffer)]));
+  let storages: Record<string, Uint8Array>;
+  let arena: Float32Array;
+  beforeAll(async () => {
+    const values = await Promise.all(names.map((name) => network.weights.read(name)));
+    storages = Object.fromEntries(values.map(({ buffer }, i) => [i, new Uint8Array(buffer)]));
+    arena = await arenaOf(network);
+  });
   const dictOf = (prefix = '', keep = names) =>
     Object.fromEntries(
       keep.map((name) => [
         prefix + name,
         tensor({
           key: String(names.indexOf(name)),
-          length: tensors[name].data.length,
+          length: sizeOf(tensors[name].shape),
           shape: [...tensors[name].shape],
         }),
       ]),
@@ -139,13 +147,14 @@ describe('PyTorch files', () => {
     for (const [kind, bytes, note] of files) {
       const file = await open(bytes, { prefixOf });
       expect(`${kind}: ${file.notes?.join('; ')}`).toMatch(note);
-      expect((await loadNetwork(file, description)).arena).toEqual(network.arena);
+      expect(await arenaOf(await loadNetwork(file, description))).toEqual(arena);
     }
     const both = archive(op.dict({ model: ordered(dictOf()), ema: op.dict({ model: ordered(dictOf()) }) }), storages);
     expect(await messageOf(open(both, { prefixOf }))).toMatch(
       /several sets .*model with .*ema\.model with .* of which model, ema\.model fit/,
     );
-    expect((await loadNetwork(await open(both, { chosen: 'ema.model' }), description)).arena).toEqual(network.arena);
+    const chosen = await open(both, { chosen: 'ema.model' });
+    expect(await arenaOf(await loadNetwork(chosen, description))).toEqual(arena);
     expect(await messageOf(open(both, { chosen: 'other' }))).toMatch(/no weights at "other": it holds model with/);
   });
 

@@ -8,6 +8,7 @@ import { encodeNpy } from '../src/checkpoint/npy.js';
 import { parseDescription } from '../src/flow/description.js';
 import { createNetwork, exportNetwork } from '../src/flow/network.js';
 import { random } from '../src/tensor/philox.js';
+import { changed } from './support/weights.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'semiflow-resume-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -95,8 +96,7 @@ describe.skipIf(!kills)(`${kills} kills (SEMIFLOW_KILLS)`, () => {
       [pictures, sit],
     ] as const) {
       const network = createNetwork(parseDescription({ architecture, prediction: 'velocity' }, 'test'), 1);
-      const arena = network.arena.map((value) => value + 0.1 * draw.normal());
-      const { tensors, metadata } = exportNetwork({ ...network, arena });
+      const { tensors, metadata } = exportNetwork(changed(network, (value) => value + 0.1 * draw.normal()));
       await writeSafetensors(path, tensors, metadata);
     }
     writeFileSync(

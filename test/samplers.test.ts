@@ -38,7 +38,7 @@ function network(role: 'teacher' | 'flow-map', forward = false): Network {
   return {
     description,
     layout,
-    arena: new Float32Array(layout.length),
+    weights: layout.drawn(0),
     model: {
       sampleShape: [1],
       classes: 0,

@@ -89,7 +89,7 @@ function perfect(name: keyof typeof kinds): Network {
     adapted: /./,
     apply,
   };
-  return { description, model, layout, arena: layout.initialize(0) };
+  return { description, model, layout, weights: layout.drawn(0) };
 }
 
 describe('the fit of a teacher to data', () => {

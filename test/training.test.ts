@@ -8,6 +8,7 @@ import { Runner } from '../src/flow/runner.js';
 import type { Device } from '../src/gpu/device.js';
 import { distillationDefaults, lambdaOf, teacherDefaults, type DistillationConfig } from '../trainers/config.js';
 import { distil, trainTeacher } from '../trainers/runs.js';
+import { stateOf, valuesOf } from './support/weights.js';
 
 let device: Device;
 let data: Dataset;
@@ -40,7 +41,7 @@ async function finalState(advance: (run: Awaited<ReturnType<typeof distil>>) => 
   const run = await distil({ device, teacher, data }, recipe);
   await advance(run);
   expect(run.trainer.stepsDone).toBe(steps);
-  return run.trainer.state();
+  return valuesOf(run.trainer.state());
 }
 
 describe('training', () => {
@@ -54,13 +55,13 @@ describe('training', () => {
     let state = await (async () => {
       const run = await distil({ device, teacher, data }, recipe);
       await run.trainer.advance(10);
-      return run.trainer.state();
+      return valuesOf(run.trainer.state());
     })();
     while (state.step < steps) {
       const run = await distil({ device, teacher, data }, recipe);
-      run.trainer.restore(state);
+      await run.trainer.restore(stateOf(state));
       await run.trainer.advance(1);
-      state = await run.trainer.state();
+      state = await valuesOf(run.trainer.state());
     }
     expect(state).toEqual(whole);
     const { 'student.parameters': weights, 'student.averages': averages } = whole.arenas;
@@ -79,13 +80,13 @@ describe('training', () => {
     expect(rounded.trainer.memory.bytes).toBeLessThan(exact.trainer.memory.bytes);
     const reference = await exact.trainer.advance(steps);
     const curve = await rounded.trainer.advance(20);
-    const state = await rounded.trainer.state();
+    const state = await valuesOf(rounded.trainer.state());
     curve.push(...(await rounded.trainer.advance(20)));
     curve.forEach(({ loss }, i) => expect(Math.abs(loss / reference[i].loss - 1)).toBeLessThan(0.02));
     const resumed = await distil({ device, teacher, data }, half);
-    resumed.trainer.restore(state);
+    await resumed.trainer.restore(stateOf(state));
     await resumed.trainer.advance(20);
-    expect(await resumed.trainer.state()).toEqual(await rounded.trainer.state());
+    expect(await valuesOf(resumed.trainer.state())).toEqual(await valuesOf(rounded.trainer.state()));
     expect(state.arenas['student.progress']).toEqual(Float32Array.of(2 ** 14, 20, 20));
   });
 

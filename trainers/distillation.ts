@@ -80,10 +80,8 @@ export function distillationLoss(
   const { batch } = config;
   const scale = parametrization(description);
   const led = teacher && config.velocity === 'teacher';
-  const teacherWeights = led
-    ? bindNetwork(teacher, 'teacher', { precision: config.precision, fixed: true }).parameters
-    : null;
-  return ({ parameters, averages: { target }, key, schedule }: LossContext): Loss => {
+  return ({ parameters, averages: { target }, key, schedule, profile }: LossContext): Loss => {
+    const teacherWeights = led ? bindNetwork(teacher, 'teacher', profile, config.precision) : null;
     const [weights, targetWeights] = [adapt(parameters), adapt(target)];
     const drawn = data.draw(key, batch);
     const labels = shownLabels(model, drawn.labels, key, config.labelDropout);

@@ -1,4 +1,5 @@
 import { UserError } from '../src/errors.js';
+import { endToEnd } from '../src/files/bytes.js';
 import { fingerprint } from '../src/files/fingerprint.js';
 import { readText, type Files, type Store } from '../src/files/store.js';
 import { encodeEvent, encodeFileVersion, encodeRestart, eventsUntil } from '../src/report/tensorboard.js';
@@ -160,7 +161,7 @@ export class RunFiles {
    * Replaces a file of the run whole.
    * @throws UserError where it is there and the run did not write it
    */
-  async write(name: string, content: Uint8Array | string): Promise<void> {
+  async write(name: string, content: Parameters<Store['write']>[1]): Promise<void> {
     await this.own(name);
     await this.store.write(name, content);
   }
@@ -179,7 +180,7 @@ export class RunFiles {
     );
     try {
       await this.store.append(metricsFile, metrics.map((line) => `${JSON.stringify(line)}\n`).join(''));
-      await this.store.append(this.events, joined(events));
+      await this.store.append(this.events, endToEnd(events));
     } catch (error) {
       if (!this.silent) this.onNote(`metrics are not logged: ${(error as Error).message.split('\n')[0]}`);
       this.silent = true;
@@ -193,9 +194,9 @@ export class RunFiles {
   }
 
   /** Saves the weights for use and then all that is needed to go on; each file is whole at every moment. */
-  async save(state: TrainerState, weightsFile: string, weights: Uint8Array): Promise<void> {
+  async save(state: TrainerState, weightsFile: string, weights: Parameters<Store['write']>[1]): Promise<void> {
     await this.write(weightsFile, weights);
-    await this.write(stateFile, await encodeState(state, await this.id()));
+    await this.write(stateFile, encodeState(state, await this.id()));
   }
 
   /** Removes all that the run wrote, as after a start that failed. */
@@ -240,7 +241,7 @@ export class RunFiles {
     }
     this.events = `events.out.tfevents.${Date.now()}.semiflow`;
     const now = Date.now() / 1000;
-    await this.write(this.events, joined([encodeFileVersion(now), encodeRestart(now, step + 1)]));
+    await this.write(this.events, endToEnd([encodeFileVersion(now), encodeRestart(now, step + 1)]));
   }
 }
 
@@ -309,14 +310,4 @@ function parsed(line: string): StepMetrics | null {
   } catch {
     return null;
   }
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }

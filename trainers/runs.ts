@@ -14,6 +14,7 @@ import {
 import { drawSamples } from '../src/flow/sampling.js';
 import { describeFit, teacherFit } from '../src/flow/teacher-fit.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
+import { joinedWeights, type Weights } from '../src/nn/weights.js';
 import { hostStreams, seedFor } from '../src/tensor/streams.js';
 import { checkFit, sampleFingerprint, SampleSource, type SampleSet } from './batches.js';
 import { exportClassifier, type ClassifierNetwork } from '../src/features/classifier-file.js';
@@ -47,28 +48,34 @@ const commonOf = (recipe: Recipe) => ({
 const exported = 'export';
 
 /** A task whose learner holds all weights of a network, and perhaps others behind them. */
-function wholeNetwork<N extends { layout: ParameterLayout; arena: Float32Array }>(
+function wholeNetwork<N extends { layout: ParameterLayout; weights: Weights }>(
   name: string,
   network: N,
   fileOf: (network: N) => WeightsFile,
 ) {
-  const result = async (average: Trainer['average']) => ({
-    ...network,
-    arena: (await average(name, exported)).subarray(0, network.layout.length),
-  });
   return {
     trained: network.layout.count,
-    result,
-    file: async (average: Trainer['average']) => fileOf(await result(average)),
+    result: (average: Trainer['average']) => kept({ ...network, weights: average(name, exported) }),
+    file: (average: Trainer['average']) => fileOf({ ...network, weights: average(name, exported) }),
   };
 }
 
+/** A network whose weights are those of now, whatever becomes of where they were. */
+async function kept<N extends { layout: ParameterLayout; weights: Weights }>(network: N): Promise<N> {
+  const { layout, weights } = network;
+  return { ...network, weights: layout.weightsOf(await layout.collect(weights)) };
+}
+
 /** What a run remembers of a network, to know it again. */
-const networkFingerprint = ({ description, layout, arena }: Network): Promise<string> =>
-  fingerprint([
-    JSON.stringify(description),
-    ...[...layout.unpack(arena)].flatMap(([name, { shape, data }]) => [`${name} [${shape}]`, data]),
-  ]);
+const networkFingerprint = (network: Network): Promise<string> => fingerprint(partsOf(network));
+
+async function* partsOf({ description, layout, weights }: Network): AsyncGenerator<string | Float32Array> {
+  yield JSON.stringify(description);
+  for (const { name, shape } of layout.parameters) {
+    yield `${name} [${shape}]`;
+    yield await weights.read(name);
+  }
+}
 
 /** What a recipe's student is, given its teacher or the description of a network of one's own. */
 export function studentDescription(base: Description, config: DistillationConfig): Description {
@@ -110,7 +117,7 @@ export async function distil(
   if (!base)
     throw new UserError('a flow map is trained from a teacher, or as the student that is described', 'student');
   if (!teacher && !data) throw new UserError('without a teacher a flow map learns from data: give some', 'data');
-  if (teacher) checkWeights(teacher.layout, teacher.arena, 'the teacher');
+  if (teacher) await checkWeights(teacher.layout, teacher.weights, 'the teacher');
   const description = studentDescription(base, recipe);
   const { seed, checkpointBlocks, student: start } = recipe;
   const network =
@@ -148,23 +155,25 @@ export async function distil(
 
   if (start.loraRank) {
     const lora = { rank: start.loraRank, alpha: start.loraAlpha };
-    const fixed = bindNetwork(network, 'base', { precision: recipe.precision, fixed: true }).parameters;
+    // What the student has beyond its teacher is trained in full, so that the base is the teacher's own copy on the device.
+    const base = teacher && start.init === 'teacher' ? teacher : network;
     const adapter = adapterOf(network, lora, seed);
-    const loss = distillationLoss(teacher, network, source, recipe, (trained) => adapter.adapt(fixed, trained));
+    const loss = distillationLoss(teacher, network, source, recipe, (trained) =>
+      adapter.adapt(bindNetwork(base, 'base', device.profile, recipe.precision), trained),
+    );
     const task: Task<Network> = {
       ...common,
-      learners: [{ ...student, layout: adapter.layout, initial: adapter.arena, loss }],
+      learners: [{ ...student, layout: adapter.layout, initial: adapter.weights, loss }],
       trained: adapter.layout.count,
-      result: async (average) => ({ ...network, arena: adapter.merge(await average('student', exported)) }),
-      file: async (average) => adapterFile(network, adapter, lora, await average('student', exported)),
+      result: (average) => kept({ ...network, weights: adapter.merge(average('student', exported)) }),
+      file: (average) => adapterFile(network, adapter, lora, average('student', exported)),
     };
     return train(device, task, options);
   }
-  // The network's parameters come first, so that its own layout reads them from the longer arena.
   const extra = recipe.weighting.kind === 'uncertainty' ? uncertaintyParameters : [];
   const layout = extra.length ? new ParameterLayout([...network.model.parameters, ...extra]) : network.layout;
-  const initial = extra.length ? layout.initialize(seed) : network.arena;
-  initial.set(network.arena);
+  const own = new Set(network.layout.parameters.map(({ name }) => name));
+  const initial = joinedWeights(network.weights, (name) => own.has(name), layout.drawn(seed));
   const loss = distillationLoss(teacher, network, source, recipe);
   const learners = [{ ...student, layout, initial, loss }];
   return train(device, { ...common, learners, ...wholeNetwork('student', network, exportNetwork) }, options);
@@ -229,7 +238,7 @@ export async function trainTeacher(
   options: TrainOptions = {},
 ): Promise<Training<Network>> {
   noteFit(data, teacher.model, recipe.labelDropout, options);
-  const { layout, arena: initial } = teacher;
+  const { layout, weights: initial } = teacher;
   const loss = flowMatchingLoss(teacher, new SampleSource(data), recipe);
   const averages = { [exported]: recipe.ema.export };
   const task = {
@@ -251,7 +260,7 @@ export async function trainClassifier(
 ): Promise<Training<ClassifierNetwork>> {
   const { imageShape, classes } = classifier.config;
   noteFit(data, { sampleShape: imageShape, classes, nullClass: false, conditions: {} }, 0, options);
-  const { layout, arena: initial } = classifier;
+  const { layout, weights: initial } = classifier;
   const loss = classificationLoss(classifier, data, recipe.batch);
   const averages = { [exported]: recipe.ema.export };
   const task = {

@@ -11,13 +11,14 @@
  * kept there: metrics, TensorBoard events, checkpoints, and with `resume` a run goes on from its last one to the bit. An
  * aborted signal ends the iteration after a checkpoint; `finished` tells whether all steps are done.
  */
-import { encodeSafetensors } from '../src/checkpoint/safetensors.js';
+import { streamSafetensors } from '../src/checkpoint/safetensors.js';
 import { DivergenceError, UserError } from '../src/errors.js';
 import type { Store } from '../src/files/store.js';
 import type { WeightsFile } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
 import type { ParameterLayout } from '../src/nn/parameters.js';
+import type { Weights } from '../src/nn/weights.js';
 import { RunFiles, type RunIdentity } from './run-files.js';
 import { Trainer, type StepMetrics, type TrainerPlan } from './trainer.js';
 
@@ -27,10 +28,10 @@ export interface Task<Result> extends TrainerPlan, RunIdentity {
   weightsFile: string;
   /** Number of weights that are trained. */
   trained: number;
-  /** What has been learned, from the averages of now. */
+  /** What has been learned, from the averages of now, which change with the next step. */
   result(average: Trainer['average']): Promise<Result>;
   /** What is saved of it. */
-  file(average: Trainer['average']): Promise<WeightsFile>;
+  file(average: Trainer['average']): WeightsFile;
 }
 
 /** What happens while one waits. */
@@ -79,7 +80,7 @@ export async function train<Result>(
   if (!Number.isInteger(logEvery) || logEvery < 1) throw new UserError('logEvery is a whole number from 1', 'logEvery');
   if (!(saveEvery >= 0)) throw new UserError('saveEvery is a number of seconds from 0', 'saveEvery');
   if (resume && !store) throw new UserError('a run can only be resumed from a store', 'resume');
-  for (const { name, layout, initial } of task.learners) checkWeights(layout, initial, name);
+  for (const { name, layout, initial } of task.learners) await checkWeights(layout, initial, name);
   const onNote = (text: string) => onProgress({ phase: 'note', text });
   const files = !store
     ? null
@@ -98,7 +99,7 @@ export async function train<Result>(
       onProgress: (ready, of) => onProgress({ phase: 'compiling', ready, of }),
     });
     try {
-      if (state) trainer.restore(state);
+      if (state) await trainer.restore(state);
     } catch (error) {
       trainer.dispose();
       throw error;
@@ -174,8 +175,8 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
     return this.task.result(this.average);
   }
 
-  /** What is saved of it: tensors and metadata for `encodeSafetensors`. */
-  file(): Promise<WeightsFile> {
+  /** What is saved of it: tensors and metadata for `streamSafetensors`, to be written before the next step. */
+  file(): WeightsFile {
     return this.task.file(this.average);
   }
 
@@ -183,8 +184,8 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
   async save(): Promise<void> {
     if (!this.files) throw new UserError('this training has no store to save to', 'store');
     this.settings.onProgress({ phase: 'saving', step: this.step });
-    const { tensors, metadata } = await this.file();
-    await this.files.save(await this.trainer.state(), this.task.weightsFile, encodeSafetensors(tensors, metadata));
+    const { tensors, metadata } = this.file();
+    await this.files.save(this.trainer.state(), this.task.weightsFile, streamSafetensors(tensors, metadata));
     this.saved = this.step;
     this.lastSave = performance.now();
   }
@@ -242,11 +243,10 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
  * @param whose such as `the teacher`
  * @throws UserError naming the tensor
  */
-export function checkWeights(layout: ParameterLayout, arena: Float32Array, whose: string): void {
-  const wrong = arena.findIndex((value) => !Number.isFinite(value));
-  if (wrong < 0) return;
-  const index = layout.offsets.findLastIndex((offset) => offset <= wrong);
-  throw new UserError(
-    `${whose}: the tensor "${layout.parameters[index].name}" holds ${arena[wrong]}: its weights are damaged, use another file`,
-  );
+export async function checkWeights({ parameters }: ParameterLayout, weights: Weights, whose: string): Promise<void> {
+  for (const { name } of parameters) {
+    const wrong = (await weights.read(name)).find((value) => !Number.isFinite(value));
+    if (wrong === undefined) continue;
+    throw new UserError(`${whose}: the tensor "${name}" holds ${wrong}: its weights are damaged, use another file`);
+  }
 }

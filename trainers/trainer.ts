@@ -4,9 +4,11 @@ import { DivergenceError, UserError } from '../src/errors.js';
 import type { Device } from '../src/gpu/device.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
 import { Resource } from '../src/gpu/resource.js';
-import { TensorStorage } from '../src/gpu/storage.js';
-import type { ParameterLayout, Parameters } from '../src/nn/parameters.js';
-import { expand, sum } from '../src/ops/broadcast.js';
+import { bytesPerElement, TensorStorage, type Filler } from '../src/gpu/storage.js';
+import type { Profile } from '../src/gpu/profile.js';
+import type { ParameterLayout, Parameters, Span } from '../src/nn/parameters.js';
+import type { Weights } from '../src/nn/weights.js';
+import { expand, sumOfSquares } from '../src/ops/broadcast.js';
 import { concat, gather, iota, reshape, slice } from '../src/ops/movement.js';
 import { adam, adamScalars, assign, pack } from '../src/ops/optimizer.js';
 import {
@@ -18,13 +20,12 @@ import {
   minimum,
   mul,
   sqrt,
-  square,
   sub,
   toFloat,
   toIndex,
   where,
 } from '../src/ops/pointwise.js';
-import { fromStorage, tensor, type Tensor } from '../src/tensor/tensor.js';
+import { constant, fromStorage, tensor, type Tensor } from '../src/tensor/tensor.js';
 import { biasCorrections, decayAt, rateAt, type AverageLaw, type RateSchedule } from './schedules.js';
 
 /** What AdamW needs (Loshchilov and Hutter, 2019). */
@@ -43,8 +44,8 @@ export interface Learner {
   /** Its name in state files; with several learners also in front of its metrics, but for the first. */
   name: string;
   layout: ParameterLayout;
-  /** Weights by `layout`; every average starts from them too. */
-  initial: Float32Array;
+  /** Weights at the start; every average starts from them too. */
+  initial: Weights;
   /** Moving averages of the weights, by name. */
   averages: Readonly<Record<string, AverageLaw>>;
   optimizer: OptimizerOptions;
@@ -77,6 +78,8 @@ export interface LossContext {
   key: Tensor;
   /** The scheduled numbers of this step, [1] each. */
   schedule: Readonly<Record<string, Tensor>>;
+  /** What the device can. */
+  profile: Profile;
 }
 
 /** The mean loss, and parts of it to be shown beside it. All scalars. */
@@ -91,10 +94,17 @@ export interface Loss {
  */
 export type StepMetrics = { step: number; loss: number; gradientNorm: number } & Record<string, number>;
 
+/** Numbers that are read a part at a time, as they are by then: on a device or in a file. */
+export interface Arena {
+  length: number;
+  /** Elements `start` to before `end`. */
+  read(start: number, end: number): Promise<Float32Array>;
+}
+
 /** Everything that a run needs to go on: the number of steps done, and arenas by `learner.arena`. */
 export interface TrainerState {
   step: number;
-  arenas: Record<string, Float32Array>;
+  arenas: Readonly<Record<string, Arena>>;
 }
 
 /** Steps whose metrics stay on the device until they are read in one go. */
@@ -137,12 +147,13 @@ export class Trainer extends Resource {
       key: new TensorStorage('random key', 'u32', 3),
       slot: new TensorStorage('slot', 'f32', 1),
     };
-    const all = plan.learners.map((learner) => ({ learner, storages: storagesOf(learner, half) }));
+    const all = plan.learners.map((learner) => ({ learner, storages: storagesOf(learner, half, device.pageBytes) }));
     const learners = Object.fromEntries(
       all.map(({ learner, storages }) => [learner.name, bindLearner(learner, storages)]),
     );
     const context = {
       learners,
+      profile: device.profile,
       key: fromStorage(shared.key),
       schedule: Object.fromEntries(names.map((name, i) => [name, slice(fromStorage(shared.schedule), 0, i, i + 1)])),
     };
@@ -150,7 +161,7 @@ export class Trainer extends Resource {
     // Whatever is there by the time that something fails is given back.
     const held: (Resource | undefined)[] = [
       ...Object.values(shared),
-      ...all.flatMap(({ storages }) => Object.values(storages)),
+      ...all.flatMap(({ storages }) => allOf(storages)),
     ];
     try {
       for (const { learner, storages } of all) {
@@ -160,7 +171,7 @@ export class Trainer extends Resource {
         held.push(program);
         members.push({ learner, storages, program, metrics: traced.metrics, ring: traced.ring });
       }
-      const effects = half ? all.map(({ storages }) => round(storages)) : [];
+      const effects = half ? all.flatMap(({ storages }) => storages.pages.map(round)) : [];
       const rounding = half ? await compile(device, { effects, half }) : null;
       rounding?.run();
       return new Trainer(device, plan, shared, members, rounding);
@@ -228,22 +239,25 @@ export class Trainer extends Resource {
 
   protected free(): void {
     for (const { storages, ring, program } of this.members)
-      for (const held of [...Object.values(storages), ring, program]) held?.dispose();
+      for (const held of [...allOf(storages), ring, program]) held?.dispose();
     for (const held of [...Object.values(this.shared), this.rounding]) held?.dispose();
   }
 
-  /** An average of a learner's weights, as it is now. */
-  async average(learner: string, name: string): Promise<Float32Array> {
+  /** An average of a learner's weights, as it is when it is read. */
+  average(learner: string, name: string): Weights {
+    this.assertUsable();
     const { learner: found, storages } = this.members.find((member) => member.learner.name === learner)!;
-    const averages = (await this.device.read(storages.averages)) as Float32Array;
-    const start = Object.keys(found.averages).indexOf(name) * found.layout.length;
-    return averages.slice(start, start + found.layout.length);
+    const { layout, averages } = found;
+    const start = Object.keys(averages).indexOf(name) * layout.length;
+    return layout.weightsOf((from, to) => this.readArena(storages, 'averages', start + from, start + to));
   }
 
-  /** Everything that is needed to go on to the bit. */
-  async state(): Promise<TrainerState> {
-    const arenas: TrainerState['arenas'] = {};
-    for (const [name, storage] of this.arenas()) arenas[name] = (await this.device.read(storage)) as Float32Array;
+  /** Everything that is needed to go on to the bit, as it is when it is read: before the next step. */
+  state(): TrainerState {
+    this.assertUsable();
+    const arenas: Record<string, Arena> = {};
+    for (const { name, storages, arena, length } of this.arenas())
+      arenas[name] = { length, read: (start, end) => this.readArena(storages, arena, start, end) };
     return { step: this.step, arenas };
   }
 
@@ -251,30 +265,49 @@ export class Trainer extends Resource {
    * Goes on from a state, to the bit.
    * @throws UserError where it is none of this plan
    */
-  restore({ step, arenas }: TrainerState): void {
+  async restore({ step, arenas }: TrainerState): Promise<void> {
     if (!Number.isInteger(step) || step < 0) throw new UserError(`the saved state is of step ${step}, which cannot be`);
     if (step > this.plan.steps)
       throw new UserError(`${step} steps are done already: ask for at least as many, not ${this.plan.steps}`, 'steps');
     const wanted = [...this.arenas()];
-    const unknown = Object.keys(arenas).find((name) => !wanted.some(([other]) => other === name));
+    const unknown = Object.keys(arenas).find((name) => !wanted.some((other) => other.name === name));
     if (unknown) throw new UserError(`the saved state holds ${unknown}, which this run does not have`);
-    for (const [name, storage] of wanted) {
-      const values = arenas[name];
-      if (values?.length !== storage.length)
+    for (const { name, length } of wanted)
+      if (arenas[name]?.length !== length)
         throw new UserError(
-          `the saved ${name} has ${values?.length ?? 0} values, this run needs ${storage.length}: resume with the recipe it was started with`,
+          `the saved ${name} has ${arenas[name]?.length ?? 0} values, this run needs ${length}: resume with the recipe it was started with`,
         );
-      const wrong = values.findIndex((value) => !Number.isFinite(value));
-      if (wrong >= 0) throw new UserError(`the saved ${name} holds ${values[wrong]} at ${wrong}: the state is damaged`);
+    for (const { name, storages, arena } of wanted) {
+      for (const { storage, offset, start, end } of partsOf(storages, arena)) {
+        const values = await arenas[name].read(start, end);
+        const wrong = values.findIndex((value) => !Number.isFinite(value));
+        if (wrong >= 0)
+          throw new UserError(`the saved ${name} holds ${values[wrong]} at ${start + wrong}: the state is damaged`);
+        this.device.write(storage, values, offset);
+      }
     }
-    for (const [name, storage] of wanted) this.device.write(storage, arenas[name]);
     this.rounding?.run();
     this.step = step;
   }
 
-  private *arenas(): Iterable<[name: string, storage: TensorStorage]> {
+  /** The arenas that a state holds. */
+  private *arenas(): Iterable<{ name: string; storages: Storages; arena: SavedArena; length: number }> {
     for (const { learner, storages } of this.members)
-      for (const arena of savedArenas) if (storages[arena].length) yield [`${learner.name}.${arena}`, storages[arena]];
+      for (const arena of savedArenas) {
+        const length = partsOf(storages, arena).at(-1)!.end;
+        yield { name: `${learner.name}.${arena}`, storages, arena, length };
+      }
+  }
+
+  /** Elements of an arena, from the pages that it lies in. */
+  private async readArena(storages: Storages, arena: SavedArena, from: number, to: number): Promise<Float32Array> {
+    const values = new Float32Array(to - from);
+    for (const { storage, offset, start, end } of partsOf(storages, arena)) {
+      const [first, last] = [Math.max(from, start), Math.min(to, end)];
+      if (first < last)
+        values.set(await this.device.readPart(storage, offset + first - start, last - first), first - from);
+    }
+    return values;
   }
 
   /** Sets the scalars of the next step, and says who moves in it. */
@@ -334,14 +367,60 @@ interface SharedStorages {
   slot: TensorStorage;
 }
 
-/** The arenas that a state holds. */
+/** The arenas that a state holds, each in the order of its layout whatever pages it lies in. */
 const savedArenas = ['parameters', 'firstMoment', 'secondMoment', 'averages', 'progress'] as const;
+type SavedArena = (typeof savedArenas)[number];
 
-interface Storages extends Record<(typeof savedArenas)[number], TensorStorage> {
+/** A page of a learner's arenas: the same span of all of them. */
+interface PageStorages extends Span {
+  parameters: TensorStorage;
+  firstMoment: TensorStorage;
+  secondMoment: TensorStorage;
+  /** One average after another. */
+  averages: TensorStorage;
   /** In half: weights, then averages. */
   rounded?: TensorStorage;
+}
+
+interface Storages {
+  pages: readonly PageStorages[];
+  progress: TensorStorage;
   /** What `adam` wants, without the bias corrections. */
   scalars: TensorStorage;
+}
+
+/** All storages of a learner. */
+const allOf = ({ pages, progress, scalars }: Storages): (TensorStorage | undefined)[] => [
+  ...pages.flatMap(({ parameters, firstMoment, secondMoment, averages, rounded }) => [
+    parameters,
+    firstMoment,
+    secondMoment,
+    averages,
+    rounded,
+  ]),
+  progress,
+  scalars,
+];
+
+/** Where the elements `start` to before `end` of an arena lie: in a storage, from `offset` on. */
+interface Part extends Span {
+  storage: TensorStorage;
+  offset: number;
+}
+
+/** An arena's parts in their order. */
+function partsOf({ pages, progress }: Storages, arena: SavedArena): Part[] {
+  if (arena === 'progress') return [{ storage: progress, offset: 0, start: 0, end: progress.length }];
+  const total = pages.at(-1)!.end;
+  const count = arena === 'averages' ? pages[0].averages.length / pages[0].parameters.length : 1;
+  return Array.from({ length: count }, (_, k) =>
+    pages.map(({ start, end, [arena]: storage }): Part => ({
+      storage,
+      offset: k * (end - start),
+      start: k * total + start,
+      end: k * total + end,
+    })),
+  ).flat();
 }
 
 /** The optimizer keeps one average at least: where none is asked for, the weights themselves. */
@@ -350,17 +429,29 @@ function lawsOf(averages: Learner['averages']): AverageLaw[] {
   return laws.length ? laws : [{ law: 'decay', decay: 0, width: 0 }];
 }
 
-function storagesOf({ name, layout, initial, averages }: Learner, half: boolean): Storages {
-  const { length } = layout;
+function storagesOf({ name, layout, initial, averages }: Learner, half: boolean, pageBytes: number): Storages {
   const count = lawsOf(averages).length;
-  const started = new Float32Array(count * length);
-  for (let i = 0; i < count; i++) started.set(initial, i * length);
+  // The averages of a page are bound at once, and so are its weights and averages in half.
+  const widest = Math.max(count * bytesPerElement.f32, half ? (1 + count) * bytesPerElement.f16 : 0);
+  const pages = layout.pages(pageBytes / widest).map((span): PageStorages => {
+    const length = span.end - span.start;
+    const copies =
+      (copies: number): Filler =>
+      (write) =>
+        layout.fill(initial, span, async (values, offset) => {
+          for (let k = 0; k < copies; k++) await write(values, k * length + offset);
+        });
+    return {
+      ...span,
+      parameters: new TensorStorage(`${name}: weights`, 'f32', length, copies(1)),
+      firstMoment: new TensorStorage(`${name}: first moments`, 'f32', length),
+      secondMoment: new TensorStorage(`${name}: second moments`, 'f32', length),
+      averages: new TensorStorage(`${name}: averages`, 'f32', count * length, copies(count)),
+      rounded: half ? new TensorStorage(`${name}: weights in half`, 'f16', (1 + count) * length) : undefined,
+    };
+  });
   return {
-    parameters: new TensorStorage(`${name}: weights`, 'f32', length, initial),
-    firstMoment: new TensorStorage(`${name}: first moments`, 'f32', length),
-    secondMoment: new TensorStorage(`${name}: second moments`, 'f32', length),
-    averages: new TensorStorage(`${name}: averages`, 'f32', count * length, started),
-    rounded: half ? new TensorStorage(`${name}: weights in half`, 'f16', (1 + count) * length) : undefined,
+    pages,
     // Loss scale, steps since it changed, updates taken.
     progress: new TensorStorage(`${name}: progress`, 'f32', 3, Float32Array.of(half ? firstScale : 1, 0, 0)),
     scalars: new TensorStorage(`${name}: scalars`, 'f32', adamScalars.length - 2 + count),
@@ -368,14 +459,36 @@ function storagesOf({ name, layout, initial, averages }: Learner, half: boolean)
 }
 
 /** What losses see of a learner. */
-function bindLearner({ layout, averages }: Learner, { parameters, averages: arena, rounded }: Storages) {
-  const names = Object.keys(averages);
-  const average = (_: string, i: number) =>
-    rounded ? layout.bind(rounded, (1 + i) * layout.length) : layout.bind(arena, i * layout.length);
+function bindLearner({ layout, averages }: Learner, { pages }: Storages) {
+  const average = (i: number) =>
+    pages.map(({ start, end, averages: all, rounded }) =>
+      rounded
+        ? { start, end, storage: rounded, base: (1 + i) * (end - start) }
+        : { start, end, storage: all, base: i * (end - start) },
+    );
   return {
-    parameters: layout.bind(rounded ?? parameters),
-    averages: Object.fromEntries(names.map((name, i) => [name, average(name, i)])),
+    parameters: layout.bind(
+      pages.map(({ start, end, parameters, rounded }) => ({ start, end, storage: rounded ?? parameters })),
+    ),
+    averages: Object.fromEntries(Object.keys(averages).map((name, i) => [name, layout.bind(average(i))])),
   };
+}
+
+/** The gradients of parameters, each packed as the page that it lies in; null for pages without any. */
+function packed(layout: ParameterLayout, slopes: ReadonlyMap<number, Tensor>, pages: readonly Span[]) {
+  return pages.map(({ start, end }) => {
+    const parts: Tensor[] = [];
+    const offsets: number[] = [];
+    for (const [i, slope] of slopes) {
+      const span = layout.spanOf(i);
+      const [from, to] = [Math.max(start, span.start), Math.min(end, span.end)];
+      if (from >= to) continue;
+      const whole = to - from === slope.size;
+      parts.push(whole ? slope : slice(reshape(slope, [slope.size]), 0, from - span.start, to - span.start));
+      offsets.push(from - start);
+    }
+    return parts.length ? pack(parts, offsets, end - start) : null;
+  });
 }
 
 /** A learner's part of a step as effects: its update, a row in its ring, its progress. */
@@ -390,24 +503,18 @@ function trace(
   const progress = fromStorage(storages.progress);
   const [scale, , taken] = [0, 1, 2].map((i) => slice(progress, 0, i, i + 1));
   const { total, parts } = loss(context);
-  const wanted = layout.parameters.map(({ frozen }, i) => ({ frozen, i })).filter(({ frozen }) => !frozen);
+  const wanted = layout.parameters.flatMap(({ frozen }, i) => (frozen ? [] : [i]));
   const slopes = gradients(
     total,
-    wanted.map(({ i }) => context.parameters(layout.parameters[i].name)),
+    wanted.map((i) => context.parameters(layout.parameters[i].name)),
     half ? reshape(scale, total.shape) : undefined,
   );
-  const gradient = pack(
-    slopes,
-    wanted.map(({ i }) => layout.offsets[i]),
-    layout.length,
-  );
-  const squaredNorm = reshape(sum(square(gradient)), [1]);
-  const update = adam(
-    gradient,
-    squaredNorm,
-    scalarsOf(storages.scalars, taken, optimizer, steps),
-    storages,
-    half ? scale : undefined,
+  const packs = packed(layout, new Map(wanted.map((i, k) => [i, slopes[k]])), storages.pages);
+  // One norm over all pages; what has no gradient adds nothing to it.
+  const squaredNorm = sumOfSquares(packs.map((page, i) => page ?? constant(0, [sizeOfSpan(storages.pages[i])])));
+  const scalars = scalarsOf(storages.scalars, taken, optimizer, steps);
+  const updates = packs.flatMap((gradient, i) =>
+    gradient ? [adam(gradient, squaredNorm, scalars, storages.pages[i], half ? scale : undefined)] : [],
   );
   const reported: Record<string, Tensor> = {
     loss: total,
@@ -424,8 +531,10 @@ function trace(
   // Effects run in the order in which they are made: the row tells of the progress before this step.
   const recorded = assign(ring, record);
   const next = assign(storages.progress, nextProgress(progress, squaredNorm, half));
-  return { effects: [update, recorded, next], metrics, ring };
+  return { effects: [...updates, recorded, next], metrics, ring };
 }
+
+const sizeOfSpan = ({ start, end }: Span) => end - start;
 
 /** The scalars of `adam`: the step's own, and the bias corrections of the update that is taken next. */
 function scalarsOf(given: TensorStorage, taken: Tensor, { beta1, beta2 }: OptimizerOptions, steps: number): Tensor {
@@ -458,6 +567,6 @@ const largestScale = 2 ** 24;
 const largest = (2 - 2 ** -23) * 2 ** 127;
 
 /** Writes weights and averages in half, as `adam` does after each update. */
-function round({ parameters, averages, rounded }: Storages): Tensor {
+function round({ parameters, averages, rounded }: PageStorages): Tensor {
   return assign(rounded!, concat([fromStorage(parameters), fromStorage(averages)], 0));
 }

@@ -57,7 +57,7 @@ async function step(c: Extract<Case, { kind: 'step' }>): Promise<Prepared> {
   const given = [x, time, target].map((input) => fromStorage(storageOf(input), input.shape));
   const initializer = (_: readonly number[], _1: number, i: number) => weights[i].data;
   const layout = new ParameterLayout(names.map((name, i) => ({ name, shape: weights[i].shape, initializer })));
-  const initial = layout.initialize(0);
+  const initial = await layout.collect(layout.drawn(0));
   const { rate: peak, ...rest } = adam;
   const trainer = await Trainer.create(device, {
     steps: 1e9,
@@ -67,7 +67,7 @@ async function step(c: Extract<Case, { kind: 'step' }>): Promise<Prepared> {
       {
         name: 'network',
         layout,
-        initial,
+        initial: layout.drawn(0),
         averages: {
           target: { law: 'decay', decay: 0.99, width: 0 },
           export: { law: 'decay', decay: 0.999, width: 0 },

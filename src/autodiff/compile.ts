@@ -28,14 +28,14 @@ export interface CompileOptions {
 }
 
 /**
- * A graph compiled to a flat list of dispatches over planned memory: traced once, replayed at will. Its memory, with that
- * of the fixed storages it reads, is given back by `dispose()`; other storages stay.
+ * A graph compiled to a flat list of dispatches over planned memory: traced once, replayed at will. Its memory, with its
+ * share in the fixed storages it reads, is given back by `dispose()`; other storages stay.
  */
 export class Program extends Resource {
   constructor(
     private readonly device: Device,
     readonly dispatches: readonly Dispatch[],
-    private readonly buffers: readonly GPUBuffer[],
+    private readonly held: Held,
     private readonly results: ReadonlyMap<string, { region: Region; tensor: Tensor }>,
     /** Bytes of the arena, and the least that any plan needs. */
     readonly memory: { bytes: number; lowerBound: number },
@@ -66,7 +66,31 @@ export class Program extends Resource {
   }
 
   protected free(): void {
-    for (const buffer of this.buffers) this.device.destroyBuffer(buffer);
+    this.held.free();
+  }
+}
+
+/** The memory of a program: an arena, and its share in fixed storages. */
+class Held {
+  private arena?: GPUBuffer;
+  private readonly fixed = new Map<TensorStorage, GPUBuffer>();
+
+  constructor(private readonly device: Device) {}
+
+  bufferOf(storage: TensorStorage): GPUBuffer {
+    if (!storage.fixed) return this.device.buffer(storage);
+    const buffer = this.fixed.get(storage) ?? this.device.hold(storage);
+    this.fixed.set(storage, buffer);
+    return buffer;
+  }
+
+  arenaOf(bytes: number): GPUBuffer {
+    return (this.arena ??= this.device.createBuffer('the memory of a program', bytes));
+  }
+
+  free(): void {
+    if (this.arena) this.device.destroyBuffer(this.arena);
+    for (const storage of this.fixed.keys()) this.device.letGo(storage);
   }
 }
 
@@ -87,26 +111,11 @@ export async function compile(device: Device, options: CompileOptions): Promise<
   const isHalf = (node: Tensor) => kept.has(node);
   const memory = layOut(tasks, outputs, kept, device.limits.minStorageBufferOffsetAlignment);
   options.onPlan?.({ bytes: memory.bytes, lowerBound: memory.lowerBound, kernels: tasks.length });
-  const own = new Map<TensorStorage | 'arena', GPUBuffer>();
-  const bufferOf = (storage: TensorStorage): GPUBuffer => {
-    if (!storage.fixed) return device.buffer(storage);
-    let buffer = own.get(storage);
-    if (!buffer) {
-      buffer = device.filled(storage);
-      own.set(storage, buffer);
-    }
-    return buffer;
-  };
-  const arenaOf = (): GPUBuffer => {
-    let arena = own.get('arena');
-    if (!arena) own.set('arena', (arena = device.createBuffer('the memory of a program', memory.bytes)));
-    return arena;
-  };
-
+  const held = new Held(device);
   const regionOf = (binding: Binding): Region => {
-    if (!('storage' in binding)) return { buffer: arenaOf(), ...memory.place(binding) };
+    if (!('storage' in binding)) return { buffer: held.arenaOf(memory.bytes), ...memory.place(binding) };
     const { storage, start, end } = binding;
-    return { buffer: bufferOf(storage), offset: start, size: end - start };
+    return { buffer: held.bufferOf(storage), offset: start, size: end - start };
   };
 
   const linkTask = (task: Task) => {
@@ -136,9 +145,9 @@ export async function compile(device: Device, options: CompileOptions): Promise<
     );
     await device.ready(new Set(linked.flatMap(({ regions }) => regions.map(({ buffer }) => buffer))));
     const dispatches = await Promise.all(linked.map(record));
-    return new Program(device, dispatches, [...own.values()], results, memory);
+    return new Program(device, dispatches, held, results, memory);
   } catch (error) {
-    for (const buffer of own.values()) device.destroyBuffer(buffer);
+    held.free();
     throw error;
   }
 }

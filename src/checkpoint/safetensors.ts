@@ -14,6 +14,16 @@ export interface TensorData {
   data: ArrayBufferView;
 }
 
+/** A tensor to be written whose elements come when they are written, in parts end to end: it need not lie in memory. */
+export interface StreamedTensor {
+  dtype: Dtype;
+  shape: readonly number[];
+  parts: () => AsyncIterable<ArrayBufferView>;
+}
+
+/** Tensors by name. */
+type Named<T> = ReadonlyMap<string, T> | Readonly<Record<string, T>>;
+
 /** An opened file: the header has been checked in full, tensors are read one by one when asked for. */
 export interface SafetensorsFile {
   name: string;
@@ -103,34 +113,13 @@ async function readExactly(source: Source, offset: number, length: number): Prom
  * @throws UserError if a tensor's data do not fit its dtype and shape
  */
 export function encodeSafetensors(
-  tensors: ReadonlyMap<string, TensorData> | Readonly<Record<string, TensorData>>,
+  tensors: Named<TensorData>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
-  const entries: [string, TensorData][] = tensors instanceof Map ? [...tensors] : Object.entries(tensors);
-  for (const [name, tensor] of entries) checkTensor(name, tensor);
-  for (const [key, value] of Object.entries(metadata)) {
-    if (typeof value !== 'string')
-      throw new UserError(`metadata ${quote(key)} is not a string; convert it before saving`);
-  }
-  entries.sort(([a, x], [b, y]) => dtypes[y.dtype].size - dtypes[x.dtype].size || compare(a, b));
-
-  const header: [string, unknown][] = [];
-  const notes = Object.entries(metadata).sort(([a], [b]) => compare(a, b));
-  if (notes.length) header.push(['__metadata__', Object.fromEntries(notes)]);
-  let end = 0;
-  for (const [name, { dtype, shape, data }] of entries) {
-    header.push([name, { dtype, shape, data_offsets: [end, (end += data.byteLength)] }]);
-  }
-  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(header)));
-  const headerLength = Math.ceil(json.byteLength / 8) * 8;
-  if (headerLength > maxHeaderBytes)
-    throw new UserError(`a header of ${headerLength} bytes is beyond 100 MB; save less`);
-
-  const file = new Uint8Array(8 + headerLength + end);
-  new DataView(file.buffer).setBigUint64(0, BigInt(headerLength), true);
-  file.set(json, 8);
-  file.fill(0x20, 8 + json.byteLength, 8 + headerLength);
-  let offset = 8 + headerLength;
+  const { header, entries, size } = layOut(tensors, metadata);
+  const file = new Uint8Array(size);
+  file.set(header);
+  let offset = header.byteLength;
   for (const [, { data }] of entries) {
     file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
     offset += data.byteLength;
@@ -138,20 +127,83 @@ export function encodeSafetensors(
   return file;
 }
 
-function checkTensor(name: string, { dtype, shape, data }: TensorData): void {
+/**
+ * The same bytes as `encodeSafetensors`, one part after another.
+ * @throws UserError as that; also where a tensor's parts are more or less than its shape says
+ */
+export async function* streamSafetensors(
+  tensors: Named<TensorData | StreamedTensor>,
+  metadata: Readonly<Record<string, string>> = {},
+): AsyncGenerator<Uint8Array> {
+  const { header, entries } = layOut(tensors, metadata);
+  yield header;
+  for (const [name, tensor] of entries) {
+    let bytes = 0;
+    for await (const part of partsOf(tensor)) {
+      bytes += part.byteLength;
+      yield new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
+    }
+    checkBytes(name, tensor, bytes);
+  }
+}
+
+async function* partsOf(tensor: TensorData | StreamedTensor): AsyncGenerator<ArrayBufferView> {
+  if ('data' in tensor) yield tensor.data;
+  else yield* tensor.parts();
+}
+
+/** A file's header, its tensors in their order, and its size. */
+function layOut<T extends TensorData | StreamedTensor>(
+  tensors: Named<T>,
+  metadata: Readonly<Record<string, string>>,
+): { header: Uint8Array; entries: [string, T][]; size: number } {
+  const entries: [string, T][] = tensors instanceof Map ? [...tensors] : Object.entries(tensors);
+  for (const [name, tensor] of entries) checkTensor(name, tensor);
+  for (const [key, value] of Object.entries(metadata)) {
+    if (typeof value !== 'string')
+      throw new UserError(`metadata ${quote(key)} is not a string; convert it before saving`);
+  }
+  entries.sort(([a, x], [b, y]) => dtypes[y.dtype].size - dtypes[x.dtype].size || compare(a, b));
+
+  const lines: [string, unknown][] = [];
+  const notes = Object.entries(metadata).sort(([a], [b]) => compare(a, b));
+  if (notes.length) lines.push(['__metadata__', Object.fromEntries(notes)]);
+  let end = 0;
+  for (const [name, { dtype, shape }] of entries) {
+    lines.push([name, { dtype, shape, data_offsets: [end, (end += bytesOf(dtype, shape))] }]);
+  }
+  const json = new TextEncoder().encode(JSON.stringify(Object.fromEntries(lines)));
+  const headerLength = Math.ceil(json.byteLength / 8) * 8;
+  if (headerLength > maxHeaderBytes)
+    throw new UserError(`a header of ${headerLength} bytes is beyond 100 MB; save less`);
+  const header = new Uint8Array(8 + headerLength).fill(0x20);
+  new DataView(header.buffer).setBigUint64(0, BigInt(headerLength), true);
+  header.set(json, 8);
+  return { header, entries, size: header.byteLength + end };
+}
+
+const bytesOf = (dtype: Dtype, shape: readonly number[]): number =>
+  shape.reduce((product, extent) => product * extent, dtypes[dtype].size);
+
+function checkBytes(name: string, { dtype, shape }: Pick<TensorData, 'dtype' | 'shape'>, bytes: number): void {
+  const wanted = bytesOf(dtype, shape);
+  if (bytes !== wanted)
+    throw new UserError(
+      `tensor ${quote(name)}: ${dtype} of shape [${shape}] takes ${wanted} bytes, but the data have ${bytes}`,
+    );
+}
+
+function checkTensor(name: string, tensor: TensorData | StreamedTensor): void {
+  const { dtype, shape } = tensor;
   const where = `tensor ${quote(name)}`;
   if (name === '__metadata__') throw new UserError(`${where}: the format keeps this name for itself; choose another`);
   if (!isDtype(dtype)) throw new UserError(`${where}: unknown dtype ${quote(String(dtype))}`);
   if (!shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) {
     throw new UserError(`${where}: shape [${shape}] is not a list of non-negative integers`);
   }
-  const bytes = shape.reduce((product, extent) => product * extent, dtypes[dtype].size);
-  if (bytes !== data.byteLength) {
-    throw new UserError(
-      `${where}: ${dtype} of shape [${shape}] takes ${bytes} bytes, but the data have ${data.byteLength}`,
-    );
-  }
-  const kind = (data as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] ?? '';
+  if (!('data' in tensor)) return;
+  checkBytes(name, tensor, tensor.data.byteLength);
+  const kind = (tensor.data as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] ?? '';
   if (!dtypes[dtype].arrays.includes(kind)) {
     throw new UserError(`${where}: ${dtype} is written from ${dtypes[dtype].arrays.join(' or ')}, not from ${kind}`);
   }

@@ -1,15 +1,16 @@
 import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { UserError } from '../errors.js';
-import { saidOf, tensorsOf, type WeightsFile } from '../flow/network.js';
+import { fileWeights, saidOf, tensorsOf, type WeightsFile } from '../flow/network.js';
 import { classifier, classifierSchema, type Classifier, type ClassifierConfig } from '../models/classifier.js';
-import { ParameterLayout, type State } from '../nn/parameters.js';
+import { ParameterLayout } from '../nn/parameters.js';
+import type { Weights } from '../nn/weights.js';
 
 /** A classifier with its weights. */
 export interface ClassifierNetwork {
   config: ClassifierConfig;
   model: Classifier;
   layout: ParameterLayout;
-  arena: Float32Array;
+  weights: Weights;
 }
 
 /** Metadata key under which a classifier's file carries its architecture as JSON. */
@@ -19,7 +20,7 @@ const classifierKey = 'semiflow-classifier';
 export function createClassifier(config: ClassifierConfig, seed: number): ClassifierNetwork {
   const model = classifier(config);
   const layout = new ParameterLayout(model.parameters);
-  return { config, model, layout, arena: layout.initialize(seed) };
+  return { config, model, layout, weights: layout.drawn(seed) };
 }
 
 /**
@@ -29,19 +30,11 @@ export function createClassifier(config: ClassifierConfig, seed: number): Classi
  */
 export async function loadClassifier(file: SafetensorsFile, config?: ClassifierConfig): Promise<ClassifierNetwork> {
   const chosen = config ?? ownConfig(file);
-  const names = [...file.tensors.keys()].filter((name) => !name.endsWith('.num_batches_tracked'));
+  const named = [...file.tensors].filter(([name]) => !name.endsWith('.num_batches_tracked'));
   const model = saidOf(file.name, () => classifier(chosen));
   const layout = new ParameterLayout(model.parameters);
-  // What the description claims is compared with the header before anything of its size is made.
-  layout.check(new Map(names.map((name) => [name, file.tensors.get(name)!])), file.name);
-  const state: State = new Map(
-    await Promise.all(
-      names.map(
-        async (name) => [name, { shape: file.tensors.get(name)!.shape, data: await file.readF32(name) }] as const,
-      ),
-    ),
-  );
-  return { config: chosen, model, layout, arena: layout.load(state, file.name) };
+  const weights = await fileWeights({ ...file, tensors: new Map(named) }, layout);
+  return { config: chosen, model, layout, weights };
 }
 
 /** Whether a file says itself that it is a classifier. */
@@ -58,10 +51,10 @@ function ownConfig({ metadata, name }: SafetensorsFile): ClassifierConfig {
   }
 }
 
-/** Tensors and metadata of a classifier, to be written as safetensors. */
+/** Tensors and metadata of a classifier, for `streamSafetensors`. */
 export function exportClassifier(
-  { layout, arena, config }: ClassifierNetwork,
+  { layout, weights, config }: ClassifierNetwork,
   about: Record<string, string> = {},
 ): WeightsFile {
-  return { tensors: tensorsOf(layout, arena), metadata: { [classifierKey]: JSON.stringify(config), ...about } };
+  return { tensors: tensorsOf(layout, weights), metadata: { [classifierKey]: JSON.stringify(config), ...about } };
 }

@@ -4,6 +4,7 @@ import type { Device } from '../gpu/device.js';
 import { Resource } from '../gpu/resource.js';
 import { TensorStorage } from '../gpu/storage.js';
 import { assign } from '../ops/optimizer.js';
+import { bindNetwork } from '../flow/network.js';
 import { Turns } from '../flow/turns.js';
 import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
 import { add, maximum, minimum, mul } from '../ops/pointwise.js';
@@ -44,14 +45,14 @@ export class Extractor extends Resource {
     const { model, config } = network;
     if (!sameShape(model.imageShape, shape))
       throw new UserError(`the classifier takes images of shape [${model.imageShape}], these are [${shape}]`);
-    const weights = new TensorStorage('classifier', 'f32', network.layout.length, network.arena, true);
+    const weights = bindNetwork(network, 'classifier', device.profile);
     const images = new TensorStorage('images', 'f32', batch * sizeOf(shape));
     const features = new TensorStorage('features', 'f32', batch * config.features);
     const logits = new TensorStorage('logits', 'f32', batch * model.classes);
     // Beyond black and white there is nothing to see, in files and on screens alike.
     const scaled = mul(add(fromStorage(images, [batch, ...shape]), -black), 1 / (white - black));
     const pixels = minimum(maximum(scaled, 0), 1);
-    const seen = model.apply(network.layout.bind(weights), pixels);
+    const seen = model.apply(weights, pixels);
     const effects = [assign(features, seen.features), assign(logits, seen.logits)];
     try {
       return new Extractor(device, network, images, features, logits, await compile(device, { effects }));

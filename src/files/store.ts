@@ -1,3 +1,4 @@
+import { endToEnd } from './bytes.js';
 import { bytesSource, readAll, type Source } from './source.js';
 
 /** Files to be read, by paths with forward slashes below one place: a folder, the files that a user dropped on a page. */
@@ -12,8 +13,8 @@ export interface Files {
 
 /** Where a run or an experiment keeps its files: a folder, a browser's own storage, memory. */
 export interface Store extends Files {
-  /** Replaces a file whole: at every moment it holds the old content or the new one. */
-  write(path: string, content: Uint8Array | string): Promise<void>;
+  /** Replaces a file whole, with content that may come in parts: at every moment it holds the old one or the new one. */
+  write(path: string, content: Uint8Array | string | AsyncIterable<Uint8Array>): Promise<void>;
   /** Adds to the end of a file, which is made where it is missing. */
   append(path: string, content: Uint8Array | string): Promise<void>;
   /** Removes a file, if it is there. */
@@ -22,6 +23,13 @@ export interface Store extends Files {
 
 const encode = (content: Uint8Array | string): Uint8Array =>
   typeof content === 'string' ? new TextEncoder().encode(content) : content;
+
+/** All of what comes in parts. */
+export async function collected(parts: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const all: Uint8Array[] = [];
+  for await (const part of parts) all.push(part);
+  return endToEnd(all);
+}
 
 /** The whole text of a file; null where there is none. */
 export async function readText(files: Files, path: string): Promise<string | null> {
@@ -39,13 +47,13 @@ export function memoryStore(name = 'memory'): Store {
       return bytes ? bytesSource(bytes, `${name}/${path}`) : null;
     },
     list: async () => [...files.keys()],
-    write: async (path, content) => void files.set(path, encode(content).slice()),
+    write: async (path, content) => {
+      const bytes =
+        typeof content === 'object' && !(content instanceof Uint8Array) ? await collected(content) : encode(content);
+      files.set(path, bytes.slice());
+    },
     append: async (path, content) => {
-      const [before, after] = [files.get(path) ?? new Uint8Array(0), encode(content)];
-      const joined = new Uint8Array(before.length + after.length);
-      joined.set(before);
-      joined.set(after, before.length);
-      files.set(path, joined);
+      files.set(path, endToEnd([files.get(path) ?? new Uint8Array(0), encode(content)]));
     },
     remove: async (path) => void files.delete(path),
   };

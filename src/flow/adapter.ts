@@ -6,43 +6,44 @@ import { extent } from '../models/sides.js';
 import { adaptedParameters, loraParameters, mergeLora, type LoraOptions } from '../nn/lora.js';
 import { ParameterLayout, type Parameters } from '../nn/parameters.js';
 import { adapterKey, fileDescription, parseDescription, parseJson, type Description } from './description.js';
-import { readState, studentOf, tensorsOf, type Network, type WeightsFile } from './network.js';
+import type { Weights } from '../nn/weights.js';
+import { fileWeights, studentOf, tensorsOf, type Network, type WeightsFile } from './network.js';
 
 /** A low-rank adapter over a fixed network. */
 export interface Adapter {
   layout: ParameterLayout;
   /** Its weights at the start. */
-  arena: Float32Array;
+  weights: Weights;
   /** The network's parameters, from the fixed ones and those of the adapter. */
   adapt(base: Parameters, adapter: Parameters): Parameters;
   /** The network's weights with the adapter's folded in. */
-  merge(arena: Float32Array): Float32Array;
+  merge(adapter: Weights): Weights;
 }
 
 /** A fresh adapter for a network; what a student has beyond its teacher is trained in full. */
-export function adapterOf({ model, layout: whole, arena: base }: Network, lora: LoraOptions, seed: number): Adapter {
+export function adapterOf({ model, weights: base }: Network, lora: LoraOptions, seed: number): Adapter {
   const { parameters, adapted, studentParameters } = model;
   const layout = adapterLayout(model, lora);
   return {
     layout,
-    arena: layout.initialize(seed),
+    weights: layout.drawn(seed),
     adapt: (fixed, trained) => adaptedParameters(fixed, trained, parameters, adapted, studentParameters, lora),
-    merge: (arena) => whole.load(mergeLora(whole.unpack(base), layout.unpack(arena), lora), 'the adapter'),
+    merge: (adapter) => mergeLora(base, adapter, parameters, adapted, studentParameters, lora),
   };
 }
 
 const adapterLayout = ({ parameters, adapted, studentParameters }: Model, { rank }: LoraOptions): ParameterLayout =>
   new ParameterLayout(loraParameters(parameters, adapted, studentParameters, rank));
 
-/** Tensors and metadata of an adapter, to be written as safetensors. */
+/** Tensors and metadata of an adapter, for `streamSafetensors`. */
 export function adapterFile(
   { description }: Network,
   { layout }: Adapter,
   lora: LoraOptions,
-  arena: Float32Array,
+  weights: Weights,
 ): WeightsFile {
   return {
-    tensors: tensorsOf(layout, arena),
+    tensors: tensorsOf(layout, weights),
     metadata: { [adapterKey]: JSON.stringify({ ...lora, description: fileDescription(description) }) },
   };
 }
@@ -83,5 +84,5 @@ export async function mergeAdapter(teacher: Network, file: SafetensorsFile): Pro
   // Compared with the header before anything of the rank that it claims is made.
   adapterLayout(student.model, options).check(file.tensors, file.name);
   const adapter = adapterOf(student, options, 0);
-  return { ...student, arena: adapter.merge(adapter.layout.load(await readState(file), file.name)) };
+  return { ...student, weights: adapter.merge(await fileWeights(file, adapter.layout)) };
 }

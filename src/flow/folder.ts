@@ -7,8 +7,9 @@ import type { Component, ComponentParts } from '../models/component.js';
 import { folderClasses, presentName, type FolderClass } from '../models/diffusers/index.js';
 import { buildModel } from '../models/index.js';
 import { ParameterLayout } from '../nn/parameters.js';
+import type { Weights } from '../nn/weights.js';
 import { parseDescription, type Description } from './description.js';
-import { loadNetwork, readState, type Network } from './network.js';
+import { fileWeights, loadNetwork, type Network } from './network.js';
 import { lawOf } from './scheduler-config.js';
 
 type Options = Readonly<Record<string, unknown>>;
@@ -182,11 +183,11 @@ export async function loadFolder(
   return { ...(await loadNetwork(file, description)), notes: file.notes ?? [] };
 }
 
-/** A component with its weights. */
+/** A component with its weights, which `bindNetwork` gives a device as it does those of a network. */
 export interface LoadedComponent<P extends ComponentParts> {
   parts: P;
   layout: ParameterLayout;
-  arena: Float32Array;
+  weights: Weights;
   notes: readonly string[];
 }
 
@@ -206,5 +207,5 @@ export async function loadComponent<P extends ComponentParts>(
   const parts = component.build(completed(folder, component));
   const layout = new ParameterLayout(parts.parameters);
   const file = await folderWeights(folder, parts.parameters, variant);
-  return { parts, layout, arena: layout.load(await readState(file), file.name), notes: file.notes ?? [] };
+  return { parts, layout, weights: await fileWeights(file, layout), notes: file.notes ?? [] };
 }

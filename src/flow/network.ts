@@ -1,11 +1,13 @@
 import { UserError } from '../errors.js';
-import type { SafetensorsFile } from '../checkpoint/safetensors.js';
-import { TensorStorage } from '../gpu/storage.js';
+import type { SafetensorsFile, StreamedTensor } from '../checkpoint/safetensors.js';
+import type { Profile } from '../gpu/profile.js';
+import { bytesPerElement, TensorStorage, type DType, type Filler } from '../gpu/storage.js';
 import type { InputShapes } from '../models/backbone.js';
 import { buildModel, fitArchitecture } from '../models/index.js';
 import type { Model } from '../models/model.js';
 import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
-import { ParameterLayout, type Parameters, type State } from '../nn/parameters.js';
+import { ParameterLayout, type Page, type Parameter, type Parameters } from '../nn/parameters.js';
+import { joinedWeights, type Weights } from '../nn/weights.js';
 import {
   adapterKey,
   fileDescription,
@@ -15,30 +17,45 @@ import {
   type Description,
 } from './description.js';
 
-/** A backbone with its weights and what they mean. */
+/**
+ * A backbone with its weights and what they mean. The weights are read a tensor at a time when a device wants them, so a
+ * network takes no memory by itself.
+ */
 export interface Network {
   description: Description;
   model: Model;
   layout: ParameterLayout;
-  /** Weights by `layout`. */
-  arena: Float32Array;
+  weights: Weights;
 }
 
 /**
- * Any model as a network, with the weights that are given or those of its initialisers.
+ * Any model as a network, with the weights that are given (`fileWeights` has those of a file, `layout.weightsOf` those of
+ * an arena in memory) or, by a seed, those of its initialisers.
  * @param description what its output means; its architecture is what files of it will say
- * @throws UserError where source and samples do not fit, or there are more weights than can be held
+ * @throws UserError where source and samples do not fit, or there are more weights than any machine holds
  */
-export function networkOf(model: Model, description: Description, weights: number | Float32Array): Network {
+export function networkOf(model: Model, description: Description, weights: number | Weights): Network {
   checkSource(description, model.sampleShape);
   const layout = new ParameterLayout(model.parameters);
-  return {
-    description,
-    model,
-    layout,
-    arena: typeof weights === 'number' ? layout.initialize(weights) : weights,
-  };
+  layout.checkSize();
+  return { description, model, layout, weights: typeof weights === 'number' ? layout.drawn(weights) : weights };
 }
+
+/**
+ * The weights of an opened file, which keeps them: each tensor is read when it is asked for.
+ * @param layout of what the file holds
+ * @throws UserError where the file holds something else, by its header alone, or numbers that are none in f32
+ */
+export async function fileWeights(file: SafetensorsFile, layout: ParameterLayout): Promise<Weights> {
+  layout.check(file.tensors, file.name);
+  const dtypeOf = (name: string) => file.tensors.get(name)!.dtype;
+  // Of other types not every number is one in f32: that is told now, not when a device wants them.
+  for (const { name } of layout.parameters) if (!alwaysFloats.has(dtypeOf(name))) await file.readF32(name);
+  const half = layout.parameters.every(({ name }) => dtypeOf(name) === 'F16');
+  return { dtype: half ? 'f16' : 'f32', read: (name) => file.readF32(name) };
+}
+
+const alwaysFloats = new Set(['F32', 'F16', 'BF16']);
 
 /**
  * A network with weights by their initialisers.
@@ -63,7 +80,7 @@ export function fitNetwork(network: Network, shapes: InputShapes): Network {
   const architecture = fitArchitecture(description.architecture, shapes);
   if (!architecture) return network;
   const fitted = { ...description, architecture };
-  return networkOf(modelOf(fitted, false), fitted, network.arena);
+  return networkOf(modelOf(fitted, false), fitted, network.weights);
 }
 
 /** The model that a description describes. */
@@ -128,13 +145,9 @@ export async function loadNetwork(file: SafetensorsFile, description?: Descripti
     throw new UserError(`${file.name} does not say what it is: describe it with --arch FILE.yaml (docs/teachers.md)`);
   }
   const model = saidOf(file.name, () => modelOf(chosen, false));
-  // What the description claims is compared with the header before anything of its size is made.
-  new ParameterLayout(model.parameters).check(file.tensors, file.name);
-  const network = saidOf(file.name, () => networkOf(model, chosen, noWeights));
-  return { ...network, arena: network.layout.load(await readState(file), file.name) };
+  const weights = await fileWeights(file, new ParameterLayout(model.parameters));
+  return saidOf(file.name, () => networkOf(model, chosen, weights));
 }
-
-const noWeights = new Float32Array(0);
 
 /** What is wrong with a description, said of the file that carries it. */
 export function saidOf<T>(origin: string, make: () => T): T {
@@ -145,34 +158,33 @@ export function saidOf<T>(origin: string, make: () => T): T {
   }
 }
 
-/** All tensors of an opened file. */
-export async function readState(file: SafetensorsFile): Promise<State> {
-  return new Map(
-    await Promise.all(
-      [...file.tensors].map(async ([name, { shape }]) => [name, { shape, data: await file.readF32(name) }] as const),
-    ),
-  );
-}
-
 /** What is written to a file of weights. */
 export interface WeightsFile {
-  tensors: Record<string, { dtype: 'F32'; shape: readonly number[]; data: Float32Array }>;
+  tensors: Record<string, StreamedTensor>;
   metadata: Record<string, string>;
 }
 
-/** Tensors and metadata of a network, to be written as safetensors. */
-export function exportNetwork({ layout, arena, description }: Network): WeightsFile {
+/** Tensors and metadata of a network, for `streamSafetensors`. */
+export function exportNetwork({ layout, weights, description }: Network): WeightsFile {
   return {
-    tensors: tensorsOf(layout, arena),
+    tensors: tensorsOf(layout, weights),
     metadata: { [metadataKey]: JSON.stringify(fileDescription(description)) },
   };
 }
 
-/** An arena as tensors of a file. */
-export function tensorsOf(layout: ParameterLayout, arena: Float32Array): WeightsFile['tensors'] {
-  const entry = ([name, { shape, data }]: [string, { shape: Shape; data: Float32Array }]) =>
-    [name, { dtype: 'F32' as const, shape, data }] as const;
-  return Object.fromEntries([...layout.unpack(arena)].map(entry));
+/** Weights as tensors of a file, each read when it is written. */
+export function tensorsOf({ parameters }: ParameterLayout, weights: Weights): WeightsFile['tensors'] {
+  const entry = ({ name, shape }: Parameter): [string, StreamedTensor] => [
+    name,
+    {
+      dtype: 'F32',
+      shape,
+      parts: async function* () {
+        yield await weights.read(name);
+      },
+    },
+  ];
+  return Object.fromEntries(parameters.map(entry));
 }
 
 /**
@@ -186,26 +198,42 @@ export function studentOf(
   seed = 0,
   checkpointBlocks = false,
 ): Network {
-  const student = networkOf(modelOf(description, checkpointBlocks), description, noWeights);
-  const { layout, model } = student;
-  layout.check(parametersByName(teacher.layout), 'the teacher', model.studentParameters);
-  const state = teacher.layout.unpack(teacher.arena);
-  return { ...student, arena: layout.load(state, 'the teacher', { names: model.studentParameters, seed }) };
+  const model = modelOf(description, checkpointBlocks);
+  const student = networkOf(model, description, seed);
+  student.layout.check(parametersByName(teacher.layout), 'the teacher', model.studentParameters);
+  const own = new Set(teacher.layout.parameters.map(({ name }) => name));
+  return { ...student, weights: joinedWeights(teacher.weights, (name) => own.has(name), student.weights) };
 }
 
 const parametersByName = ({ parameters }: ParameterLayout) =>
   new Map(parameters.map((parameter) => [parameter.name, parameter]));
 
+/** Bytes that every adapter binds (WebGPU's least): the pages of weights that are read only have no more. */
+const pageBytes = 2 ** 27;
+
 /**
- * A network's weights in a storage of their own.
+ * A network's weights as fixed storages: whatever reads them on a device shares one copy there, which is filled tensor by
+ * tensor and goes with the last program that reads it.
  * @param name for messages
- * @param options how it keeps them, and whether it is fixed: part of the programs that read it, with nothing to dispose of
+ * @param precision f16 rounds; in f32, weights of a file in half stay half where the adapter knows it
  */
 export function bindNetwork(
-  network: Network,
+  { layout, weights }: Pick<Network, 'layout' | 'weights'>,
   name: string,
-  { precision = 'f32', fixed = false }: { precision?: 'f32' | 'f16'; fixed?: boolean } = {},
-): { storage: TensorStorage; parameters: Parameters } {
-  const storage = new TensorStorage(name, precision, network.layout.length, network.arena, fixed);
-  return { storage, parameters: network.layout.bind(storage) };
+  { f16 }: Pick<Profile, 'f16'>,
+  precision: 'f32' | 'f16' = 'f32',
+): Parameters {
+  const dtype = f16 ? (precision === 'f16' ? 'f16' : weights.dtype) : 'f32';
+  const known = bound.get(weights)?.find((other) => other.layout === layout && other.dtype === dtype);
+  if (known) return known.parameters;
+  const pages = layout.pages(pageBytes / bytesPerElement[dtype]).map((span): Page => {
+    const filler: Filler = (write) => layout.fill(weights, span, write);
+    return { ...span, storage: new TensorStorage(name, dtype, span.end - span.start, filler, true) };
+  });
+  const parameters = layout.bind(pages);
+  bound.set(weights, [...(bound.get(weights) ?? []), { layout, dtype, parameters }]);
+  return parameters;
 }
+
+/** What was bound before, to be shared. */
+const bound = new WeakMap<Weights, readonly { layout: ParameterLayout; dtype: DType; parameters: Parameters }[]>();

@@ -2,6 +2,7 @@ import { UserError } from '../errors.js';
 import { compile, type Program } from '../autodiff/compile.js';
 import type { Device } from '../gpu/device.js';
 import { isPoints, type Conditions, type Model } from '../models/model.js';
+import type { Parameters } from '../nn/parameters.js';
 import { keyOf } from '../tensor/philox.js';
 import { Resource } from '../gpu/resource.js';
 import { TensorStorage } from '../gpu/storage.js';
@@ -58,7 +59,7 @@ export class Runner extends Resource {
   private readonly storages;
   private readonly conditions: Readonly<Record<string, TensorStorage>>;
   private readonly negative: Readonly<Record<string, TensorStorage>>;
-  private readonly weights: ReturnType<typeof bindNetwork>;
+  private readonly weights: Parameters;
   /** Elements of one sample. */
   readonly sampleSize: number;
 
@@ -76,7 +77,7 @@ export class Runner extends Resource {
     super('this runner');
     checkGuidance(network, guidance);
     this.sampleSize = sizeOf(network.model.sampleShape);
-    this.weights = bindNetwork(network, 'weights');
+    this.weights = bindNetwork(network, 'weights', device.profile);
     this.storages = {
       x: new TensorStorage('samples', 'f32', batch * this.sampleSize),
       reached: new TensorStorage('samples of a step that is tried', 'f32', batch * this.sampleSize),
@@ -165,7 +166,6 @@ export class Runner extends Resource {
   protected free(): void {
     for (const storages of [this.storages, this.conditions, this.negative])
       for (const storage of Object.values(storages)) storage.dispose();
-    this.weights.storage.dispose();
     for (const { compiled } of this.programs.values()) compiled?.dispose();
   }
 
@@ -348,9 +348,9 @@ export class Runner extends Resource {
       negative: told(this.negative),
       guidance: isGuided(this.network, guidance) || takesGuidance ? fromStorage(storages.guidance) : undefined,
     };
-    const average = averageVelocityOf(model, weights.parameters, description, condition);
+    const average = averageVelocityOf(model, weights, description, condition);
     if (description.role === 'flow-map') return { average, velocity: (x, t) => average(x, t, t) };
-    return { average, velocity: velocityOf(model, weights.parameters, description, condition) };
+    return { average, velocity: velocityOf(model, weights, description, condition) };
   }
 }
 

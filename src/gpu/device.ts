@@ -3,7 +3,7 @@ import { SemiflowError, UserError } from '../errors.js';
 import { browserAdapters, requestAdapter, type AdapterSource, type Toggles } from './adapter.js';
 import { profileOf, subgroupMatrix, type KernelFamily, type Profile } from './profile.js';
 import { Resource } from './resource.js';
-import { bytesPerElement, type HostArray, type TensorStorage } from './storage.js';
+import { bytesPerElement, type Filler, type HostArray, type TensorStorage } from './storage.js';
 import { patchWord } from './patch.js';
 
 /** How a device is opened; all of it optional. */
@@ -23,6 +23,8 @@ export interface DeviceOptions {
    * MiB buffers and 8 storage buffers a kernel are what WebGPU promises everywhere; it goes no lower.
    */
   limits?: Partial<Record<(typeof wantedLimits)[number], number>>;
+  /** Bytes of a page of weights where the adapter allows more, for tests: at least 512. */
+  pageBytes?: number;
   /** Called once when the device is lost or reports an error nobody caught; the run cannot be trusted after it. */
   onFailure?: (message: string) => void;
 }
@@ -35,8 +37,8 @@ export interface DeviceMemory {
 
 interface Allocation {
   bytes: number;
-  /** Why there is no such buffer, or null: known some time after it was asked for. */
-  problem: Promise<SemiflowError | null>;
+  /** Why there is no such buffer, or null: known some time after it was asked for, and once it is filled. */
+  problem: Promise<Error | null>;
 }
 
 /**
@@ -46,6 +48,8 @@ interface Allocation {
 export class Device extends Resource {
   private readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
   private readonly buffers = new WeakMap<TensorStorage, GPUBuffer>();
+  /** Fixed storages, and how many programs read them now. */
+  private readonly shared = new Map<TensorStorage, { buffer: GPUBuffer; readers: number }>();
   private readonly allocations = new WeakMap<GPUBuffer, Allocation>();
   private readonly held: DeviceMemory = { buffers: 0, bytes: 0 };
   /** The first error that nobody caught, if any: nothing that was computed since can be trusted. */
@@ -56,6 +60,7 @@ export class Device extends Resource {
     readonly profile: Profile,
     readonly toggles: Toggles,
     private readonly onFailure?: (message: string) => void,
+    private readonly mostPageBytes = Infinity,
   ) {
     super('this device');
     gpu.addEventListener('uncapturederror', (event) => {
@@ -70,6 +75,12 @@ export class Device extends Resource {
 
   get limits(): GPUSupportedLimits {
     return this.gpu.limits;
+  }
+
+  /** Bytes of weights that lie in one buffer, bound whole: where there are more, they lie in several pages. */
+  get pageBytes(): number {
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.limits;
+    return Math.min(maxStorageBufferBindingSize, maxBufferSize, this.mostPageBytes);
   }
 
   /** What is held now: of storages, programs, and copies on their way to the host. */
@@ -158,15 +169,54 @@ export class Device extends Resource {
     return buffer;
   }
 
+  /** The buffer of a fixed storage, for one program more; `letGo` gives it back. */
+  hold(storage: TensorStorage): GPUBuffer {
+    const held = this.shared.get(storage) ?? { buffer: this.filled(storage), readers: 0 };
+    held.readers++;
+    this.shared.set(storage, held);
+    return held.buffer;
+  }
+
+  /** A program less reads a fixed storage; with the last one its memory goes. */
+  letGo(storage: TensorStorage): void {
+    const held = this.shared.get(storage);
+    if (!held || --held.readers) return;
+    this.shared.delete(storage);
+    this.destroyBuffer(held.buffer);
+  }
+
   /**
-   * A buffer with the first values of a storage, to be given back by `destroyBuffer`.
+   * A buffer with the first values of a storage.
    * @throws SemiflowError where this adapter cannot keep such numbers
    */
-  filled(storage: TensorStorage): GPUBuffer {
-    const { name, dtype, bytes, initial } = storage;
+  private filled(storage: TensorStorage): GPUBuffer {
+    const { name, dtype, bytes, initial, filler } = storage;
     if (dtype === 'f16' && !this.profile.f16)
       throw deviceError(`storage ${name} keeps f16, which this adapter lacks (shader-f16)`, 'keep f32');
-    return this.createBuffer(`storage ${name}`, bytes, initial && stored(storage, initial));
+    const buffer = this.createBuffer(`storage ${name}`, bytes, initial && stored(storage, initial));
+    if (!filler) return buffer;
+    const allocation = this.allocations.get(buffer)!;
+    allocation.problem = allocation.problem.then((problem) => problem ?? this.fill(storage, buffer, filler));
+    return buffer;
+  }
+
+  /** Writes what a filler gives, no faster than the device takes it. @returns what went wrong, if anything */
+  private async fill(storage: TensorStorage, buffer: GPUBuffer, filler: Filler): Promise<Error | null> {
+    let waiting = 0;
+    try {
+      await filler(async (values, offset) => {
+        if (this.disposed || !this.allocations.has(buffer)) return;
+        const end = offset + values.length === storage.length;
+        this.upload(buffer, stored(storage, values), offset * bytesPerElement[storage.dtype], end);
+        waiting += values.byteLength;
+        if (waiting < mostOnTheWay) return;
+        waiting = 0;
+        await this.gpu.queue.onSubmittedWorkDone().catch(() => {});
+      });
+      return null;
+    } catch (error) {
+      return error as Error;
+    }
   }
 
   /** Gives a storage's memory back: what `storage.dispose()` does. */
@@ -196,6 +246,11 @@ export class Device extends Resource {
     if (storage.dtype === 'f16') return Float32Array.from(new Float16Array(bytes, 0, storage.length));
     if (storage.dtype === 'u8') return new Uint8Array(bytes, 0, storage.length);
     return storage.dtype === 'u32' ? new Uint32Array(bytes) : new Float32Array(bytes);
+  }
+
+  /** Elements of a storage of f32 from `offset` on, as `read`. */
+  async readPart(storage: TensorStorage, offset: number, length: number): Promise<Float32Array> {
+    return new Float32Array(await this.readBuffer(this.buffer(storage), offset * 4, length * 4));
   }
 
   /** Copies part of a buffer to the host; `bytes` a multiple of 4. Waits for all work submitted before. */
@@ -297,6 +352,9 @@ export class Device extends Resource {
   }
 }
 
+/** Bytes of first values that may wait in the queue. */
+const mostOnTheWay = 2 ** 26;
+
 /** Values as the storage keeps them. */
 const stored = (storage: TensorStorage, values: HostArray): ArrayBufferView =>
   storage.dtype === 'f16' ? new Uint16Array(new Float16Array(values).buffer) : values;
@@ -341,5 +399,5 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
         `the adapter ${adapter.info.description || adapter.info.device} opens no device: ${error.message}`,
       );
     });
-  return new Device(gpu, profileOf(adapter, gpu, options.family), toggles, options.onFailure);
+  return new Device(gpu, profileOf(adapter, gpu, options.family), toggles, options.onFailure, options.pageBytes);
 }

@@ -10,11 +10,17 @@ export type DType = 'f32' | 'u32' | 'u8' | 'f16';
 export type HostArray = Float32Array | Uint32Array | Uint8Array;
 
 /**
+ * First values that come part by part, such as tensors of a file, so that the host never holds all of them. What it does
+ * not write is zero.
+ */
+export type Filler = (write: (values: HostArray, offset: number) => Promise<void>) => Promise<void>;
+
+/**
  * Memory that outlives a program: parameters, optimizer state, the scalars of a step. The device that uses it first gives
  * it a buffer, filled from `initial` or with zeros, until it is disposed; another device refuses it.
  *
- * A `fixed` one is mere values (a literal tensor, a data set, a frozen network): nothing writes it, each program that
- * reads it has a copy of its own, which goes with the program, and no one needs to dispose of it.
+ * A `fixed` one is mere values (a literal tensor, a data set, a frozen network): nothing writes it, all programs of a
+ * device that read it share one copy, which goes with the last of them, and no one needs to dispose of it.
  */
 export class TensorStorage extends Resource {
   /** The device that it lies on, once it does. */
@@ -23,17 +29,26 @@ export class TensorStorage extends Resource {
     release(storage: TensorStorage): void;
   };
 
+  readonly initial?: HostArray;
+  /** Brings the first values, where they come part by part. */
+  readonly filler?: Filler;
+
   /** @throws UserError where the length is none, or `initial` is of another type or length */
   constructor(
     readonly name: string,
     readonly dtype: DType,
     readonly length: number,
-    readonly initial?: HostArray,
+    initial?: HostArray | Filler,
     readonly fixed = false,
   ) {
     super(`storage ${name}`);
     if (!Number.isSafeInteger(length) || length < 1)
       throw new UserError(`storage ${name} of ${length} elements: a storage has one at least`);
+    if (typeof initial === 'function') {
+      this.filler = initial;
+      return;
+    }
+    this.initial = initial;
     if (initial) this.checkValues(initial);
     if (initial && initial.length !== length)
       throw new UserError(`storage ${name} has ${length} elements but ${initial.length} initial values`);

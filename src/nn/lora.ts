@@ -4,7 +4,8 @@ import { add, mul } from '../ops/pointwise.js';
 import { sizeOf } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { fanIn, zeros } from './initializers.js';
-import type { Parameter, Parameters, State } from './parameters.js';
+import type { Parameter, Parameters } from './parameters.js';
+import type { Weights } from './weights.js';
 
 /** Low-rank adaptation (Hu et al., 2022): W + alpha / rank · B A, with A drawn as a layer's weight is and B zero. */
 export interface LoraOptions {
@@ -75,25 +76,35 @@ export function adaptedParameters(
   };
 }
 
-/** A state dict with an adapter folded in: every adapted weight plus its product, every parameter trained in full replaced. */
-export function mergeLora(base: State, adapter: State, { rank, alpha }: LoraOptions): State {
-  const merged = new Map(base);
-  for (const [key, { shape, data }] of adapter) {
-    if (key.endsWith('.lora_A.weight') || key.endsWith('.lora_B.weight')) continue;
-    merged.set(key.slice(prefix.length), { shape, data });
-  }
-  for (const [name, { shape, data }] of base) {
-    const { a, b } = keysOf(name);
-    const [down, up] = [adapter.get(a), adapter.get(b)];
-    if (!down || !up) continue;
-    const [outputs, inputs] = [shape[0], sizeOf(shape.slice(1))];
-    const sum = Float32Array.from(data, (value, i) => {
-      const [row, column] = [Math.floor(i / inputs), i % inputs];
+/**
+ * Weights with an adapter folded in: every adapted one plus its product, every parameter trained in full replaced.
+ * @param parameters those of the adapted network
+ */
+export function mergeLora(
+  base: Weights,
+  adapter: Weights,
+  parameters: readonly Parameter[],
+  adapted: RegExp,
+  whole: ReadonlySet<string>,
+  { rank, alpha }: LoraOptions,
+): Weights {
+  const index = new Map(parameters.map((parameter) => [parameter.name, parameter]));
+  const read = async (name: string): Promise<Float32Array> => {
+    if (whole.has(name)) return adapter.read(prefix + name);
+    const values = await base.read(name);
+    const parameter = index.get(name)!;
+    if (!isAdapted(parameter, adapted)) return values;
+    const [a, b] = [keysOf(name).a, keysOf(name).b];
+    const [down, up] = [await adapter.read(a), await adapter.read(b)];
+    const inputs = sizeOf(parameter.shape.slice(1));
+    for (let i = 0; i < values.length; i++) {
+      const column = i % inputs;
+      const row = (i - column) / inputs;
       let product = 0;
-      for (let k = 0; k < rank; k++) product += up.data[row * rank + k] * down.data[k * inputs + column];
-      return value + (alpha / rank) * product;
-    });
-    merged.set(name, { shape: [outputs, ...shape.slice(1)], data: sum });
-  }
-  return merged;
+      for (let k = 0; k < rank; k++) product += up[row * rank + k] * down[k * inputs + column];
+      values[i] += (alpha / rank) * product;
+    }
+    return values;
+  };
+  return { dtype: 'f32', read };
 }

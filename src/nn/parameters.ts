@@ -2,7 +2,9 @@ import { UserError } from '../errors.js';
 import type { TensorStorage } from '../gpu/storage.js';
 import { sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { fromStorage, type Tensor } from '../tensor/tensor.js';
+import { concat, reshape } from '../ops/movement.js';
 import type { Initializer } from './initializers.js';
+import { drawnWeights, type Weights } from './weights.js';
 
 /** One named tensor of a network, under the name that the public PyTorch model gives it. */
 export interface Parameter {
@@ -21,16 +23,30 @@ export interface Parameter {
 /** Where parameters get their tensors from while a network's graph is built. */
 export type Parameters = (name: string) => Tensor;
 
-/** Tensors read from a file, by name. */
-export type State = ReadonlyMap<string, { shape: Shape; data: Float32Array }>;
+/** Elements from `start` to before `end` of an arena. */
+export interface Span {
+  start: number;
+  end: number;
+}
+
+/** A span of an arena in a storage of its own, from its element `base` on. */
+export interface Page extends Span {
+  storage: TensorStorage;
+  base?: number;
+}
 
 // Offsets are multiples of 256 bytes even in f16, the largest alignment that WebGPU asks of a binding.
 const alignment = 128;
 
-/** 8 GiB in f32: beyond what one buffer of any adapter holds. */
-const mostWeights = 2 ** 31;
+/** 4 TiB in f32, beyond what any machine holds: a description of more is a slip. */
+const mostWeights = 2 ** 40;
+/** What kernels can count. */
+const largestTensor = 2 ** 31;
 
-/** The order and place of a network's parameters in one flat arena. */
+/**
+ * The order and place of a network's parameters in one flat arena. It is the same on every device, as state files are;
+ * where an adapter has no buffer of that size, the arena lies in several, its `pages`.
+ */
 export class ParameterLayout {
   readonly offsets: readonly number[];
   /** Elements of the arena, padding included: a multiple of 128. */
@@ -48,24 +64,113 @@ export class ParameterLayout {
     this.index = new Map(parameters.map(({ name }, i) => [name, i]));
   }
 
+  /** @throws UserError where there are more weights than any machine holds */
+  checkSize(): void {
+    const large = this.parameters.find(({ shape }) => sizeOf(shape) > largestTensor);
+    if (this.length <= mostWeights && !large) return;
+    throw new UserError(
+      large
+        ? `the architecture's "${large.name}" has ${sizeOf(large.shape)} weights, and a tensor holds at most ${largestTensor}: describe a smaller one`
+        : `the architecture has ${this.count} weights, and at most ${mostWeights} can be held: describe a smaller one`,
+      'architecture',
+    );
+  }
+
+  /**
+   * The arena in spans of at most so many elements, cut between parameters; one that is longer by itself is cut at
+   * multiples of 128.
+   */
+  pages(most: number): Span[] {
+    const longest = Math.max(alignment, Math.floor(most / alignment) * alignment);
+    const pages: Span[] = [];
+    let [start, end] = [0, 0];
+    const close = (at: number) => {
+      if (at > start) pages.push({ start, end: at });
+      start = at;
+    };
+    this.parameters.forEach((_, i) => {
+      const next = this.offsets[i + 1] ?? this.length;
+      if (next - start > longest) close(end);
+      while (next - start > longest) close(start + longest);
+      end = next;
+    });
+    close(this.length);
+    return pages;
+  }
+
   /** Number of parameters without padding. */
   get count(): number {
     return this.parameters.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
   }
 
-  /** Tensors over an arena; `base` is where this layout starts in it. One tensor per name, however often asked. */
-  bind(storage: TensorStorage, base = 0): Parameters {
-    const tensors = this.parameters.map((parameter, i) =>
-      fromStorage(storage, memoryShape(parameter), base + this.offsets[i]),
-    );
+  /**
+   * Tensors over an arena, one per name, however often asked. What lies in several pages is put together where it is read.
+   * @param place where the arena lies: its pages, or one storage that has it from `base` on
+   */
+  bind(place: TensorStorage | readonly Page[], base = 0): Parameters {
+    const pages = 'dtype' in place ? [{ storage: place, start: 0, end: this.length, base }] : place;
+    const tensors = this.parameters.map((parameter, i) => {
+      const shape = memoryShape(parameter);
+      const parts = overlaps(pages, this.spanOf(i)).map(({ page, from, to }) => ({
+        storage: page.storage,
+        first: (page.base ?? 0) + from - page.start,
+        size: to - from,
+      }));
+      const [{ storage, first }] = parts;
+      if (parts.length === 1) return fromStorage(storage, shape, first);
+      const pieces = parts.map(({ storage, first, size }) => fromStorage(storage, [size], first));
+      return reshape(concat(pieces, 0), shape);
+    });
     return (name) => tensors[this.position(name)];
   }
 
-  /** A fresh arena by each parameter's initialiser. */
-  initialize(seed: number): Float32Array {
-    const arena = this.allocate();
-    this.parameters.forEach((_, i) => this.draw(arena, i, seed));
+  /** Where the parameter of a number lies in the arena, without padding. */
+  spanOf(i: number): Span {
+    return { start: this.offsets[i], end: this.offsets[i] + sizeOf(this.parameters[i].shape) };
+  }
+
+  /**
+   * Reads the weights of a span of the arena, a tensor at a time.
+   * @param write gets values and the place in the span that they begin at; what it does not get is padding
+   */
+  async fill(
+    weights: Weights,
+    { start, end }: Span,
+    write: (values: Float32Array, offset: number) => Promise<void> | void,
+  ): Promise<void> {
+    for (let i = 0; i < this.parameters.length; i++) {
+      const parameter = this.parameters[i];
+      const span = this.spanOf(i);
+      const [from, to] = [Math.max(start, span.start), Math.min(end, span.end)];
+      if (from >= to) continue;
+      const values = toMemory(parameter, await weights.read(parameter.name));
+      if (values.length !== span.end - span.start)
+        throw new Error(`the weights of ${parameter.name} are ${values.length} of ${span.end - span.start}`);
+      await write(values.subarray(from - span.start, to - span.start), from - start);
+    }
+  }
+
+  /** A whole arena on the host: for networks that fit there. */
+  async collect(weights: Weights): Promise<Float32Array> {
+    const arena = new Float32Array(this.length);
+    await this.fill(weights, { start: 0, end: this.length }, (values, offset) => arena.set(values, offset));
     return arena;
+  }
+
+  /** The weights of an arena: one on the host, or one whose elements `start` to before `end` are read from elsewhere. */
+  weightsOf(arena: Float32Array | ((start: number, end: number) => Promise<Float32Array>)): Weights {
+    const values = typeof arena === 'function' ? arena : async (start: number, end: number) => arena.slice(start, end);
+    const read = async (name: string) => {
+      const i = this.position(name);
+      const { start, end } = this.spanOf(i);
+      return fromMemory(this.parameters[i], await values(start, end));
+    };
+    return { dtype: 'f32', read };
+  }
+
+  /** Fresh weights by each parameter's initialiser. */
+  drawn(seed: number): Weights {
+    return drawnWeights(this.parameters, seed);
   }
 
   /**
@@ -94,49 +199,6 @@ export class ParameterLayout {
     }
   }
 
-  /**
-   * An arena filled from a state dict.
-   * @param origin the file's name, for messages
-   * @param optional parameters that may be missing, and the seed of their initialisers
-   * @throws UserError as `check` does
-   */
-  load(state: State, origin: string, optional?: { names: ReadonlySet<string>; seed: number }): Float32Array {
-    this.check(state, origin, optional?.names);
-    const arena = this.allocate();
-    this.parameters.forEach((parameter, i) => {
-      const found = state.get(parameter.name);
-      if (found) arena.set(toMemory(parameter, found.data), this.offsets[i]);
-      else this.draw(arena, i, optional!.seed);
-    });
-    return arena;
-  }
-
-  /** The tensors of an arena by name, as a state dict to be written. */
-  unpack(arena: Float32Array, base = 0): Map<string, { shape: Shape; data: Float32Array }> {
-    return new Map(
-      this.parameters.map((parameter, i) => {
-        const { name, shape } = parameter;
-        const start = base + this.offsets[i];
-        return [name, { shape, data: fromMemory(parameter, arena.subarray(start, start + sizeOf(shape))) }];
-      }),
-    );
-  }
-
-  private allocate(): Float32Array {
-    if (this.length > mostWeights)
-      throw new UserError(
-        `the architecture has ${this.count} weights, and at most ${mostWeights} can be held: describe a smaller one`,
-        'architecture',
-      );
-    return new Float32Array(this.length);
-  }
-
-  /** Fills a parameter by its initialiser. */
-  private draw(arena: Float32Array, i: number, seed: number): void {
-    const parameter = this.parameters[i];
-    arena.set(toMemory(parameter, parameter.initializer(parameter.shape, seed, i)), this.offsets[i]);
-  }
-
   private position(name: string): number {
     const position = this.index.get(name);
     if (position === undefined) throw new Error(`the network has no parameter ${name}`);
@@ -152,7 +214,7 @@ function toMemory({ shape, order }: Parameter, values: Float32Array): Float32Arr
 
 function fromMemory(parameter: Parameter, values: Float32Array): Float32Array {
   const { order } = parameter;
-  if (!order) return values.slice();
+  if (!order) return values;
   const inverse = order.map((_, axis) => order.indexOf(axis));
   return transposed(values, memoryShape(parameter), inverse);
 }
@@ -162,12 +224,25 @@ function transposed(values: Float32Array, shape: Shape, order: readonly number[]
   const strides = stridesOf(shape);
   const extents = order.map((axis) => shape[axis]);
   const steps = order.map((axis) => strides[axis]);
-  return Float32Array.from(values, (_, i) => {
-    let from = 0;
-    for (let axis = extents.length - 1; axis >= 0; axis--) {
-      from += (i % extents[axis]) * steps[axis];
-      i = Math.floor(i / extents[axis]);
+  const result = new Float32Array(values.length);
+  const at = extents.map(() => 0);
+  const last = extents.length - 1;
+  let from = 0;
+  for (let i = 0; i < result.length; i++) {
+    result[i] = values[from];
+    for (let axis = last; axis >= 0; axis--) {
+      from += steps[axis];
+      if (++at[axis] < extents[axis]) break;
+      from -= extents[axis] * steps[axis];
+      at[axis] = 0;
     }
-    return values[from];
-  });
+  }
+  return result;
+}
+
+/** The pages that hold something of a span, with the elements of the arena that they hold of it. */
+function overlaps<P extends Span>(pages: readonly P[], { start, end }: Span): { page: P; from: number; to: number }[] {
+  return pages
+    .map((page) => ({ page, from: Math.max(start, page.start), to: Math.min(end, page.end) }))
+    .filter(({ from, to }) => from < to);
 }

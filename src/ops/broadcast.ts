@@ -1,7 +1,7 @@
 import { UserError } from '../errors.js';
 import { axisOf, broadcastShapes, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { Tensor, withGradient } from '../tensor/tensor.js';
-import { reshape } from './movement.js';
+import { concat, reshape, slice } from './movement.js';
 import { rowKernel } from './rows.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
 import { u32, type IndexRule, type Kernel, type KernelRule } from './rule.js';
@@ -90,26 +90,55 @@ function reduce(x: Tensor, kind: ReduceKind, axes: readonly number[] | undefined
   return reshape(y, result);
 }
 
+/** The length of the parts that a reduction of such a length is first cut in; undefined where it is not cut. */
+function partOf(length: number, inner: number): number | undefined {
+  if (length <= longest(inner)) return undefined;
+  const whole = Math.ceil(length / parts);
+  if (length % whole === 0 && whole > 1) return whole;
+  for (let part = Math.floor(Math.sqrt(length)); part > 1; part--) if (length % part === 0) return part;
+  return undefined;
+}
+
 /** Reduces [outer, length, inner] to [outer, inner]. */
 function reduceMiddle(x: Tensor, kind: ReduceKind, outer: number, length: number, inner: number): Tensor {
-  const whole = Math.ceil(length / parts);
-  if (length > longest(inner) && length % whole === 0 && whole > 1) {
-    const first = reduceMiddle(x, kind, outer * (length / whole), whole, inner);
-    return reduceMiddle(first, kind, outer, length / whole, inner);
+  const part = partOf(length, inner);
+  if (part === undefined) return new Tensor('reduce', [x], { kind, outer, length, inner }, [outer, inner]);
+  const first = reduceMiddle(x, kind, (outer * length) / part, part, inner);
+  return reduceMiddle(first, kind, outer, length / part, inner);
+}
+
+/**
+ * Σ x² over flat tensors laid end to end, [1]: to the bit `sum(square(concat(pages)))`, while no kernel reads more than
+ * two neighbours, or a few where pages are shorter than the rows that sums are made of.
+ */
+export function sumOfSquares(pages: readonly Tensor[]): Tensor {
+  const squares = (x: Tensor) => pointwise('mul', x, x);
+  const length = pages.reduce((total, { size }) => total + size, 0);
+  // From the whole down to the rows that are summed first.
+  const lengths = [length];
+  for (let part = partOf(length, 1); part !== undefined; part = partOf(part, 1)) lengths.push(part);
+  const row = lengths.at(-1)!;
+  const starts = pages.map((_, i) => pages.slice(0, i).reduce((total, { size }) => total + size, 0));
+  /** Rows `from` to before `to`, which may begin and end in different pages. */
+  const rows = (from: number, to: number) => {
+    const pieces = pages.flatMap((page, i) => {
+      const [first, last] = [Math.max(0, from * row - starts[i]), Math.min(page.size, to * row - starts[i])];
+      return first < last ? [slice(page, 0, first, last)] : [];
+    });
+    return reduceMiddle(squares(concat(pieces, 0)), 'sum', to - from, row, 1);
+  };
+  const sums: Tensor[] = [];
+  for (let from = 0; from < length / row;) {
+    const page = starts.findLastIndex((start) => start <= from * row);
+    // All rows that end in this page, or the one that goes on in the next.
+    const to = Math.max(from + 1, Math.floor((starts[page] + pages[page].size) / row));
+    sums.push(reshape(rows(from, to), [to - from]));
+    from = to;
   }
-  if (length > longest(inner)) {
-    for (let part = Math.floor(Math.sqrt(length)); part > 1; part--) {
-      if (length % part) continue;
-      return reduceMiddle(
-        reduceMiddle(x, kind, (outer * length) / part, part, inner),
-        kind,
-        outer,
-        length / part,
-        inner,
-      );
-    }
-  }
-  return new Tensor('reduce', [x], { kind, outer, length, inner }, [outer, inner]);
+  let total = concat(sums, 0);
+  for (let i = lengths.length - 1; i > 0; i--)
+    total = reduceMiddle(total, 'sum', length / lengths[i - 1], lengths[i - 1] / lengths[i], 1);
+  return reshape(total, [1]);
 }
 
 function expandedView({ inputs: [x], shape }: Tensor<'expand'>): StridedView {

@@ -8,22 +8,16 @@ import type { Device } from '../../src/gpu/device.js';
 import { TensorStorage } from '../../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../../src/models/index.js';
 import type { Model } from '../../src/models/model.js';
-import { ParameterLayout, type State } from '../../src/nn/parameters.js';
+import { ParameterLayout } from '../../src/nn/parameters.js';
 import { sum } from '../../src/ops/broadcast.js';
 import { permute } from '../../src/ops/movement.js';
 import { mul } from '../../src/ops/pointwise.js';
+import { fileWeights } from '../../src/flow/network.js';
 import { tensor, type Tensor } from '../../src/tensor/tensor.js';
-
-async function stateOf(file: SafetensorsFile): Promise<State> {
-  const entries = [...file.tensors].map(
-    async ([name, { shape }]) => [name, { shape, data: await file.readF32(name) }] as const,
-  );
-  return new Map(await Promise.all(entries));
-}
 
 export async function bindFile(model: Model, path: string) {
   const layout = new ParameterLayout(model.parameters);
-  const arena = layout.load(await stateOf(await readSafetensors(path)), path);
+  const arena = await layout.collect(await fileWeights(await readSafetensors(path), layout));
   return { layout, parameters: layout.bind(new TensorStorage('weights', 'f32', layout.length, arena)) };
 }
 
@@ -92,7 +86,7 @@ export async function halfParity(folder: string, architecture: Architecture, dev
   const model = buildModel(architecture);
   const layout = new ParameterLayout(model.parameters);
   const path = `${folder}/weights.safetensors`;
-  const arena = layout.load(await stateOf(await readSafetensors(path)), path);
+  const arena = await layout.collect(await fileWeights(await readSafetensors(path), layout));
   const parameters = layout.bind(new TensorStorage('weights', 'f16', layout.length, arena));
   const io = await readSafetensors(`${folder}/io.safetensors`);
   const [x, time] = [await load(io, 'x'), await load(io, 't')];
