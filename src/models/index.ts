@@ -1,6 +1,8 @@
 import * as z from 'zod';
 import { UserError } from '../errors.js';
 import type { Architecture, Backbone, BackboneModule, InputShapes, SampleLaw } from './backbone.js';
+import { unet2dCondition } from './diffusers/unet-2d-condition.js';
+import { unet2d } from './diffusers/unet-2d.js';
 import { mlp } from './mlp.js';
 import { modelOf, type BuildOptions, type Model } from './model.js';
 import { sit } from './sit.js';
@@ -15,7 +17,9 @@ interface Entry {
 }
 
 /** Backbones by their name. The first that has a default for some samples is the one that they get. */
-const registry = new Map<string, Entry>([mlp, sit, unet, vit].map((backbone) => [backbone.name, { backbone }]));
+const registry = new Map<string, Entry>(
+  [mlp, sit, unet, vit, unet2d, unet2dCondition].map((backbone) => [backbone.name, { backbone }]),
+);
 const builtIn: ReadonlySet<string> = new Set(registry.keys());
 
 /**

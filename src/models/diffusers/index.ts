@@ -1,5 +1,7 @@
 import type { Backbone } from '../backbone.js';
 import type { Component } from '../component.js';
+import { unet2dCondition } from './unet-2d-condition.js';
+import { unet2d } from './unet-2d.js';
 
 /**
  * What a class of other people's folders is here: a backbone, which a scheduler's configuration makes a teacher, or a
@@ -8,7 +10,10 @@ import type { Component } from '../component.js';
 export type FolderClass = { readonly backbone: Backbone } | { readonly component: Component };
 
 /** Classes by the names that a folder's config.json calls them, present and former. A new one is a line here. */
-export const folderClasses: Readonly<Record<string, FolderClass>> = {};
+export const folderClasses: Readonly<Record<string, FolderClass>> = {
+  UNet2DModel: { backbone: unet2d },
+  UNet2DConditionModel: { backbone: unet2dCondition },
+};
 
 /**
  * Names that tensors had in files before, with those of today; a name is only changed where the network does not know it.

@@ -1,0 +1,216 @@
+import * as z from 'zod';
+import { silu } from '../../ops/activations.js';
+import { sub, mul } from '../../ops/pointwise.js';
+import {
+  affineGroupNorm,
+  applyConvolution,
+  convolutionParameters,
+  normParameters,
+  requireThat,
+} from '../../nn/layers.js';
+import { defineBackbone } from '../backbone.js';
+import type { BuildOptions, ModelParts } from '../model.js';
+import { extent, repetition } from '../sides.js';
+import {
+  activations,
+  downsampler,
+  pixelAttention,
+  residualBlock,
+  upsampler,
+  type Activation,
+  type Layer,
+} from './blocks.js';
+import { classEmbeddings, timeEmbedding } from './embedding.js';
+import { only, unused } from './options.js';
+import { fitSides, pictureInputs, sampleSize } from './pictures.js';
+import { applyStages, channelsFirst, channelsLast, stageParameters, type Stage } from './unet.js';
+
+const names = Object.keys(activations) as [Activation, ...Activation[]];
+
+/** Options that both UNets have, with the values that diffusers gives those that a configuration leaves out. */
+export const commonOptions = {
+  sample_size: sampleSize,
+  center_input_sample: z.boolean().default(false),
+  time_embedding_type: only('positional'),
+  time_embedding_dim: extent.nullable().default(null),
+  freq_shift: z.number().min(0).max(1).default(0),
+  flip_sin_to_cos: z.boolean().default(true),
+  mid_block_scale_factor: z.number().positive().default(1),
+  downsample_padding: z.number().int().min(0).max(8).default(1),
+  dropout: unused(),
+  act_fn: z.enum(names).default('silu'),
+  norm_num_groups: extent.default(32),
+  norm_eps: z.number().positive().default(1e-5),
+  resnet_time_scale_shift: z.enum(['default', 'scale_shift']).default('default'),
+  num_class_embeds: extent.nullable().default(null),
+};
+
+const schema = z.strictObject({
+  ...commonOptions,
+  in_channels: extent.default(3),
+  out_channels: extent.default(3),
+  down_block_types: z
+    .array(z.enum(['DownBlock2D', 'AttnDownBlock2D', 'ResnetDownsampleBlock2D']))
+    .min(1)
+    .max(16)
+    .default(['DownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D']),
+  mid_block_type: z.literal('UNetMidBlock2D').nullable().default('UNetMidBlock2D'),
+  up_block_types: z
+    .array(z.enum(['UpBlock2D', 'AttnUpBlock2D', 'ResnetUpsampleBlock2D']))
+    .min(1)
+    .max(16)
+    .default(['AttnUpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D', 'UpBlock2D']),
+  block_out_channels: z.array(extent).min(1).max(16).default([224, 448, 672, 896]),
+  layers_per_block: repetition.default(2),
+  /** Of blocks with attention. */
+  downsample_type: z.enum(['conv', 'resnet']).default('conv'),
+  upsample_type: z.enum(['conv', 'resnet']).default('conv'),
+  /** Channels of a head; null for one head. */
+  attention_head_dim: extent.nullable().default(8),
+  /** Of the attention in the middle; null for those of all, or under scale_shift for no norm. */
+  attn_norm_num_groups: extent.nullable().default(null),
+  class_embed_type: z.enum(classEmbeddings).extract(['timestep', 'identity']).nullable().default(null),
+  /** Of a learned embedding of time. */
+  num_train_timesteps: unused(),
+  add_attention: z.boolean().default(true),
+});
+
+/**
+ * UNet2DModel of diffusers (`google/ddpm-cifar10-32` and its kin) under its names of options and tensors. Its time is the
+ * timestep. A second time input is added to the embedding.
+ */
+export const unet2d = defineBackbone({ name: 'unet-2d', schema, build, defaults: () => null, fit: fitSides });
+
+function build(config: z.infer<typeof schema>, options: BuildOptions): ModelParts {
+  const { block_out_channels: widths, layers_per_block: rounds, norm_eps: epsilon } = config;
+  const inputs = pictureInputs(config);
+  for (const key of ['down_block_types', 'up_block_types'] as const)
+    requireThat(config[key].length === widths.length, key, `${config[key].length} for ${widths.length} levels`);
+  const norm = { groups: config.norm_num_groups, epsilon };
+  const scaleShift = config.resnet_time_scale_shift === 'scale_shift';
+  const width = config.time_embedding_dim ?? 4 * widths[0];
+  const embedding = timeEmbedding({
+    sinusoids: widths[0],
+    width,
+    layout: { flipSinToCos: config.flip_sin_to_cos, freqShift: config.freq_shift },
+    classes: config.num_class_embeds,
+    classKind: config.class_embed_type,
+    twoTime: options.twoTime,
+    guided: options.guided,
+  });
+  const residual = (
+    name: string,
+    from: number,
+    to: number,
+    more: { outputScale?: number; resized?: 'up' | 'down' } = {},
+  ) =>
+    residualBlock(name, {
+      inputs: from,
+      outputs: to,
+      embedding: width,
+      norm,
+      activation: config.act_fn,
+      scaleShift,
+      ...more,
+    });
+  const attentive = (name: string, channels: number) =>
+    pixelAttention(name, { channels, headSize: config.attention_head_dim ?? channels, norm });
+
+  let channels = widths[0];
+  const kept = [channels];
+  const down = widths.map((outputs, i): Stage => {
+    const [name, type] = [`down_blocks.${i}`, config.down_block_types[i]];
+    const attends = type === 'AttnDownBlock2D';
+    const made = Array.from({ length: rounds }, (_, j): Layer[] => {
+      const block = residual(`${name}.resnets.${j}`, channels, outputs);
+      channels = outputs;
+      kept.push(channels);
+      return attends ? [block, attentive(`${name}.attentions.${j}`, channels)] : [block];
+    });
+    if (i === widths.length - 1) return { rounds: made };
+    kept.push(channels);
+    const within = type === 'ResnetDownsampleBlock2D' || (attends && config.downsample_type === 'resnet');
+    const sampler = `${name}.downsamplers.0`;
+    return {
+      rounds: made,
+      sampler: within
+        ? residual(sampler, channels, channels, { resized: 'down' })
+        : downsampler(sampler, channels, config.downsample_padding),
+    };
+  });
+
+  const scale = { outputScale: config.mid_block_scale_factor };
+  // Without groups of its own the attention in the middle has those of all, but under scale_shift none: as diffusers has it.
+  const middleGroups = config.attn_norm_num_groups ?? (scaleShift ? null : norm.groups);
+  const middle: Layer[] =
+    config.mid_block_type === null
+      ? []
+      : [
+          residual('mid_block.resnets.0', channels, channels, scale),
+          ...(config.add_attention
+            ? [
+                pixelAttention('mid_block.attentions.0', {
+                  channels,
+                  headSize: config.attention_head_dim ?? channels,
+                  norm: middleGroups === null ? null : { groups: middleGroups, epsilon },
+                  ...scale,
+                }),
+              ]
+            : []),
+          residual('mid_block.resnets.1', channels, channels, scale),
+        ];
+
+  const up = widths.toReversed().map((outputs, i): Stage => {
+    const [name, type] = [`up_blocks.${i}`, config.up_block_types[i]];
+    const attends = type === 'AttnUpBlock2D';
+    const made = Array.from({ length: rounds + 1 }, (_, j): Layer[] => {
+      const block = residual(`${name}.resnets.${j}`, channels + kept.pop()!, outputs);
+      channels = outputs;
+      return attends ? [block, attentive(`${name}.attentions.${j}`, channels)] : [block];
+    });
+    if (i === widths.length - 1) return { rounds: made };
+    const within = type === 'ResnetUpsampleBlock2D' || (attends && config.upsample_type === 'resnet');
+    return { rounds: made, sampler: enlargement(`${name}.upsamplers.0`, channels, within ? residual : null) };
+  });
+  const stages = { down, middle, up };
+
+  return {
+    ...inputs,
+    classes: embedding.classes,
+    conditions: { ...inputs.conditions, ...embedding.conditions },
+    parameters: [
+      ...convolutionParameters('conv_in', config.in_channels, widths[0], 3),
+      ...embedding.parameters,
+      ...stageParameters(stages),
+      ...normParameters('conv_norm_out', widths[0]),
+      ...convolutionParameters('conv_out', widths[0], config.out_channels, 3),
+    ],
+    adapted: adaptedLayers,
+    apply: (p, given) => {
+      const pictures = inputs.pictures(given);
+      const centred = config.center_input_sample ? sub(mul(pictures, 2), 1) : pictures;
+      let h = applyConvolution(p, 'conv_in', channelsLast(centred), { padding: 1 });
+      h = applyStages(stages, p, h, [embedding.apply(p, given)], options.checkpointBlocks);
+      h = silu(affineGroupNorm(p, 'conv_norm_out', h, norm.groups, epsilon));
+      return channelsFirst(applyConvolution(p, 'conv_out', h, { padding: 1 }));
+    },
+  };
+}
+
+/** Layers that a low-rank adapter goes with: those that published adapters of whole UNets have. */
+export const adaptedLayers =
+  /(to_[qkv]|to_out\.0|proj_in|proj_out|ff\.net\.(0\.proj|2)|conv1|conv2|conv_shortcut|time_emb_proj|samplers\.0\.conv)\.weight$/;
+
+/** The change of size at the end of a stage on the way up: a convolution, or a residual block that doubles. */
+export function enlargement(
+  name: string,
+  channels: number,
+  residual: ((name: string, from: number, to: number, more: { resized: 'up' }) => Layer) | null,
+): Stage['sampler'] {
+  if (!residual) {
+    const { parameters, apply } = upsampler(name, channels);
+    return { parameters, enlarge: apply };
+  }
+  const { parameters, apply } = residual(name, channels, channels, { resized: 'up' });
+  return { parameters, enlarge: (p, x, _, embedding) => apply(p, x, embedding) };
+}
