@@ -2,15 +2,22 @@ import { describe, expect, it } from 'vitest';
 import { openDevice } from '../node/device.js';
 import { UserError } from '../src/errors.js';
 import { TensorStorage, type DType } from '../src/gpu/storage.js';
+import { attention } from '../src/ops/attention.js';
 import { expand, max, sum } from '../src/ops/broadcast.js';
+import { conv2d } from '../src/ops/convolution.js';
+import { matmul } from '../src/ops/matmul.js';
+import { layerNorm, softmax } from '../src/ops/normalization.js';
 import * as move from '../src/ops/movement.js';
 import { adam, assign, pack } from '../src/ops/optimizer.js';
 import * as point from '../src/ops/pointwise.js';
 import { integers, normal, uniform } from '../src/ops/random.js';
-import { constant, fromStorage, tensor } from '../src/tensor/tensor.js';
+import { constant, fromStorage, tensor, type Tensor } from '../src/tensor/tensor.js';
 
 describe('what cannot be is refused in one line, before it reaches a device', () => {
   const [x, u] = [tensor([1, 2, 3, 4, 5, 6], [2, 3]), tensor(Uint32Array.of(1, 2, 3))];
+  const whole = point.toIndex(tensor([1, 2, 3, 4, 5, 6], [3, 2]));
+  const lines = (all: readonly Tensor[]) =>
+    all.map((each) => move.reshape(each, [1, 3, 2])) as [Tensor, Tensor, Tensor];
   const key = tensor(Uint32Array.of(1, 0, 0));
   const storage = (dtype: DType, length = 4) => new TensorStorage('s', dtype, length);
   const packed = pack([tensor([1, 2, 3, 4])], [0], 4);
@@ -38,6 +45,12 @@ describe('what cannot be is refused in one line, before it reaches a device', ()
     'u32 and f32': () => point.add(x, u),
     'f32 and u32 to choose from': () => point.where(u, u, tensor([1, 2, 3])),
     'the exponential of u32': () => point.exp(u),
+    'a product of u32': () => matmul(x, whole),
+    'a norm of u32': () => layerNorm(whole),
+    'a softmax of u32': () => softmax(whole),
+    'attention over u32': () => attention(...lines([x, x, whole]), 1),
+    'attention over u32 with a mask': () => attention(...lines([x, whole, x]), 1, { mask: x }),
+    'a convolution of u32': () => conv2d(move.reshape(whole, [1, 3, 2, 1]), tensor([1], [1, 1, 1, 1])),
     'a negated u32': () => point.neg(u),
     'a sum of u32': () => sum(u),
     'a maximum of u32': () => max(u),

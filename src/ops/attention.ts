@@ -1,5 +1,6 @@
 import { UserError } from '../errors.js';
 import { usesTensorCores, type Profile } from '../gpu/profile.js';
+import { requireFloats } from './floats.js';
 import { iota, permute, reshape } from './movement.js';
 import { broadcastShapes, sameShape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -52,6 +53,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, heads: number, option
 }
 
 function checkShapes(q: Tensor, k: Tensor, v: Tensor, heads: number): void {
+  requireFloats('attention', q, k, v);
   if (q.shape.length !== 3 || q.shape[2] % heads) {
     throw new UserError(
       `attention over ${heads} heads needs [batch, tokens, a multiple of ${heads}], not [${q.shape}]`,

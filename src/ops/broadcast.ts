@@ -1,6 +1,7 @@
 import { UserError } from '../errors.js';
 import { axisOf, broadcastShapes, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { Tensor, withGradient } from '../tensor/tensor.js';
+import { requireFloats } from './floats.js';
 import { concat, reshape, slice } from './movement.js';
 import { rowKernel } from './rows.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
@@ -68,7 +69,7 @@ const longest = (inner: number): number => (inner === 1 ? 16384 : 1024);
 const parts = 256;
 
 function reduce(x: Tensor, kind: ReduceKind, axes: readonly number[] | undefined, keep: boolean): Tensor {
-  if (x.dtype !== 'f32') throw new UserError(`${kind} of ${x.dtype}: it is for f32, convert with toFloat`);
+  requireFloats(kind, x);
   const rank = x.shape.length;
   const reduced = new Set((axes ?? x.shape.map((_, axis) => axis)).map((axis) => axisOf(axis, rank)));
   const kept = x.shape.filter((_, axis) => !reduced.has(axis));

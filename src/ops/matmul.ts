@@ -3,6 +3,7 @@ import { usesTensorCores, type Profile } from '../gpu/profile.js';
 import { broadcastShapes, sameShape, sizeOf } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { expand } from './broadcast.js';
+import { requireFloats } from './floats.js';
 import { pad, reshape, slice } from './movement.js';
 import { add } from './pointwise.js';
 import { bool, u32, type KernelRule } from './rule.js';
@@ -25,6 +26,7 @@ export interface MatmulOptions {
  * @throws UserError when the inner extents differ
  */
 export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: MatmulOptions = {}): Tensor {
+  requireFloats('matmul', a, b);
   if (a.shape.length < 2 || b.shape.length < 2)
     throw new UserError(`matmul of [${a.shape}] and [${b.shape}]: both need two axes`);
   const [m, k] = ordered(a, transposeA);

@@ -2,6 +2,7 @@ import { UserError } from '../errors.js';
 import type { HostArray } from '../gpu/storage.js';
 import { axisOf, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
+import { requireFloats } from './floats.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
 import type { IndexRule, Width } from './rule.js';
 
@@ -313,7 +314,7 @@ export function gather(table: Tensor, indices: Tensor): Tensor {
  */
 export function scatterAdd(values: Tensor, indices: Tensor, rows: number): Tensor {
   checkIndices(indices, rows);
-  if (values.dtype !== 'f32') throw new UserError('scatterAdd of u32: it is for f32, convert with toFloat');
+  requireFloats('scatterAdd', values);
   if (!sameShape(values.shape.slice(0, indices.shape.length), indices.shape))
     throw new UserError(`values of shape [${values.shape}] are no rows for indices of shape [${indices.shape}]`);
   const row = values.shape.slice(indices.shape.length);

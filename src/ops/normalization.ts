@@ -1,6 +1,7 @@
 import { axisOf, sizeOf, type Shape } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { UserError } from '../errors.js';
+import { requireFloats } from './floats.js';
 import { permute, reshape } from './movement.js';
 import { add, div, exp, log, mul, sqrt, square, stopGradient, sub } from './pointwise.js';
 import { max, sum } from './broadcast.js';
@@ -72,12 +73,14 @@ export function batchNorm(x: Tensor, { mean, variance, weight, bias }: BatchStat
 
 /** [N, P, C] normalised by group, under another shape. */
 function normalizeGroups(x: Tensor, attributes: Normalization, shape: Shape): Tensor {
+  requireFloats('a norm', x);
   const statistics = new Tensor('rowStatistics', [x], attributes, [x.shape[0] * attributes.groups, 2]);
   return reshape(new Tensor('normalize', [x, statistics], attributes, x.shape), shape);
 }
 
 /** exp(x - max) / Σ exp(x - max) over an axis, the last one by default. */
 export function softmax(x: Tensor, axis = -1): Tensor {
+  requireFloats('softmax', x);
   const along = axisOf(axis, x.shape.length);
   const last = x.shape.length - 1;
   const swapped = x.shape.map((_, i) => (i === along ? last : i === last ? along : i));

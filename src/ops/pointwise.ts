@@ -2,6 +2,7 @@ import { UserError } from '../errors.js';
 import { broadcastShapes } from '../tensor/shape.js';
 import { Tensor, constant, type OpName } from '../tensor/tensor.js';
 import { expand } from './broadcast.js';
+import { requireFloats } from './floats.js';
 import type { GradientRule, IndexRule } from './rule.js';
 
 // One shape and, but for conversions, one dtype throughout.
@@ -96,7 +97,7 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
 
 type UnaryName = 'neg' | 'exp' | 'log' | 'sqrt' | 'sin' | 'cos' | 'tanh' | 'erf' | 'abs' | 'floor';
 const unary = (op: UnaryName) => (x: Tensor) => {
-  if (x.dtype !== 'f32') throw new UserError(`${op} of ${x.dtype}: it is for f32, convert with toFloat`);
+  requireFloats(op, x);
   return new Tensor(op, [x], {}, x.shape);
 };
 /** -x. */
