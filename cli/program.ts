@@ -145,9 +145,7 @@ export function createProgram(): Command {
     .option('--seed <n>', 'seed of the noise', '0')
     .requiredOption('--out <file>', '.png, .npy or .safetensors')
     .action(async (flags) => (await import('./sample.js')).sample(flags));
-  const listed = Object.entries(samplers) as [string, SamplerEntry][];
-  for (const [name, { option }] of listed)
-    if (option) sampling.option(`--${option.name} <number>`, `of ${name}: ${option.help} (default ${option.initial})`);
+  addSamplerOptions(sampling);
   sampling.addHelpText(
     'after',
     () =>
@@ -274,6 +272,22 @@ export function createProgram(): Command {
     .requiredOption('--arch <yaml or module>', 'what the file is')
     .action(async (input, output, flags) => (await import('./import.js')).importCommand(input, output, flags));
 
+  const exporting = program
+    .command('export')
+    .description('write a network for other programs: an ONNX file, or a state dict for PyTorch')
+    .requiredOption('--model <file>', 'flow map or teacher')
+    .option('--arch <yaml or module>', 'what the file is, where it does not say so')
+    .addOption(new Option('--to <kind>', 'what is written').choices(['onnx', 'pytorch']).makeOptionMandatory())
+    .addOption(
+      new Option('--sampler <name>', 'with fixed steps, noise goes in and samples come out: how').choices(samplerNames),
+    )
+    .option('--nfe <n>', 'network evaluations of the sampler, in equal steps; without them the network itself')
+    .option('--times <list>', 'the times of all steps instead, such as 1,0.7,0.3,0')
+    .option('--guidance <scale>', 'classifier-free guidance (default 1, or the least that a flow map learned)')
+    .requiredOption('--out <file>', '.onnx or .safetensors')
+    .action(async (flags) => (await import('./export.js')).exportCommand(flags));
+  addSamplerOptions(exporting);
+
   computing('doctor')
     .description('print adapter, driver, features, limits and kernel profile, and prove that it computes')
     .action(async (flags) => (await import('./doctor.js')).doctor(flags));
@@ -282,6 +296,14 @@ export function createProgram(): Command {
   program.commands.filter(readsData).forEach(addReading);
   withDevice.forEach(addDevice);
   return program;
+}
+
+const listed = Object.entries(samplers) as [string, SamplerEntry][];
+
+/** The options that belong to a sampler each. */
+function addSamplerOptions(command: Command): void {
+  for (const [name, { option }] of listed)
+    if (option) command.option(`--${option.name} <number>`, `of ${name}: ${option.help} (default ${option.initial})`);
 }
 
 /** Whether a command reads a file that someone else may have described. */

@@ -97,8 +97,8 @@ export function samplerFor(
 }
 
 /** Equal steps that cost the evaluations asked for, or the times themselves. */
-function stepsFor(
-  { nfe, times }: SampleFlags,
+export function stepsFor(
+  { nfe, times }: Pick<SampleFlags, 'nfe' | 'times'>,
   { name }: Sampler,
   network: Network,
   guidance: number,

@@ -19,6 +19,7 @@ export const rooms = [
   'src/data',
   'src/report',
   'src/flow',
+  'src/export',
   'src/features',
   'src/experiments',
   'trainers',

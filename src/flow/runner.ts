@@ -365,7 +365,7 @@ export const equalSteps = (count: number): number[] => Array.from({ length: coun
 export const guidanceOf = ({ description }: Network): number => description.guidance?.from ?? 1;
 
 /** Whether a teacher is asked twice, with its class and without: a flow map has learned what comes of it. */
-const isGuided = ({ description }: Network, guidance: number): boolean =>
+export const isGuided = ({ description }: Pick<Network, 'description'>, guidance: number): boolean =>
   description.role === 'teacher' && guidance !== 1;
 
 /**
