@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { folderStore } from '../node/folder.js';
+import { folderStore, modelFolderAt } from '../node/folder.js';
 import { readWeights } from '../node/files.js';
 import { isModule } from '../node/module.js';
 import { openSafetensors, type SafetensorsFile, type TensorEntry } from '../src/checkpoint/safetensors.js';
@@ -8,17 +8,21 @@ import { adapterOptions } from '../src/flow/adapter.js';
 import { metadataKey, type Description } from '../src/flow/description.js';
 import { loadNetwork, prefixFor, type Network } from '../src/flow/network.js';
 import { UserError } from '../src/errors.js';
+import { loadComponent, type ModelFolder } from '../src/flow/folder.js';
+import { folderClasses } from '../src/models/diffusers/index.js';
 import { readMark } from '../trainers/run-files.js';
 import { textTable } from '../src/report/table.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { evaluationDataset } from './evaluation-data.js';
 import { printFit } from './fit.js';
-import { readDescription, readNetwork, readWeightsOf } from './networks.js';
+import { readDescription, readFolder, readNetwork, readWeightsOf } from './networks.js';
 import { openSession, type DeviceFlags } from './session.js';
 
 /** `semiflow info`: what a file is, or what is missing to know it; with data, how well a teacher fits it. */
 export async function info(path: string, flags: DeviceFlags & { arch?: string; data?: string }): Promise<void> {
   const { arch, data } = flags;
+  const folder = await modelFolderAt(path);
+  if (folder) return describeFolder(path, folder, flags);
   if ((await stat(path).catch(() => null))?.isDirectory()) return describeRun(path);
   const file =
     arch && !isModule(arch)
@@ -29,10 +33,7 @@ export async function info(path: string, flags: DeviceFlags & { arch?: string; d
     describe(file, network);
     if (network.description.role !== 'teacher')
       throw new UserError(`${path} is a flow map: \`eval\` judges it, beside its teacher`, 'data');
-    const dataset = (await evaluationDataset(network, data))!;
-    const device = await openSession(flags);
-    await printFit(device, network, dataset);
-    device.dispose();
+    await reportFit(network, data, flags);
   } else if (arch) {
     describe(file, await readNetwork(path, arch));
     const own = file.metadata[metadataKey] !== undefined;
@@ -54,13 +55,49 @@ export async function info(path: string, flags: DeviceFlags & { arch?: string; d
   }
 }
 
+/** How well data speak for a teacher. */
+async function reportFit(network: Network, data: string, flags: DeviceFlags): Promise<void> {
+  const dataset = (await evaluationDataset(network, data))!;
+  const device = await openSession(flags);
+  await printFit(device, network, dataset);
+  device.dispose();
+}
+
+/** What a folder as others save networks holds: a teacher, or a component of a pipeline. */
+async function describeFolder(
+  path: string,
+  { folder, variant }: { folder: ModelFolder; variant?: string },
+  flags: DeviceFlags & { arch?: string; data?: string },
+): Promise<void> {
+  const { className, known, components, scheduler } = folder;
+  if (known && 'component' in known) {
+    const { layout, file } = await loadComponent(folder, known.component, variant);
+    console.log(`${path}: a component, ${className}
+  parameters    ${layout.count} in ${layout.parameters.length} tensors, ${storage(file)}`);
+    return;
+  }
+  const { network, file } = (await readFolder(path, flags.arch))!;
+  const read = (name: string, other: string) => name === 'scheduler' || Object.hasOwn(folderClasses, other);
+  const others = Object.entries(components).map(
+    ([name, other]) => `${name} (${other}${read(name, other) ? '' : ', not read'})`,
+  );
+  describe(file, network, [
+    ['class', `${className}, its path by ${scheduler!.origin}`],
+    ...(others.length ? [['pipeline', others.join(', ')] as const] : []),
+  ]);
+  if (flags.data !== undefined) await reportFit(network, flags.data, flags);
+}
+
 const isTrainingState = ({ metadata }: SafetensorsFile) => ['step', 'run', 'checksum'].every((key) => key in metadata);
 
 /** What a run's folder holds and how far it came. */
 async function describeRun(path: string): Promise<void> {
   const store = folderStore(path);
   const mark = await readMark(store);
-  if (!mark) throw new UserError(`${path} is a folder without a run in it: give a file, or the folder of a run`);
+  if (!mark)
+    throw new UserError(
+      `${path} is a folder without a run or a network in it: give a file, the folder of a run, or one as diffusers saves it`,
+    );
   const state = await store.open('state.safetensors');
   const step = state ? (await openSafetensors(state)).metadata.step : '0';
   const weights = (await store.list()).filter((name) => name.endsWith('.safetensors') && name !== 'state.safetensors');
@@ -96,16 +133,21 @@ function describeAdapter(file: SafetensorsFile): void {
   fold it in with: semiflow merge --model TEACHER --lora ${file.name} --out FILE`);
 }
 
-function describe(file: SafetensorsFile, { description, model, layout }: Network): void {
+function describe(
+  file: SafetensorsFile,
+  { description, model, layout }: Network,
+  more: readonly (readonly [string, string])[] = [],
+): void {
   const { role, architecture, data, dataRange, ...rest } = description;
   const shape = model.sampleShape.join(' × ');
   console.log(`${file.name}: a ${role === 'teacher' ? 'teacher, v(x, t)' : 'flow map, f(x, t, s)'}`);
   const { kind, module, ...sizes } = architecture;
-  const lines: [string, string][] = [
+  const lines: (readonly [string, string])[] = [
     ['architecture', `${kind}, ${inline(sizes)}`],
     ...(module ? [['module', `${module.name}, sha256 ${module.sha256}`] as [string, string]] : []),
     ['parameters', `${layout.count} in ${layout.parameters.length} tensors, ${storage(file)}`],
     ['samples', model.sampleShape.length === 1 ? `points of ${shape} coordinates` : `images of ${shape}`],
+    ...told(model),
     ['classes', model.classes ? `${model.classes}${model.nullClass ? ', and none' : ''}` : 'none: not conditional'],
     ['time', time(rest)],
     ['prediction', predictions[rest.prediction]],
@@ -119,18 +161,33 @@ function describe(file: SafetensorsFile, { description, model, layout }: Network
         ...(dataRange ? [`values from ${dataRange[0]} (black) to ${dataRange[1]} (white)`] : []),
       ].join(', '),
     ],
+    ...more,
   ];
   for (const [name, value] of lines) console.log(`  ${name.padEnd(14)}${value}`);
   printMetadata(file);
 }
 
-function time({ time: end, timeScale, minimumTime }: Pick<Description, 'time' | 'timeScale' | 'minimumTime'>): string {
+/** What a network is told beside time and class. */
+function told({ conditions }: Network['model']): [string, string][] {
+  const listed = Object.entries(conditions).map(
+    ([name, { shape, optional }]) => `${name} [${shape.join(', ')}]${optional ? ', which may be left out' : ''}`,
+  );
+  return listed.length ? [['conditions', listed.join('; ')]] : [];
+}
+
+function time({
+  time: end,
+  timeScale,
+  timeShift,
+  minimumTime,
+}: Pick<Description, 'time' | 'timeScale' | 'timeShift' | 'minimumTime'>): string {
   const parts = [
     end === 'noise-at-1'
       ? 'noise at t = 1, data at 0'
       : "its own runs from noise at 0 to data at 1; semiflow's t is 1 minus that",
   ];
   if (timeScale !== 1) parts.push(`asked at ${timeScale} t`);
+  if (timeShift !== undefined) parts.push(`equal steps shifted by ${timeShift}`);
   if (minimumTime > 0) parts.push(`answers from t = ${minimumTime} on`);
   return parts.join('; ');
 }
@@ -145,7 +202,11 @@ const predictions: Record<Description['prediction'], string> = {
 
 function path(law: Description['path']): string {
   if (law.kind === 'straight') return 'straight, (1 - t) x₀ + t z';
-  if (law.kind === 'vp') return `VP, ${law.schedule}, ${law.steps} levels`;
+  if (law.kind === 'vp') {
+    const { schedule, steps, betaStart, betaEnd, zeroTerminal } = law;
+    const ends = betaStart === undefined && betaEnd === undefined ? '' : `, β from ${betaStart} to ${betaEnd}`;
+    return `VP, ${schedule}, ${steps} levels${ends}${zeroTerminal ? ', the last one noise alone' : ''}`;
+  }
   return `VE, σ from ${law.sigmaMin} to ${law.sigmaMax}, σ of the data ${law.sigmaData}`;
 }
 
@@ -231,5 +292,6 @@ function storage({ tensors }: SafetensorsFile): string {
 
 const inline = (tree: object) =>
   Object.entries(tree)
+    .filter(([, value]) => value !== null && value !== undefined)
     .map(([key, value]) => `${key}: ${JSON.stringify(value).replaceAll(',', ', ').replaceAll('"', '')}`)
     .join(', ');

@@ -1,9 +1,12 @@
+import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { readTextFile, readWeights } from '../node/files.js';
+import { modelFolderAt } from '../node/folder.js';
 import { isModule, loadBackbone } from '../node/module.js';
 import type { SafetensorsFile } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
 import { descriptionSchema, metadataKey, type Description } from '../src/flow/description.js';
+import { loadFolder } from '../src/flow/folder.js';
 import { loadNetwork, prefixFor, type Network } from '../src/flow/network.js';
 import { check, parseYaml } from './config.js';
 
@@ -33,10 +36,12 @@ export async function loadModuleOf(description: unknown, folder: string): Promis
 }
 
 /**
- * A network from a file of weights.
+ * A network from a file of weights, or from a folder as diffusers saves one.
  * @param arch where the file does not say all itself: the YAML that describes it, or the module of its backbone
  */
 export async function readNetwork(path: string, arch?: string): Promise<Network> {
+  const opened = await readFolder(path, arch);
+  if (opened) return opened.network;
   if (!arch || !isModule(arch)) {
     const description = arch ? await readDescription(arch) : undefined;
     return loadNetwork(await readWeightsOf(path, description), description);
@@ -51,6 +56,27 @@ export async function readNetwork(path: string, arch?: string): Promise<Network>
       `${path} was written with another version of ${module.name} than ${arch}: its weights fit all the same`,
     );
   return network;
+}
+
+/**
+ * The teacher in a folder as diffusers saves one, with the opened file of its weights; null for anything but a folder.
+ * @throws UserError where the folder holds no network, or is described twice
+ */
+export async function readFolder(
+  path: string,
+  arch?: string,
+): Promise<{ network: Network; file: SafetensorsFile } | null> {
+  const found = await modelFolderAt(path);
+  if (!found) {
+    if (!(await stat(path).catch(() => null))?.isDirectory()) return null;
+    throw new UserError(
+      `${path} is a folder without config.json or model_index.json: give a file of weights, or a folder as diffusers saves one`,
+    );
+  }
+  if (arch) throw new UserError(`${path} says itself what it is, by its config.json: leave ${arch} out`, 'arch');
+  const opened = await loadFolder(found.folder, found.variant);
+  for (const note of opened.file.notes ?? []) console.log(`${path}: ${note}`);
+  return opened;
 }
 
 /** A file of weights, which are those of a description where it is given; says what was chosen or left in it. */

@@ -1,10 +1,11 @@
 import { readSafetensors, writeSafetensors } from '../node/files.js';
 import type { SafetensorsFile, TensorData } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
-import type { Network } from '../src/flow/network.js';
-import { batchFor, equalSteps, Runner } from '../src/flow/runner.js';
+import { conditionShapes, readConditions } from '../src/flow/conditions.js';
+import { fitNetwork, type Network } from '../src/flow/network.js';
+import { batchFor, equalSteps, Runner, type ConditionValues } from '../src/flow/runner.js';
 import type { Solver } from '../src/flow/solvers.js';
-import { sameShape } from '../src/tensor/shape.js';
+import { sameShape, sizeOf } from '../src/tensor/shape.js';
 import { numberBetween, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { checkOutput } from './output.js';
@@ -26,14 +27,15 @@ const known = ['x', 'noise', 'labels', 't', 's'];
 /** `semiflow jump`: f(x, t, s) of given tensors; what it writes can be jumped on. */
 export async function jump(flags: OperatorFlags): Promise<void> {
   await checkOutput(flags.out, ['.safetensors'], flags.input);
-  const network = await readNetwork(flags.model, flags.arch);
-  if (network.description.role !== 'flow-map') {
+  const given = await readNetwork(flags.model, flags.arch);
+  if (given.description.role !== 'flow-map') {
     throw new UserError(
       `${flags.model} is a teacher, and only a flow map jumps: ask it with \`semiflow velocity\`, or distil it with \`semiflow train\``,
     );
   }
   const [start, end] = [timeOf('--t', flags.t), timeOf('--s', flags.s)];
   const input = await readSafetensors(flags.input);
+  const network = fitted(given, input, flags.from);
   const points = await readPoints(input, flags.from, network);
   const t = await readTimes(input, 't', start, points.count);
   const s = await readTimes(input, 's', end, points.count);
@@ -67,8 +69,8 @@ const solverSteps = 50;
  */
 export async function invert(flags: InvertFlags): Promise<void> {
   await checkOutput(flags.out, ['.safetensors'], flags.input);
-  const network = await readNetwork(flags.model, flags.arch);
-  const { forward, role, minimumTime } = network.description;
+  const given = await readNetwork(flags.model, flags.arch);
+  const { forward, role, minimumTime } = given.description;
   const sampler = flags.sampler ?? (forward ? 'jump' : 'heun');
   if (sampler === 'jump' && !forward)
     throw new UserError(
@@ -81,6 +83,7 @@ export async function invert(flags: InvertFlags): Promise<void> {
         : solverSteps
       : wholeNumber('--steps', flags.steps, { least: 1, most: 10_000, because: 'finer than f32 can follow' });
   const input = await readSafetensors(flags.input);
+  const network = fitted(given, input, 'x');
   const points = await readPoints(input, 'x', network);
   const t = input.tensors.has('t')
     ? await readTimes(input, 't', undefined, points.count)
@@ -101,9 +104,10 @@ export async function invert(flags: InvertFlags): Promise<void> {
 /** `semiflow velocity`: v(x, t) of given tensors, dx/dt in semiflow's time, where t = 1 is noise. */
 export async function velocity(flags: OperatorFlags): Promise<void> {
   await checkOutput(flags.out, ['.safetensors'], flags.input);
-  const network = await readNetwork(flags.model, flags.arch);
+  const given = await readNetwork(flags.model, flags.arch);
   const time = timeOf('--t', flags.t);
   const input = await readSafetensors(flags.input);
+  const network = fitted(given, input, flags.from);
   const points = await readPoints(input, flags.from, network);
   const t = await readTimes(input, 't', time, points.count);
   checkAnswered(t, network, flags);
@@ -117,6 +121,13 @@ interface Points {
   count: number;
   x: Float32Array;
   labels?: Uint32Array;
+  conditions: ConditionValues;
+}
+
+/** A network as it takes the shapes of an input, where it takes several. */
+function fitted(network: Network, input: SafetensorsFile, from: string): Network {
+  const sample = input.tensors.get(from)?.shape.slice(1);
+  return sample ? fitNetwork(network, { sample, conditions: conditionShapes(input, network) }) : network;
 }
 
 async function withRunner(
@@ -140,10 +151,16 @@ const samplesTensor = ({ model }: Network, count: number, data: Float32Array): T
 });
 
 /** Where points arrived and when, with their classes: what the next command reads. */
-const pointsAt = (network: Network, { count, labels }: Points, x: Float32Array, t: Float32Array) => ({
+const pointsAt = (network: Network, { count, labels, conditions }: Points, x: Float32Array, t: Float32Array) => ({
   x: samplesTensor(network, count, x),
   t: { dtype: 'F32' as const, shape: [count], data: t },
   ...(labels && { labels: labelsTensor(labels, network) }),
+  ...Object.fromEntries(
+    Object.entries(conditions).map(([name, data]) => {
+      const { shape } = network.model.conditions[name];
+      return [name, { dtype: 'F32' as const, shape: data.length === sizeOf(shape) ? shape : [count, ...shape], data }];
+    }),
+  ),
 });
 
 /** Classes as PyTorch indexes, by i64; none is -1. */
@@ -154,11 +171,13 @@ export const labelsTensor = (labels: Uint32Array, { model }: Network): TensorDat
 });
 
 /** Points [n, ...sampleShape] from the tensor of that name and, where there are any, the classes `labels` [n]. */
-async function readPoints(input: SafetensorsFile, from: string, { model }: Network): Promise<Points> {
-  const others = [...input.tensors.keys()].filter((name) => !known.includes(name) && name !== from);
+async function readPoints(input: SafetensorsFile, from: string, network: Network): Promise<Points> {
+  const { model } = network;
+  const names = [...known, ...Object.keys(model.conditions)];
+  const others = [...input.tensors.keys()].filter((name) => !names.includes(name) && name !== from);
   if (others.length)
     throw new UserError(
-      `${input.name} holds ${others.slice(0, 3).join(', ')}, which would be passed over: only ${known.join(', ')} are read${others.includes('y') ? ' (classes are `labels`)' : ''}`,
+      `${input.name} holds ${others.slice(0, 3).join(', ')}, which would be passed over: only ${names.join(', ')} are read${others.includes('y') ? ' (classes are `labels`)' : ''}`,
     );
   const entry = input.tensors.get(from);
   if (!entry)
@@ -172,7 +191,8 @@ async function readPoints(input: SafetensorsFile, from: string, { model }: Netwo
   }
   checkFinite(x, input.name, from);
   const [count] = shape;
-  if (!input.tensors.has('labels')) return { count, x };
+  const { conditions } = await readConditions(input, network, count);
+  if (!input.tensors.has('labels')) return { count, x, conditions };
   if (!model.classes)
     throw new UserError(`${input.name} holds labels, but the network knows no classes: leave them out`);
   const labels = await readVector(input, 'labels', count);
@@ -182,7 +202,12 @@ async function readPoints(input: SafetensorsFile, from: string, { model }: Netwo
     throw new UserError(
       `${input.name}: labels[${wrong}] is ${labels[wrong]}, classes go from 0 to ${model.classes - 1}${model.nullClass ? ', and -1 is none' : ''}`,
     );
-  return { count, x, labels: Uint32Array.from(labels, (value) => (value === -1 ? model.classes : value)) };
+  return {
+    count,
+    x,
+    labels: Uint32Array.from(labels, (value) => (value === -1 ? model.classes : value)),
+    conditions,
+  };
 }
 
 /** A time in [0, 1] from a flag, if it is given. */

@@ -69,7 +69,7 @@ export function createProgram(): Command {
 
   const train = computing('train')
     .description('distil a teacher into a flow map, or train one from data')
-    .option('--teacher <file>', 'teacher, as safetensors or as PyTorch saved it')
+    .option('--teacher <file>', 'teacher, as safetensors, as PyTorch saved it, or a folder as diffusers saves it')
     .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
     .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
     .option('--method <name>', 'preset of the recipe, listed below (default fmap)')
@@ -142,6 +142,10 @@ export function createProgram(): Command {
     .option('--guidance <scale>', 'classifier-free guidance (default 1, or the least that a flow map learned)')
     .option('--n <count>', 'samples', '64')
     .option('--label <class>', 'one class for all, or none; by default the classes take turns')
+    .option(
+      '--conditions <file>',
+      'safetensors with what else it is told, such as context [tokens, width]; negative.context is what guidance leads away from',
+    )
     .option('--seed <n>', 'seed of the noise', '0')
     .requiredOption('--out <file>', '.png, .npy or .safetensors')
     .action(async (flags) => (await import('./sample.js')).sample(flags));
@@ -223,7 +227,10 @@ export function createProgram(): Command {
     .description('apply v(x, t) to given tensors')
     .requiredOption('--model <file>', 'teacher, or flow map for u(x, t, t)')
     .option('--arch <yaml or module>', 'what the file is, where it does not say so')
-    .requiredOption('--input <file>', 'safetensors with x [n, ...], optionally labels and t [n]')
+    .requiredOption(
+      '--input <file>',
+      'safetensors with x [n, ...], optionally labels and t [n], and what else it is told',
+    )
     .option('--from <tensor>', 'the tensor to start from, such as the noise of `sample`', 'x')
     .option('--t <time>', 'for all samples, unless the file has t')
     .requiredOption('--out <file>', 'safetensors')
@@ -256,7 +263,7 @@ export function createProgram(): Command {
   program
     .command('info')
     .description('say what a file is, and what is missing')
-    .argument('<files...>', 'safetensors')
+    .argument('<files...>', 'files of weights, and folders of runs or as diffusers saves networks')
     .option('--arch <yaml or module>', 'check this description against the files')
     .option('--data <name or path>', 'say how well a teacher fits it, which opens a device')
     .action(async (files: string[], flags) => {
@@ -267,9 +274,9 @@ export function createProgram(): Command {
   program
     .command('import')
     .description('bake a description into a foreign state dict')
-    .argument('<input>', 'safetensors')
+    .argument('<input>', 'file of weights, or a folder as diffusers saves one')
     .argument('<output>', 'safetensors')
-    .requiredOption('--arch <yaml or module>', 'what the file is')
+    .option('--arch <yaml or module>', 'what the file is; a folder says it itself')
     .action(async (input, output, flags) => (await import('./import.js')).importCommand(input, output, flags));
 
   const exporting = program
@@ -313,7 +320,10 @@ const readsWeights = (command: Command): boolean =>
 /** Which weights of a PyTorch file: the choice becomes a part of the file's name, so that a run remembers it. */
 const addWeights = (command: Command): Command =>
   command
-    .option('--weights <path>', 'which of several sets of weights in a PyTorch file, such as ema.model')
+    .option(
+      '--weights <path>',
+      'which of several sets of weights in a PyTorch file, such as ema.model, or in a folder, such as fp16',
+    )
     .hook('preAction', () => {
       const { weights, teacher, model } = command.opts<Record<string, string | undefined>>();
       if (weights === undefined) return;

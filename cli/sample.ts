@@ -1,7 +1,9 @@
-import { writeFileAtomic, writeSafetensors } from '../node/files.js';
+import { readSafetensors, writeFileAtomic, writeSafetensors } from '../node/files.js';
+import type { SafetensorsFile } from '../src/checkpoint/safetensors.js';
 import { encodeNpy } from '../src/checkpoint/npy.js';
 import { UserError } from '../src/errors.js';
-import type { Network } from '../src/flow/network.js';
+import { conditionNames, conditionShapes, readConditions } from '../src/flow/conditions.js';
+import { fitNetwork, type Network } from '../src/flow/network.js';
 import { callsOf, checkGuidance, guidanceOf } from '../src/flow/runner.js';
 import { samplerEntry, samplers, type Sampler, type SamplerEntry, type SamplerName } from '../src/flow/samplers.js';
 import { drawSamples, samplerOf, type DrawnSamples } from '../src/flow/sampling.js';
@@ -25,6 +27,7 @@ export interface SampleFlags extends DeviceFlags {
   guidance?: string;
   n: string;
   label?: string;
+  conditions?: string;
   seed: string;
   out: string;
 }
@@ -34,12 +37,34 @@ const solverSteps = 50;
 /** Steps finer than these change nothing that f32 can hold. */
 const mostSteps = { least: 1, most: 10_000, because: 'finer than f32 can follow' };
 
+/** The file of what a network is told, and the network as it takes the shapes in it. */
+async function readTold(network: Network, path?: string): Promise<{ network: Network; input?: SafetensorsFile }> {
+  const needed = Object.entries(network.model.conditions).filter(([, { optional }]) => !optional);
+  if (path === undefined) {
+    if (!needed.length) return { network };
+    const shapes = needed.map(([name, { shape }]) => `${name} [${shape.join(', ')}]`).join(' and ');
+    throw new UserError(`the network is told ${shapes}: give a safetensors file of it`, 'conditions');
+  }
+  const input = await readSafetensors(path);
+  const names = conditionNames(network);
+  const other = [...input.tensors.keys()].find((name) => !names.includes(name));
+  if (other !== undefined)
+    throw new UserError(
+      `${path} holds ${other}, and the network is told ${names.join(', ') || 'nothing'} beside time and class`,
+      'conditions',
+    );
+  const conditions = conditionShapes(input, network);
+  // Further channels of the input have the sides of the sample.
+  const sides = conditions.channels?.slice(1) ?? network.model.sampleShape.slice(1);
+  return { network: fitNetwork(network, { sample: [network.model.sampleShape[0], ...sides], conditions }), input };
+}
+
 /** `semiflow sample`: draws samples and writes them as a picture or as numbers. */
 export async function sample(flags: SampleFlags): Promise<void> {
   const { model, out } = flags;
   const seed = seedNumber('--seed', flags.seed);
   const extension = await checkOutput(out, ['.png', '.npy', '.safetensors'], model);
-  const network = await readNetwork(model, flags.arch);
+  const { network, input } = await readTold(await readNetwork(model, flags.arch), flags.conditions);
   const count = sampleCount('--n', flags.n, sizeOf(network.model.sampleShape));
   const sampler = samplerFor(flags, network);
   const guidance =
@@ -52,8 +77,9 @@ export async function sample(flags: SampleFlags): Promise<void> {
     throw new UserError(`samples of shape [${sampleShape}] have no picture: write them to .npy or .safetensors`);
   }
 
+  const told = input && (await readConditions(input, network, count));
   const device = await openSession(flags);
-  const samples = await drawSamples(device, network, { count, seed, label, steps, sampler, guidance });
+  const samples = await drawSamples(device, network, { count, seed, label, steps, sampler, guidance, ...told });
   const broken = samples.x.findIndex((value) => !Number.isFinite(value));
   if (broken >= 0)
     throw new UserError(

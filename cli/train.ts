@@ -8,7 +8,7 @@ import { loadDataset } from '../node/data.js';
 import { loadObjective } from '../node/module.js';
 import { UserError } from '../src/errors.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
-import type { Network } from '../src/flow/network.js';
+import { fitNetwork, type Network } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import { buildModel } from '../src/models/index.js';
 import { parseRecipe, resolveConfig } from './config.js';
@@ -89,9 +89,10 @@ export async function carryOut(
   flags: TrainFlags,
 ): Promise<{ folder: string; evaluation: Evaluation | null } | null> {
   const { recipe, from } = run;
-  const [teacher, student] = 'weights' in from ? [from, undefined] : [null, from];
-  const data = run.data && (await loadDataset(run.data, { range: (student ?? teacher!.description).dataRange }));
+  const [given, student] = 'weights' in from ? [from, undefined] : [null, from];
+  const data = run.data && (await loadDataset(run.data, { range: (student ?? given!.description).dataRange }));
   if (data) console.log(data.summary);
+  const teacher = given && data ? fitNetwork(given, { sample: data.shape }) : given;
   const options = { ...trainOptions(flags, run.out, savedRun(run)), disposable: flags.disposable };
   const training = await distil({ device, teacher, student, data: data || null }, recipe, options);
   const files = training.files!;

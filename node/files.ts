@@ -91,16 +91,21 @@ export async function readSafetensors(path: string): Promise<SafetensorsFile> {
   return openSafetensors(await fileSource(path));
 }
 
+/** A path and, behind the last `#`, what of it is meant; a file may have the sign in its name. */
+export async function chosenAt(path: string): Promise<{ path: string; chosen?: string }> {
+  const at = path.lastIndexOf('#');
+  if (at < 0 || (await stat(path).catch(() => null))) return { path };
+  return { path: path.slice(0, at), chosen: path.slice(at + 1) };
+}
+
 /**
  * Opens the file of weights at `path`, safetensors or PyTorch's. `path#ema.model` names one of several sets of weights in
  * a PyTorch file.
  * @param prefixOf as `openWeights` takes it
  */
 export async function readWeights(path: string, prefixOf?: Wanted['prefixOf']): Promise<SafetensorsFile> {
-  const at = path.lastIndexOf('#');
-  // A file may have the sign in its name.
-  if (at < 0 || (await stat(path).catch(() => null))) return openWeights(await fileSource(path), { prefixOf });
-  return openWeights(await fileSource(path.slice(0, at)), { chosen: path.slice(at + 1), prefixOf });
+  const { path: file, chosen } = await chosenAt(path);
+  return openWeights(await fileSource(file), { chosen, prefixOf });
 }
 
 /**

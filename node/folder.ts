@@ -2,7 +2,8 @@ import { appendFile, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises
 import { basename, dirname, join } from 'node:path';
 import { UserError } from '../src/errors.js';
 import type { Files, Store } from '../src/files/store.js';
-import { fileSource, readFailure, writeFileAtomic } from './files.js';
+import { openFolder, type ModelFolder } from '../src/flow/folder.js';
+import { chosenAt, fileSource, readFailure, writeFileAtomic } from './files.js';
 
 /** Where listing a folder stops, so that a path given by mistake (/, a home) is an error instead of an hour. */
 const mostFiles = 2_000_000;
@@ -71,6 +72,17 @@ export async function filesAt(path: string): Promise<Files | null> {
   if (found.isDirectory()) return folderFiles(path);
   if (!found.isFile()) throw new UserError(`${path}: neither a file nor a folder; give the path of one`);
   return { ...folderFiles(dirname(path)), name: path, list: async () => [basename(path)] };
+}
+
+/**
+ * The folder of a network as diffusers and transformers save one; null where the path leads to no such folder.
+ * `path#fp16` names a variant of its weights.
+ */
+export async function modelFolderAt(path: string): Promise<{ folder: ModelFolder; variant?: string } | null> {
+  const { path: place, chosen: variant } = await chosenAt(path);
+  if (!(await stat(place).catch(() => null))?.isDirectory()) return null;
+  const folder = await openFolder(folderFiles(place));
+  return folder && { folder, variant };
 }
 
 /** `mkdir`'s own `recursive` never returns where the system refuses a folder with ENOENT, as /proc does. */

@@ -116,6 +116,12 @@ export async function distil(
   const base = teacher?.description ?? subject.student;
   if (!base)
     throw new UserError('a flow map is trained from a teacher, or as the student that is described', 'student');
+  const told = teacher && Object.entries(teacher.model.conditions).find(([, { optional }]) => !optional);
+  if (told && !data)
+    throw new UserError(
+      `the teacher is told ${told[0]} [${told[1].shape}] of each sample, so it cannot draw samples alone: give data that hold it`,
+      'data',
+    );
   if (!teacher && !data) throw new UserError('without a teacher a flow map learns from data: give some', 'data');
   if (teacher) await checkWeights(teacher.layout, teacher.weights, 'the teacher');
   const description = studentDescription(base, recipe);

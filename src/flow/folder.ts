@@ -41,7 +41,7 @@ export async function openFolder(files: Files, wanted?: string): Promise<ModelFo
     const folder = await openComponentFolder(files, {});
     if (!folder || folder.scheduler) return folder;
     const whole = await readJson(files, '../model_index.json');
-    const scheduler = await schedulerIn(files, whole ? '../scheduler/' : './');
+    const scheduler = await schedulerIn(files, whole ? '../scheduler/' : '');
     return { ...folder, scheduler };
   }
   const components = componentsOf(index);
@@ -136,7 +136,7 @@ export function folderDescription(folder: ModelFolder): Description {
   if (!known) throw unknownClass(folder);
   if (!('backbone' in known))
     throw new UserError(
-      `${files.name} holds a ${className}, which predicts on no path: give the folder of a UNet or DiT`,
+      `${files.name} holds the class ${className}, which predicts on no path: give the folder of a UNet or DiT`,
     );
   if (!scheduler)
     throw new UserError(
@@ -155,7 +155,7 @@ export function folderDescription(folder: ModelFolder): Description {
 
 const unknownClass = ({ files, className }: ModelFolder): UserError =>
   new UserError(
-    `${files.name} holds a ${className}, which is none of the classes that are known: ${Object.keys(folderClasses).join(', ')}`,
+    `${files.name} holds the class ${className}, which is none of those that are known: ${Object.keys(folderClasses).join(', ')}`,
   );
 
 /**
@@ -171,16 +171,16 @@ export async function folderWeights(
 }
 
 /**
- * The teacher of a folder with its weights.
+ * The teacher of a folder, and the opened file of its weights, whose notes say what was chosen or passed over.
  * @param variant of the weights, such as fp16
  */
 export async function loadFolder(
   folder: ModelFolder,
   variant?: string,
-): Promise<Network & { notes: readonly string[] }> {
+): Promise<{ network: Network; file: SafetensorsFile }> {
   const description = folderDescription(folder);
   const file = await folderWeights(folder, buildModel(description.architecture).parameters, variant);
-  return { ...(await loadNetwork(file, description)), notes: file.notes ?? [] };
+  return { network: await loadNetwork(file, description), file };
 }
 
 /** A component with its weights, which `bindNetwork` gives a device as it does those of a network. */
@@ -188,7 +188,8 @@ export interface LoadedComponent<P extends ComponentParts> {
   parts: P;
   layout: ParameterLayout;
   weights: Weights;
-  notes: readonly string[];
+  /** The opened file of them; its notes say what was chosen or passed over. */
+  file: SafetensorsFile;
 }
 
 /**
@@ -203,9 +204,9 @@ export async function loadComponent<P extends ComponentParts>(
 ): Promise<LoadedComponent<P>> {
   const { files, className, known } = folder;
   if (!known || !('component' in known) || known.component !== component)
-    throw new UserError(`${files.name} holds a ${className}, which is not what is asked for`);
+    throw new UserError(`${files.name} holds the class ${className}, which is not what is asked for`);
   const parts = component.build(completed(folder, component));
   const layout = new ParameterLayout(parts.parameters);
   const file = await folderWeights(folder, parts.parameters, variant);
-  return { parts, layout, weights: await fileWeights(file, layout), notes: file.notes ?? [] };
+  return { parts, layout, weights: await fileWeights(file, layout), file };
 }

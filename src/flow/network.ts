@@ -80,7 +80,8 @@ export function fitNetwork(network: Network, shapes: InputShapes): Network {
   const architecture = fitArchitecture(description.architecture, shapes);
   if (!architecture) return network;
   const fitted = { ...description, architecture };
-  return networkOf(modelOf(fitted, false), fitted, network.weights);
+  // Of one layout: what is on a device already stays shared.
+  return { ...networkOf(modelOf(fitted, false), fitted, network.weights), layout: network.layout };
 }
 
 /** The model that a description describes. */

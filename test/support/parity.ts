@@ -38,7 +38,8 @@ export async function load(io: SafetensorsFile, name: string): Promise<Tensor> {
 export const labelsOf = (values: Float32Array, none: number) =>
   tensor(Uint32Array.from(values, (y) => (y < 0 ? none : y)));
 
-const inFileOrder = (x: Tensor, order?: readonly number[]) =>
+/** A tensor in the order of axes that files have. */
+export const inFileOrder = (x: Tensor, order?: readonly number[]) =>
   order
     ? permute(
         x,

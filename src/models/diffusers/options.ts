@@ -13,4 +13,8 @@ export const only = <const V extends string | number | boolean | null>(value: V,
     .default(value as never);
 
 /** An option that changes nothing of what a trained network computes, whatever it says. */
-export const unused = () => z.unknown().optional();
+export const unused = () =>
+  z
+    .unknown()
+    .optional()
+    .transform(() => undefined);
