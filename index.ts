@@ -37,6 +37,7 @@ export { exportOnnx, type OnnxExport, type OnnxOptions } from './src/export/onnx
 export { exportStateDict } from './src/export/state-dict.js';
 export { drawSamples, type DrawnSamples, type SampleOptions } from './src/flow/sampling.js';
 export { perSample } from './src/flow/parametrization.js';
+export { together, type Asking, type Question } from './src/flow/questions.js';
 export { slope, type Solver } from './src/flow/solvers.js';
 export { describeFit, teacherFit, type TeacherFit } from './src/flow/teacher-fit.js';
 export { Device, openDevice, type DeviceMemory, type DeviceOptions } from './src/gpu/device.js';

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { evaluate } from '../src/autodiff/eager.js';
 import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
-import type { AverageVelocity, Velocity } from '../src/flow/field.js';
+import { step, type AverageVelocity, type Velocity } from '../src/flow/field.js';
+import { answered, askable, together } from '../src/flow/questions.js';
 import type { Device } from '../src/gpu/device.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { TensorStorage } from '../src/gpu/storage.js';
@@ -19,6 +20,7 @@ import { squaredErrors, type Weighting } from '../trainers/regression.js';
 import { decayAt, epsilonAt, powerExponent, rateAt, reachAt, warmupAt } from '../trainers/schedules.js';
 import { drawPairs, type PairLaw } from '../trainers/times.js';
 import { logVariance, uncertaintyParameters } from '../trainers/uncertainty.js';
+import { interpret } from './support/interpreter.js';
 import { drawn } from './support/weights.js';
 
 let device: Device;
@@ -68,8 +70,8 @@ function inputs(
     s,
     epsilon: of(2),
     fraction: of(2),
-    teacher: velocity,
-    target: exact,
+    teacher: askable(velocity),
+    target: askable(exact),
     student: stopGradient(map(x, t, s)),
     solver: 'euler',
     solverSteps: 1,
@@ -79,23 +81,90 @@ function inputs(
   };
 }
 
+const targetOf = (name: string, given: ObjectiveInputs): Tensor => answered(objectiveNamed(name).target(given));
+
 describe('targets of the objectives on a Gaussian, with the exact map as target network', () => {
   const rows = golden.map(([t, s, epsilon]) => [t, s, epsilon]);
   it.each([
-    ['the velocity', objectiveNamed('diagonal').target(inputs(rows)), 3],
+    ['the velocity', targetOf('diagonal', inputs(rows)), 3],
     ['the map', exact(inputs(rows).x, inputs(rows).t, inputs(rows).s), 4],
-    ['Eulerian, Euler', objectiveNamed('emd').target(inputs(rows)), 5],
-    ['Eulerian, Heun', objectiveNamed('emd').target(inputs(rows, { solver: 'heun' })), 6],
-    ['Lagrangian, Euler', objectiveNamed('lmd').target(inputs(rows)), 7],
-    ['semigroup', objectiveNamed('semigroup').target(inputs(rows)), 8],
-    ['consistency is the Eulerian', objectiveNamed('consistency').target(inputs(rows)), 5],
-    ['a trajectory of one Euler step is the Eulerian', objectiveNamed('trajectory').target(inputs(rows)), 5],
-    ['mean velocity: the map itself', objectiveNamed('meanVelocity').target(inputs(rows, { difference: 5e-3 })), 4],
+    ['Eulerian, Euler', targetOf('emd', inputs(rows)), 5],
+    ['Eulerian, Heun', targetOf('emd', inputs(rows, { solver: 'heun' })), 6],
+    ['Lagrangian, Euler', targetOf('lmd', inputs(rows)), 7],
+    ['semigroup', targetOf('semigroup', inputs(rows)), 8],
+    ['consistency is the Eulerian', targetOf('consistency', inputs(rows)), 5],
+    ['a trajectory of one Euler step is the Eulerian', targetOf('trajectory', inputs(rows)), 5],
+    ['mean velocity: the map itself', targetOf('meanVelocity', inputs(rows, { difference: 5e-3 })), 4],
   ] as const)('%s', async (name, target, index) => {
     const values = await evaluate(device, target);
     // The difference quotient has an error of its own.
     const digits = name.startsWith('mean') ? 2 : 5;
     golden.forEach((row, i) => expect(values[i]).toBeCloseTo(row[index], digits));
+  });
+});
+
+describe('what all objectives ask at one time is one call', () => {
+  const pairs = [
+    [0.9, 0.1, 0.3, 1],
+    [0.6, 0.35, 0.2, -0.4],
+    [0.2, 0.8, 0.5, 0.7],
+  ];
+  /** Runs objectives side by side, over inputs of 1, 2, 3, … rows, and counts the calls of teacher and target network. */
+  function run(names: readonly string[], rowsOf: (i: number) => number, options: Partial<ObjectiveInputs> = {}) {
+    const calls = { teacher: [] as number[], target: [] as number[] };
+    const teacher = askable((x: Tensor, t: Tensor) => {
+      calls.teacher.push(t.size);
+      return velocity(x, t);
+    });
+    const target = askable((x: Tensor, t: Tensor, s: Tensor) => {
+      calls.target.push(t.size);
+      return mul(exact(x, t, s), 1.1);
+    });
+    const asking = names.map((name, i) =>
+      objectiveNamed(name).target(inputs(pairs.slice(0, rowsOf(i)), { ...options, teacher, target })),
+    );
+    return { calls, values: interpret(answered(together(...asking))) };
+  }
+  const all = objectives().map(({ name }) => name);
+  const limit = { form: 'limit', normalization: 0.1, warmup: tensor([0.5]) } as const;
+  it.each([
+    ['as it is', {}],
+    ['a Heun step', { solver: 'heun', solverSteps: 2 }],
+    ['a Runge-Kutta step', { solver: 'rk4' }],
+    ['in the limit', { tangent: limit, solver: 'heun' }],
+  ] as [string, Partial<ObjectiveInputs>][])('and says what each hears alone: %s', (_, options) => {
+    const { values, calls } = run(all, (i) => 1 + (i % 3), options);
+    const alone = all.map((name, i) => run([name], () => 1 + (i % 3), options));
+    values.forEach((value, i) => expect(value).toEqual(alone[i].values[0]));
+    for (const network of ['teacher', 'target'] as const) {
+      const lengths = alone.map((one) => one.calls[network].length);
+      // As many calls as the longest has, and one more where somebody needs the other network first.
+      expect(calls[network].length).toBeGreaterThanOrEqual(Math.max(...lengths));
+      expect(calls[network].length).toBeLessThanOrEqual(Math.max(...lengths) + 1);
+      const rows = (each: typeof calls) => each[network].reduce((sum, count) => sum + count, 0);
+      expect(rows(calls)).toBe(alone.reduce((sum, one) => sum + rows(one.calls), 0));
+    }
+  });
+  it('8 in a step of the default for images', () => {
+    const { lambda } = distillationDefaults([3, 32, 32], 'velocity');
+    const used = sharesOf(lambda, 64).map(({ objective }) => objective);
+    const { calls } = run(
+      used.map(({ name }) => name),
+      () => 3,
+      { solver: 'heun', solverSteps: 3 },
+    );
+    expect([calls.teacher.length, calls.target.length]).toEqual([6, 2]);
+  });
+  it('and a question that is taken for its answer is named', () => {
+    const { teacher, x, t, s } = inputs(pairs);
+    const question = teacher(x, t) as unknown as Tensor;
+    for (const use of [() => add(question, x), () => mul(2, question), () => step(x, t, s, question)])
+      expect(use).toThrow(/yield\* teacher/);
+    function* forgetful() {
+      yield* [];
+      return teacher(x, t) as unknown as Tensor;
+    }
+    expect(() => sum(answered(forgetful()))).toThrow(/yield\*/);
   });
 });
 
@@ -118,7 +187,7 @@ describe('the gradient of each objective at the true flow map of a Gaussian', ()
     const { asked } = objectiveNamed(name);
     const rows = pairs.map(([t, s, x]) => [t, asked === 'diagonal' ? t : asked === 'end' ? 0 : s, size, x]);
     const given = inputs(rows, { difference: size, map: student, ...options });
-    const target = objectiveNamed(name).target(given);
+    const target = targetOf(name, given);
     const errors = squaredErrors(student(given.x, given.t, given.s), target, unweighted, context(rows.length));
     const [slope] = gradients(sum(errors), [a]);
     return [...(await evaluate(device, slope))];
@@ -158,7 +227,10 @@ describe('the gradient of each objective at the true flow map of a Gaussian', ()
   it('a teacher of the wrong sign is far from it', async () => {
     const wrong: Velocity = (x, t) => mul(velocity(x, t), -1);
     for (const name of ['lmd', 'emd', 'consistency', 'trajectory', 'meanVelocity', 'diagonal'] as const) {
-      const [right, flipped] = [await gradientAt(name, 0.05, 0), await gradientAt(name, 0.05, 0, { teacher: wrong })];
+      const [right, flipped] = [
+        await gradientAt(name, 0.05, 0),
+        await gradientAt(name, 0.05, 0, { teacher: askable(wrong) }),
+      ];
       expect(size(flipped)).toBeGreaterThan(5 * size(right));
     }
   });
@@ -170,24 +242,24 @@ describe('the tangent form', () => {
     [0.6, 0.1, 0.05, -0.5],
   ];
   const shifted: AverageVelocity = (x, t, s) => add(exact(x, t, s), mul(x, 0.3));
-  const given = { map: shifted, target: shifted };
+  const given = { map: shifted, target: askable(shifted) };
   it('moves the student by the finite step over ε', async () => {
-    const finite = await evaluate(device, objectiveNamed('emd').target(inputs(rows, given)));
+    const finite = await evaluate(device, targetOf('emd', inputs(rows, given)));
     const tangent = { form: 'limit', normalization: 0, warmup: tensor([1]) } as const;
     const { x, t, s } = inputs(rows);
     const u = await evaluate(device, shifted(x, t, s));
-    const far = await evaluate(device, objectiveNamed('emd').target(inputs(rows, { ...given, tangent })));
+    const far = await evaluate(device, targetOf('emd', inputs(rows, { ...given, tangent })));
     far.forEach((value, i) => expect(value).toBeCloseTo(u[i] + (finite[i] - u[i]) / 0.05, 4));
   });
   it('is normalised to g / (‖g‖ + c), and without warm-up is the pull to the velocity', async () => {
     const { x, t, s } = inputs(rows);
     const [u, v] = [await evaluate(device, shifted(x, t, s)), await evaluate(device, velocity(x, t))];
     const cold = { form: 'limit', normalization: 0, warmup: tensor([0]) } as const;
-    const plain = await evaluate(device, objectiveNamed('emd').target(inputs(rows, { ...given, tangent: cold })));
+    const plain = await evaluate(device, targetOf('emd', inputs(rows, { ...given, tangent: cold })));
     plain.forEach((value, i) => expect(value).toBeCloseTo(v[i], 5));
     const unit = await evaluate(
       device,
-      objectiveNamed('emd').target(inputs(rows, { ...given, tangent: { ...cold, normalization: 0.1 } })),
+      targetOf('emd', inputs(rows, { ...given, tangent: { ...cold, normalization: 0.1 } })),
     );
     unit.forEach((value, i) => {
       const g = v[i] - u[i];

@@ -8,6 +8,7 @@ import * as z from 'zod';
 import { parseRecipe, parseYaml, resolveConfig, type KnobGroup } from '../cli/config.js';
 import { classificationKnobs, distillationKnobs, teacherKnobs } from '../cli/knobs.js';
 import { UserError } from '../src/errors.js';
+import { together } from '../src/flow/questions.js';
 import { add, mul } from '../src/ops/pointwise.js';
 import {
   classificationDefaults,
@@ -31,7 +32,10 @@ const halfway: Objective = registerObjective({
   solverSteps: 2,
   needsTeacher: true,
   smallDivisor: 'limit',
-  target: ({ x, t, s, teacher, target }) => mul(add(teacher(x, t), target(x, t, s)), 0.5),
+  *target({ x, t, s, teacher, target }) {
+    const [v, u] = yield* together(teacher(x, t), target(x, t, s));
+    return mul(add(v, u), 0.5);
+  },
 });
 
 /** Names that every object has without being asked. */

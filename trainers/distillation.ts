@@ -1,9 +1,9 @@
-import { averageVelocityOf, interpolate, velocityOf, type Condition, type Velocity } from '../src/flow/field.js';
+import { averageVelocityOf, interpolate, velocityOf, type Condition } from '../src/flow/field.js';
 import { bindNetwork, type Network } from '../src/flow/network.js';
 import { parametrization } from '../src/flow/parametrization.js';
+import { answered, askable, mapTensors, Question, together } from '../src/flow/questions.js';
 import type { Solver } from '../src/flow/solvers.js';
 import { UserError } from '../src/errors.js';
-import type { Conditions } from '../src/models/model.js';
 import type { Parameters } from '../src/nn/parameters.js';
 import { expand, sum } from '../src/ops/broadcast.js';
 import { concat, slice } from '../src/ops/movement.js';
@@ -64,7 +64,8 @@ const end = 0;
 
 /**
  * The loss of a step of flow-map training: x_t on straight paths between data and source, one call of the student for the
- * whole batch, each objective's target on its rows, u regressed on it. λ are shares of the batch, so that the expected
+ * whole batch, each objective's target on its rows, with one call of teacher and target network for what all of them ask
+ * at a time, u regressed on it. λ are shares of the batch, so that the expected
  * gradient is the weighted sum at the cost of one.
  * @param teacher null where the data leads
  * @param adapt the student's parameters from those that are trained, where these are an adapter
@@ -118,39 +119,34 @@ export function distillationLoss(
     const condition: Condition = { labels, guidance: least < most ? guidance : undefined, conditions };
     const u = averageVelocityOf(model, weights, description, condition)(x, t, askedS);
 
-    const targets = parts.map(({ objective: { name, target: targetOf }, part, t, s }) => {
-      const partOf = (tensor: Tensor | undefined) => tensor && part(tensor);
-      const partsOf = (tensors: Conditions): Conditions =>
-        Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, part(tensor)]));
-      const partX = part(x);
-      const pairVelocity: Velocity = () => part(sub(z, drawn.x));
-      return targetOf({
-        x: partX,
+    const askTarget = askable((x: Tensor, t: Tensor, s: Tensor, told: Condition) =>
+      averageVelocityOf(model, targetWeights, description, told)(x, t, s),
+    );
+    const askTeacher = askable((x: Tensor, t: Tensor, told: Condition) =>
+      velocityOf(teacher!.model, teacherWeights!, teacher!.description, told)(x, t),
+    );
+    const asking = parts.map(({ objective: { name, target: targetOf }, part, t, s }) => {
+      const toldOf = (told: Condition) => mapTensors(told, part);
+      const computation = targetOf({
+        x: part(x),
         t,
         s,
         epsilon: part(epsilon),
         fraction: part(fraction),
-        teacher:
-          teacherWeights && teacher
-            ? velocityOf(teacher.model, teacherWeights, teacher.description, {
-                labels: partOf(labels),
-                guidance: partOf(guidance),
-                conditions: partsOf(conditions),
-                negative: partsOf(negative),
-              })
-            : pairVelocity,
-        target: averageVelocityOf(model, targetWeights, description, {
-          labels: partOf(labels),
-          guidance: partOf(condition.guidance),
-          conditions: partsOf(conditions),
-        }),
+        teacher: teacherWeights
+          ? (x, t) => askTeacher(x, t, toldOf({ labels, guidance, conditions, negative }))
+          : () => Question.answered(part(sub(z, drawn.x))),
+        target: (x, t, s) => askTarget(x, t, s, toldOf(condition)),
         student: part(stopGradient(u)),
         solver: (config.solver[name] as Solver | undefined) ?? 'euler',
         solverSteps: (config.solver[`${name}Steps`] as number | undefined) ?? 1,
         difference: config.difference,
         tangent: { form: config.tangent.form, normalization: config.tangent.normalization, warmup: schedule.warmup },
       });
+      if (Symbol.iterator in Object(computation)) return computation;
+      throw new UserError(`the objective ${name}: its target is a generator, *target(inputs) { … }`);
     });
+    const targets = answered(together(...asking));
     const errors = squaredErrors(u, concat(targets, 0), config.weighting, {
       outputScale: scale.outputScale(t),
       lookahead: mul(epsilon, abs(sub(t, askedS))),

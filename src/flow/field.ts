@@ -1,7 +1,9 @@
 import type { Parameters } from '../nn/parameters.js';
 import { predictionOf, type Conditions, type Model } from '../models/model.js';
+import { expand } from '../ops/broadcast.js';
+import { concat, reshape, split } from '../ops/movement.js';
 import { add, mul, sub } from '../ops/pointwise.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { constant, type Tensor } from '../tensor/tensor.js';
 import type { Description } from './description.js';
 import { parametrization, perSample } from './parametrization.js';
 
@@ -34,7 +36,7 @@ export function interpolate(x0: Tensor, z: Tensor, t: Tensor): Tensor {
 
 /**
  * The velocity of a teacher, whatever its network predicts, on whatever path and time.
- * With a guidance scale the network is asked twice (Ho and Salimans, 2022).
+ * With a guidance scale the network sees each sample twice (Ho and Salimans, 2022).
  */
 export function velocityOf(
   model: Model,
@@ -46,12 +48,26 @@ export function velocityOf(
   const ask = (x: Tensor, t: Tensor, told: Pick<Condition, 'labels' | 'conditions'>) =>
     velocity(x, t, predictionOf(model, parameters, { x: point(x, t), time: time(t), ...told }));
   if (!guidance) return (x, t) => ask(x, t, { labels, conditions });
-  const without = { labels: model.nullClass ? undefined : labels, conditions: { ...conditions, ...negative } };
+  const none = labels && model.nullClass ? constant(model.classes, labels.shape, 'u32') : labels;
+  const [away, towards] = [{ ...conditions, ...negative }, conditions ?? {}];
+  const told = {
+    labels: labels && concat([none!, labels], 0),
+    conditions: Object.fromEntries(
+      Object.entries(away).map(([name, value]) => [
+        name,
+        concat([value, towards[name] ?? constant(0, value.shape)], 0),
+      ]),
+    ),
+  };
   return (x, t) => {
-    const [free, given] = [ask(x, t, without), ask(x, t, { labels, conditions })];
+    const [free, given] = split(ask(twice(x), twice(t), told), 0, 2);
     return add(free, mul(perSample(guidance, x), sub(given, free)));
   };
 }
+
+/** All samples, and all of them again. */
+const twice = (x: Tensor): Tensor =>
+  reshape(expand(reshape(x, [1, ...x.shape]), [2, ...x.shape]), [2 * x.shape[0], ...x.shape.slice(1)]);
 
 /** The average velocity of a two-time student, in the teacher's parametrization; at s = t its velocity. */
 export function averageVelocityOf(

@@ -4,6 +4,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { dormandPrinceStep } from './dormand-prince.js';
 import { step, type AverageVelocity, type Velocity } from './field.js';
 import { perSample } from './parametrization.js';
+import { answered, askable } from './questions.js';
 import { evaluations, slope, type Solver } from './solvers.js';
 
 /** What a step may use; times [B], strength and noise where it is stochastic. */
@@ -57,7 +58,7 @@ export interface SamplerEntry {
 const solverEntry = (solver: Solver, help: string): SamplerEntry => ({
   help,
   evaluations: evaluations[solver],
-  step: ({ x, t, s, velocity }) => step(x, t, s, slope(velocity, solver, x, t, s)),
+  step: ({ x, t, s, velocity }) => step(x, t, s, answered(slope(askable(velocity), solver, x, t, s))),
 });
 
 const entries = {

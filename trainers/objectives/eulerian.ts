@@ -15,10 +15,9 @@ export const eulerian: Objective = {
   weight: { points: 0.25, images: 0.1 },
   solver: 'heun',
   smallDivisor: 'limit',
-  target: (inputs) => {
-    const { x, t, s, epsilon, teacher, target, solver } = inputs;
+  target: splitTarget(function* ({ x, t, s, epsilon, teacher, target, solver }) {
     const middle = add(t, mul(epsilon, sub(s, t)));
-    const v = slope(teacher, solver, x, t, middle);
-    return splitTarget(inputs, v, target(step(x, t, middle, v), middle, s));
-  },
+    const v = yield* slope(teacher, solver, x, t, middle);
+    return { v, w: yield* target(step(x, t, middle, v), middle, s) };
+  }),
 };

@@ -16,10 +16,9 @@ export const lagrangian: Objective = {
   solver: 'euler',
   needsTeacher: true,
   smallDivisor: 'limit',
-  target: (inputs) => {
-    const { x, t, s, epsilon, teacher, target, solver } = inputs;
+  target: splitTarget(function* ({ x, t, s, epsilon, teacher, target, solver }) {
     const middle = add(s, mul(epsilon, sub(t, s)));
-    const u = target(x, t, middle);
-    return splitTarget(inputs, slope(teacher, solver, step(x, t, middle, u), middle, s), u);
-  },
+    const w = yield* target(x, t, middle);
+    return { v: yield* slope(teacher, solver, step(x, t, middle, w), middle, s), w };
+  }),
 };

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { AverageVelocity, Velocity } from '../../src/flow/field.js';
+import type { Asking, Question } from '../../src/flow/questions.js';
 import { solvers, type Solver } from '../../src/flow/solvers.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 
@@ -14,10 +14,10 @@ export interface ObjectiveInputs {
   readonly epsilon: Tensor;
   /** γ [B] in (0, 1): the fraction of the jump after which an objective splits it. */
   readonly fraction: Tensor;
-  /** The teacher's velocity; that of the pair (x0, z), z - x0, where the data leads. */
-  readonly teacher: Velocity;
-  /** u⁻ of the averaged student, the target network. */
-  readonly target: AverageVelocity;
+  /** Asks for the teacher's velocity; for that of the pair (x0, z), z - x0, where the data leads. */
+  readonly teacher: (x: Tensor, t: Tensor) => Question;
+  /** Asks for u⁻ of the averaged student, the target network. */
+  readonly target: (x: Tensor, t: Tensor, s: Tensor) => Question;
   /** u of the student itself at (x, t, s), without gradient. */
   readonly student: Tensor;
   /** How the teacher is stepped inside the objective, and in how many steps where it goes a long way. */
@@ -60,8 +60,12 @@ export interface Objective {
   readonly smallDivisor?: 'always' | 'limit';
   /** How a flow map that learned this alone is sampled, where its jumps are not meant for it. */
   readonly sampler?: 'consistency' | 'euler';
-  /** The average velocity that the student is to have, [B, ...]. Gradients never flow through it. */
-  readonly target: (inputs: ObjectiveInputs) => Tensor;
+  /**
+   * The average velocity that the student is to have, [B, ...]. Gradients never flow through it. A generator: it asks
+   * networks by `yield* teacher(x, t)`, several questions at once by `yield* together(...)`, so that each network is
+   * called once for what all objectives ask at a time.
+   */
+  readonly target: (inputs: ObjectiveInputs) => Asking<Tensor>;
 }
 
 const weight = z.number().min(0);

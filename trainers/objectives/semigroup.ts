@@ -12,10 +12,10 @@ import type { Objective } from './objective.js';
 export const semigroup: Objective = {
   name: 'semigroup',
   summary: 'composition of two jumps (Frans et al., 2024; Boffi et al., 2025)',
-  target: ({ x, t, s, fraction, target }) => {
+  *target({ x, t, s, fraction, target }) {
     const middle = add(t, mul(fraction, sub(s, t)));
-    const first = target(x, t, middle);
-    const second = target(step(x, t, middle, first), middle, s);
+    const first = yield* target(x, t, middle);
+    const second = yield* target(step(x, t, middle, first), middle, s);
     return add(second, mul(perSample(fraction, x), sub(first, second)));
   },
 };

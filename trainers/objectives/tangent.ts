@@ -1,9 +1,10 @@
 import { perSample } from '../../src/flow/parametrization.js';
+import { together, type Asking } from '../../src/flow/questions.js';
 import { reshape } from '../../src/ops/movement.js';
 import { add, div, mul, sqrt, sub } from '../../src/ops/pointwise.js';
 import type { Tensor } from '../../src/tensor/tensor.js';
 import { meanSquares } from '../../src/ops/normalization.js';
-import type { ObjectiveInputs } from './objective.js';
+import type { Objective, ObjectiveInputs } from './objective.js';
 
 /**
  * The target of an objective whose way splits into ε by the teacher, at velocity v, and the rest at the target network's
@@ -12,17 +13,17 @@ import type { ObjectiveInputs } from './objective.js';
  * r damps the derivative alone. (Lu and Song, sCM, 2024: tangent normalisation and warm-up; Sabour et al., Align Your
  * Flow, 2025.) Divided by ε: not for half precision.
  */
-export function splitTarget(
-  { x, t, s, epsilon, target, student, tangent }: ObjectiveInputs,
-  v: Tensor,
-  w: Tensor,
-): Tensor {
-  const share = perSample(epsilon, x);
-  if (tangent.form === 'finite') return add(w, mul(share, sub(v, w)));
-  const u = target(x, t, s);
-  const rest = mul(perSample(sub(div(1, epsilon), 1), x), sub(w, u));
-  return alongTangent(student, add(sub(v, u), mul(warmthLike(tangent.warmup, x), rest)), tangent.normalization);
-}
+export const splitTarget = (way: (inputs: ObjectiveInputs) => Asking<{ v: Tensor; w: Tensor }>): Objective['target'] =>
+  function* (inputs) {
+    const { x, t, s, epsilon, target, student, tangent } = inputs;
+    if (tangent.form === 'finite') {
+      const { v, w } = yield* way(inputs);
+      return add(w, mul(perSample(epsilon, x), sub(v, w)));
+    }
+    const [{ v, w }, u] = yield* together(way(inputs), target(x, t, s));
+    const rest = mul(perSample(sub(div(1, epsilon), 1), x), sub(w, u));
+    return alongTangent(student, add(sub(v, u), mul(warmthLike(tangent.warmup, x), rest)), tangent.normalization);
+  };
 
 /** u + g, the tangent g normalised to g / (‖g‖ + c) by its root mean square where c > 0. */
 export function alongTangent(u: Tensor, g: Tensor, normalization: number): Tensor {

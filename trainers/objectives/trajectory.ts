@@ -16,16 +16,16 @@ export const trajectory: Objective = {
   solver: 'heun',
   solverSteps: 3,
   needsTeacher: true,
-  target: ({ x, t, s, fraction, teacher, target, solver, solverSteps }) => {
+  *target({ x, t, s, fraction, teacher, target, solver, solverSteps }) {
     const at = (k: number) => add(t, mul(mul(fraction, k / solverSteps), sub(s, t)));
     const slopes = [];
     let reached = x;
     for (let k = 0; k < solverSteps; k++) {
-      slopes.push(slope(teacher, solver, reached, at(k), at(k + 1)));
+      slopes.push(yield* slope(teacher, solver, reached, at(k), at(k + 1)));
       reached = step(reached, at(k), at(k + 1), slopes[k]);
     }
     const led = mul(slopes.reduce(add), 1 / solverSteps);
-    const rest = target(reached, at(solverSteps), s);
+    const rest = yield* target(reached, at(solverSteps), s);
     return add(rest, mul(perSample(fraction, x), sub(led, rest)));
   },
 };
