@@ -3,7 +3,7 @@ import { evaluate } from '../src/autodiff/eager.js';
 import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { step, type AverageVelocity, type Velocity } from '../src/flow/field.js';
-import { answered, askable, together } from '../src/flow/questions.js';
+import { answered, askable, together, type Asking } from '../src/flow/questions.js';
 import type { Device } from '../src/gpu/device.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { TensorStorage } from '../src/gpu/storage.js';
@@ -81,7 +81,9 @@ function inputs(
   };
 }
 
-const targetOf = (name: string, given: ObjectiveInputs): Tensor => answered(objectiveNamed(name).target(given));
+/** All that are built in ask. */
+const asking = (name: string, given: ObjectiveInputs) => objectiveNamed(name).target(given) as Asking<Tensor>;
+const targetOf = (name: string, given: ObjectiveInputs): Tensor => answered(asking(name, given));
 
 describe('targets of the objectives on a Gaussian, with the exact map as target network', () => {
   const rows = golden.map(([t, s, epsilon]) => [t, s, epsilon]);
@@ -120,10 +122,10 @@ describe('what all objectives ask at one time is one call', () => {
       calls.target.push(t.size);
       return mul(exact(x, t, s), 1.1);
     });
-    const asking = names.map((name, i) =>
-      objectiveNamed(name).target(inputs(pairs.slice(0, rowsOf(i)), { ...options, teacher, target })),
+    const computations = names.map((name, i) =>
+      asking(name, inputs(pairs.slice(0, rowsOf(i)), { ...options, teacher, target })),
     );
-    return { calls, values: interpret(answered(together(...asking))) };
+    return { calls, values: interpret(answered(together(...computations))) };
   }
   const all = objectives().map(({ name }) => name);
   const limit = { form: 'limit', normalization: 0.1, warmup: tensor([0.5]) } as const;

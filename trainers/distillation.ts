@@ -9,7 +9,7 @@ import { expand, sum } from '../src/ops/broadcast.js';
 import { concat, slice } from '../src/ops/movement.js';
 import { abs, add, greater, mul, stopGradient, sub, where } from '../src/ops/pointwise.js';
 import { uniform } from '../src/ops/random.js';
-import { constant, type Tensor } from '../src/tensor/tensor.js';
+import { constant, Tensor } from '../src/tensor/tensor.js';
 import { drawSource, shownLabels, type SampleSource } from './batches.js';
 import type { DistillationConfig } from './config.js';
 import { objectives } from './objectives/index.js';
@@ -143,8 +143,7 @@ export function distillationLoss(
         difference: config.difference,
         tangent: { form: config.tangent.form, normalization: config.tangent.normalization, warmup: schedule.warmup },
       });
-      if (Symbol.iterator in Object(computation)) return computation;
-      throw new UserError(`the objective ${name}: its target is a generator, *target(inputs) { … }`);
+      return computation instanceof Tensor ? Question.answered(computation) : computation;
     });
     const targets = answered(together(...asking));
     const errors = squaredErrors(u, concat(targets, 0), config.weighting, {

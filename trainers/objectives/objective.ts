@@ -61,11 +61,11 @@ export interface Objective {
   /** How a flow map that learned this alone is sampled, where its jumps are not meant for it. */
   readonly sampler?: 'consistency' | 'euler';
   /**
-   * The average velocity that the student is to have, [B, ...]. Gradients never flow through it. A generator: it asks
-   * networks by `yield* teacher(x, t)`, several questions at once by `yield* together(...)`, so that each network is
+   * The average velocity that the student is to have, [B, ...]. Gradients never flow through it. A generator where it
+   * asks networks, by `yield* teacher(x, t)`, several questions at once by `yield* together(...)`: so each network is
    * called once for what all objectives ask at a time.
    */
-  readonly target: (inputs: ObjectiveInputs) => Asking<Tensor>;
+  readonly target: (inputs: ObjectiveInputs) => Tensor | Asking<Tensor>;
 }
 
 const weight = z.number().min(0);
