@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { UserError } from '../errors.js';
 import type { Architecture, Backbone, BackboneModule, InputShapes, SampleLaw } from './backbone.js';
+import { dit } from './diffusers/dit.js';
 import { unet2dCondition } from './diffusers/unet-2d-condition.js';
 import { unet2d } from './diffusers/unet-2d.js';
 import { mlp } from './mlp.js';
@@ -18,7 +19,7 @@ interface Entry {
 
 /** Backbones by their name. The first that has a default for some samples is the one that they get. */
 const registry = new Map<string, Entry>(
-  [mlp, sit, unet, vit, unet2d, unet2dCondition].map((backbone) => [backbone.name, { backbone }]),
+  [mlp, sit, unet, vit, unet2d, unet2dCondition, dit].map((backbone) => [backbone.name, { backbone }]),
 );
 const builtIn: ReadonlySet<string> = new Set(registry.keys());
 

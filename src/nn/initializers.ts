@@ -33,14 +33,15 @@ export const xavier: Initializer = uniform(([outputs, ...inputs]) => Math.sqrt(6
 /**
  * Fixed sine and cosine position embedding of a grid of so many columns, as DiT has it for squares: half of the channels
  * for the column, half for the row, each sines then cosines. Shape [1, rows · columns, width].
+ * @param spread what a row and a column count for, where the grid stands for a coarser or finer one
  */
 export const gridPositions =
-  (columns: number): Initializer =>
+  (columns: number, spread: readonly [number, number] = [1, 1]): Initializer =>
   ([, count, width]) => {
     const quarter = width / 4;
     const values = new Float32Array(count * width);
     for (let position = 0; position < count; position++) {
-      const coordinates = [position % columns, Math.floor(position / columns)];
+      const coordinates = [(position % columns) * spread[1], Math.floor(position / columns) * spread[0]];
       coordinates.forEach((coordinate, half) => {
         for (let k = 0; k < quarter; k++) {
           const angle = coordinate / 10000 ** (k / quarter);

@@ -77,6 +77,29 @@ export function adaptedParameters(
 }
 
 /**
+ * Adds scale · B A, computed in float64, to a weight [out, …], B [out, rank] and A [rank, …] being as files have them: the
+ * axes of a convolution behind the first count as one.
+ */
+export function addProduct(
+  weight: Float32Array,
+  down: Float32Array,
+  up: Float32Array,
+  rank: number,
+  scale: number,
+): void {
+  const inputs = down.length / rank;
+  const product = new Float64Array(inputs);
+  for (let row = 0; row * inputs < weight.length; row++) {
+    product.fill(0);
+    for (let k = 0; k < rank; k++) {
+      const factor = up[row * rank + k];
+      for (let column = 0; column < inputs; column++) product[column] += factor * down[k * inputs + column];
+    }
+    for (let column = 0; column < inputs; column++) weight[row * inputs + column] += scale * product[column];
+  }
+}
+
+/**
  * Weights with an adapter folded in: every adapted one plus its product, every parameter trained in full replaced.
  * @param parameters those of the adapted network
  */
@@ -96,14 +119,7 @@ export function mergeLora(
     if (!isAdapted(parameter, adapted)) return values;
     const [a, b] = [keysOf(name).a, keysOf(name).b];
     const [down, up] = [await adapter.read(a), await adapter.read(b)];
-    const inputs = sizeOf(parameter.shape.slice(1));
-    for (let i = 0; i < values.length; i++) {
-      const column = i % inputs;
-      const row = (i - column) / inputs;
-      let product = 0;
-      for (let k = 0; k < rank; k++) product += up[row * rank + k] * down[k * inputs + column];
-      values[i] += (alpha / rank) * product;
-    }
+    addProduct(values, down, up, rank, alpha / rank);
     return values;
   };
   return { dtype: 'f32', read };

@@ -21,6 +21,9 @@ export function geluTanh(x: Tensor): Tensor {
 /** Gaussian error linear unit, exact: x · Φ(x). */
 export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
 
+/** x · sigmoid(1.702 x), an early approximation of the Gaussian error linear unit (Hendrycks and Gimpel, 2016). */
+export const quickGelu = (x: Tensor): Tensor => mul(x, sigmoid(mul(x, 1.702)));
+
 /** x where it is positive, else 0; slope 0 at 0. */
 export const relu = (x: Tensor): Tensor => where(atMost(x, 0), 0, x);
 

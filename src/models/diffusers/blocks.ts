@@ -25,6 +25,7 @@ import type { Tensor } from '../../tensor/tensor.js';
 export const activations = { silu, swish: silu, mish, gelu, relu } as const;
 /** Such a name. */
 export type Activation = keyof typeof activations;
+export const activationNames = Object.keys(activations) as [Activation, ...Activation[]];
 
 /**
  * A piece of a network: its parameters, and what it does to images [B, H, W, C] under an embedding [B, width] of time and

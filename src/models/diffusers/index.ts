@@ -1,5 +1,9 @@
 import type { Backbone } from '../backbone.js';
 import type { Component } from '../component.js';
+import { autoencoderKl } from './autoencoder-kl.js';
+import { autoencoderTiny } from './autoencoder-tiny.js';
+import { clipText, clipTextWithProjection } from './clip-text.js';
+import { dit } from './dit.js';
 import { unet2dCondition } from './unet-2d-condition.js';
 import { unet2d } from './unet-2d.js';
 
@@ -13,6 +17,12 @@ export type FolderClass = { readonly backbone: Backbone } | { readonly component
 export const folderClasses: Readonly<Record<string, FolderClass>> = {
   UNet2DModel: { backbone: unet2d },
   UNet2DConditionModel: { backbone: unet2dCondition },
+  DiTTransformer2DModel: { backbone: dit },
+  Transformer2DModel: { backbone: dit },
+  AutoencoderKL: { component: autoencoderKl },
+  AutoencoderTiny: { component: autoencoderTiny },
+  CLIPTextModel: { component: clipText },
+  CLIPTextModelWithProjection: { component: clipTextWithProjection },
 };
 
 /**

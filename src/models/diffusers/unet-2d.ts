@@ -11,21 +11,11 @@ import {
 import { defineBackbone } from '../backbone.js';
 import type { BuildOptions, ModelParts } from '../model.js';
 import { extent, repetition } from '../sides.js';
-import {
-  activations,
-  downsampler,
-  pixelAttention,
-  residualBlock,
-  upsampler,
-  type Activation,
-  type Layer,
-} from './blocks.js';
+import { activationNames, downsampler, pixelAttention, residualBlock, upsampler, type Layer } from './blocks.js';
 import { classEmbeddings, timeEmbedding } from './embedding.js';
 import { only, unused } from './options.js';
 import { fitSides, pictureInputs, sampleSize } from './pictures.js';
 import { applyStages, channelsFirst, channelsLast, stageParameters, type Stage } from './unet.js';
-
-const names = Object.keys(activations) as [Activation, ...Activation[]];
 
 /** Options that both UNets have, with the values that diffusers gives those that a configuration leaves out. */
 export const commonOptions = {
@@ -38,7 +28,7 @@ export const commonOptions = {
   mid_block_scale_factor: z.number().positive().default(1),
   downsample_padding: z.number().int().min(0).max(8).default(1),
   dropout: unused(),
-  act_fn: z.enum(names).default('silu'),
+  act_fn: z.enum(activationNames).default('silu'),
   norm_num_groups: extent.default(32),
   norm_eps: z.number().positive().default(1e-5),
   resnet_time_scale_shift: z.enum(['default', 'scale_shift']).default('default'),
