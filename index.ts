@@ -35,7 +35,7 @@ export { batchFor, callsOf, equalSteps, Runner, type Batch } from './src/flow/ru
 export { samplers, type Sampler, type SamplerEntry, type SamplerName } from './src/flow/samplers.js';
 export { exportOnnx, type OnnxExport, type OnnxOptions } from './src/export/onnx.js';
 export { exportStateDict } from './src/export/state-dict.js';
-export { drawSamples, type DrawnSamples, type SampleOptions } from './src/flow/sampling.js';
+export { drawSamples, drawSamplesBy, samplerOf, type DrawnSamples, type SampleOptions } from './src/flow/sampling.js';
 export { perSample } from './src/flow/parametrization.js';
 export { together, type Asking, type Question } from './src/flow/questions.js';
 export { slope, type Solver } from './src/flow/solvers.js';

@@ -24,6 +24,7 @@ export const rooms = [
   'src/experiments',
   'trainers',
   'index.ts',
+  'web',
   'node',
   'cli',
 ];

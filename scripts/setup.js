@@ -181,7 +181,8 @@ if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.me
   if (process.argv[2] === '--probe') await probe();
   try {
     ensurePackages();
-    ensureAdapter(false);
+    // A page finds its adapter in the browser.
+    if (process.argv[2] !== '--packages') ensureAdapter(false);
     if (process.argv[2] === '--tests' && process.env.CI) installTestTools();
   } catch (error) {
     exitWith(error);

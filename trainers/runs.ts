@@ -98,6 +98,8 @@ export interface DistillationSubject {
   teacher?: Network | null;
   /** Without a teacher: what the network is. */
   student?: Description;
+  /** A flow map of the same network whose weights the student starts from. */
+  start?: Network;
   /** What x_t is mixed from; by default samples of the teacher. */
   data?: SampleSet | null;
 }
@@ -126,10 +128,11 @@ export async function distil(
   if (teacher) await checkWeights(teacher.layout, teacher.weights, 'the teacher');
   const description = studentDescription(base, recipe);
   const { seed, checkpointBlocks, student: start } = recipe;
-  const network =
+  const fresh =
     teacher && start.init === 'teacher'
       ? studentOf(teacher, description, seed, checkpointBlocks)
       : createNetwork(description, seed, checkpointBlocks);
+  const network = subject.start ? withWeightsOf(fresh, subject.start) : fresh;
   if (description.guidance && !network.model.nullClass && !data?.negative)
     throw new UserError(
       'guidance needs a network that knows classes and none: this one has no row for none',
@@ -183,6 +186,12 @@ export async function distil(
   const loss = distillationLoss(teacher, network, source, recipe);
   const learners = [{ ...student, layout, initial, loss }];
   return train(device, { ...common, learners, ...wholeNetwork('student', network, exportNetwork) }, options);
+}
+
+/** A network with the weights of another. @throws UserError where they are not those of the same backbone */
+function withWeightsOf(network: Network, { layout, weights }: Network): Network {
+  network.layout.check(new Map(layout.parameters.map((own) => [own.name, own])), 'the flow map to start from');
+  return { ...network, weights };
 }
 
 /** Refuses data that do not fit, and tells what is to be known of those that do. */

@@ -6,9 +6,16 @@ import { everywhere, mixed, type TestImages } from './test-images.js';
 export interface ViolationMap {
   times: readonly number[];
   /** For each pair s < t: the mean squared difference between one jump t → s and two by the middle, over the data's variance. */
-  cells: { t: number; s: number; violation: number }[];
+  cells: ViolationCell[];
   mean: number;
-  worst: { t: number; s: number; violation: number };
+  worst: ViolationCell;
+}
+
+/** The violation at a pair of times. */
+export interface ViolationCell {
+  t: number;
+  s: number;
+  violation: number;
 }
 
 export const gridTimes = [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1] as const;
@@ -16,12 +23,13 @@ export const gridTimes = [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1] as 
 /**
  * Violation at every pair of times of the grid.
  * @param go the operator that the flow map is sampled by
+ * @param progress hears how many pairs are done, of how many, and the last of them
  * @throws UserError where all samples are alike: their variance, 0, is no unit
  */
 export async function violationMap(
   test: TestImages,
   go: (x: Float32Array, t: Float32Array, s: Float32Array) => ReturnType<Runner['jump']>,
-  progress: (done: number, total: number) => void,
+  progress: (done: number, total: number, last?: ViolationCell) => void,
 ): Promise<ViolationMap> {
   const variance = varianceOf(test);
   const alike = test.images.every((value, i) => value === test.images[i % test.size]);
@@ -31,15 +39,16 @@ export async function violationMap(
       'data',
     );
   const pairs = gridTimes.flatMap((t) => gridTimes.filter((s) => s < t).map((s) => ({ t, s })));
-  const cells = [];
+  const cells: ViolationCell[] = [];
+  progress(0, pairs.length);
   for (const { t, s } of pairs) {
-    progress(cells.length, pairs.length);
     const [from, to, middle] = [t, s, (t + s) / 2].map((time) => everywhere(test, time));
     const x = mixed(test, from);
     const direct = await go(x, from, to);
     const composed = await go(await go(x, from, middle), middle, to);
     const square = direct.reduce((sum, value, i) => sum + (value - composed[i]) ** 2, 0) / direct.length;
     cells.push({ t, s, violation: square / variance });
+    progress(cells.length, pairs.length, cells[cells.length - 1]);
   }
   return {
     times: gridTimes,

@@ -1,0 +1,83 @@
+import type { Family } from '../protocol.js';
+import { choice, field, h, number } from './dom.js';
+import type { Engine } from './engine.js';
+
+/** What samples are drawn of: chosen in every part that draws some. */
+export interface Chosen {
+  family: Family;
+  seed: number;
+  /** Null: classes take turns. */
+  label: number | null;
+}
+
+/** A line in which a part says what it is doing, or what went wrong. */
+export class Status {
+  readonly element = h('p', { class: 'status', role: 'status' });
+
+  say(text: string): void {
+    this.element.textContent = text;
+    this.element.classList.remove('alarm');
+  }
+
+  fail(error: unknown): void {
+    this.element.textContent = (error as Error).message;
+    this.element.classList.add('alarm');
+  }
+}
+
+/**
+ * The controls of what is chosen: networks, class and seed.
+ * @param onFamily hears of other networks, and at first
+ * @param onChange hears of another class or seed
+ * @param more further controls
+ */
+export function chooser(
+  engine: Engine,
+  families: readonly Pick<Family, 'id' | 'name'>[],
+  status: Status,
+  onFamily: (chosen: Chosen) => void,
+  onChange: (chosen: Chosen) => void,
+  ...more: HTMLElement[]
+): HTMLElement {
+  let chosen: Chosen | undefined;
+  let seed = 0;
+  const labels = h('span', { hidden: true });
+  const change = (over: Partial<Chosen>) => {
+    if (chosen) onChange((chosen = { ...chosen, ...over }));
+  };
+  const choose = async (id: string) => {
+    status.say('Reading the networks…');
+    try {
+      const family = await engine.call('family', id);
+      chosen = { family, seed, label: null };
+      const options = [['', 'in turn'], ...family.classes.map((name, i) => [String(i), name])] as [string, string][];
+      const select = choice(options, '', (value) => change({ label: value === '' ? null : Number(value) }));
+      labels.replaceChildren(field('Class', select));
+      labels.hidden = !family.classes.length;
+      status.say('');
+      onFamily(chosen);
+    } catch (error) {
+      status.fail(error);
+    }
+  };
+  const seeds = number(seed, { min: 0, max: 2 ** 32, step: 1 }, (value) => change({ seed: (seed = value) }));
+  const other = () => {
+    seeds.value = String(++seed);
+    change({ seed });
+  };
+  const networks = choice(
+    families.map(({ id, name }) => [id, name] as const),
+    families[0].id,
+    (id) => void choose(id),
+  );
+  void choose(families[0].id);
+  return h(
+    'div',
+    { class: 'controls' },
+    field('Networks', networks),
+    labels,
+    field('Seed of the noise', seeds),
+    h('button', { type: 'button', class: 'strong', onclick: other }, 'Other noise'),
+    ...more,
+  );
+}
