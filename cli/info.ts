@@ -6,7 +6,7 @@ import { openSafetensors, type SafetensorsFile, type TensorEntry } from '../src/
 import { isClassifier, loadClassifier, type ClassifierNetwork } from '../src/features/classifier-file.js';
 import { adapterOptions } from '../src/flow/adapter.js';
 import { metadataKey, type Description } from '../src/flow/description.js';
-import { loadNetwork, prefixFor, type Network } from '../src/flow/network.js';
+import { loadNetwork, fitFor, type Network } from '../src/flow/network.js';
 import { UserError } from '../src/errors.js';
 import { loadComponent, type ModelFolder } from '../src/flow/folder.js';
 import { folderClasses } from '../src/models/diffusers/index.js';
@@ -25,9 +25,7 @@ export async function info(path: string, flags: DeviceFlags & { arch?: string; d
   if (folder) return describeFolder(path, folder, flags);
   if ((await stat(path).catch(() => null))?.isDirectory()) return describeRun(path);
   const file =
-    arch && !isModule(arch)
-      ? await readWeights(path, prefixFor(await readDescription(arch)))
-      : await readWeightsOf(path);
+    arch && !isModule(arch) ? await readWeights(path, fitFor(await readDescription(arch))) : await readWeightsOf(path);
   if (data !== undefined) {
     const network = await readNetwork(path, arch);
     describe(file, network);

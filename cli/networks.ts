@@ -7,7 +7,7 @@ import type { SafetensorsFile } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
 import { descriptionSchema, metadataKey, type Description } from '../src/flow/description.js';
 import { loadFolder } from '../src/flow/folder.js';
-import { loadNetwork, prefixFor, type Network } from '../src/flow/network.js';
+import { loadNetwork, fitFor, type Network } from '../src/flow/network.js';
 import { check, parseYaml } from './config.js';
 
 /**
@@ -81,7 +81,7 @@ export async function readFolder(
 
 /** A file of weights, which are those of a description where it is given; says what was chosen or left in it. */
 export async function readWeightsOf(path: string, description?: Description): Promise<SafetensorsFile> {
-  const file = await readWeights(path, description && prefixFor(description));
+  const file = await readWeights(path, description && fitFor(description));
   for (const note of file.notes ?? []) console.log(`${path}: ${note}`);
   return file;
 }

@@ -1,8 +1,8 @@
-import { stat } from 'node:fs/promises';
 import { UserError } from '../src/errors.js';
 import type { Dataset, LoadOptions } from '../src/data/dataset.js';
 import { datasetNames, namedDataset } from '../src/data/named.js';
 import { readDataset } from '../src/data/read.js';
+import { chosenAt } from './files.js';
 import { filesAt } from './folder.js';
 import { decodePicture } from './pictures.js';
 
@@ -28,16 +28,15 @@ export async function loadDataset(spec: string, options: LoadOptions = {}): Prom
 
 /** The parts of what `loadDataset` takes. */
 async function parseDataSpec(spec: string): Promise<{ path: string } & Pick<LoadOptions, 'size' | 'pixels'>> {
-  const at = spec.lastIndexOf('#');
-  // A file may have the sign in its name.
-  if (at < 0 || (await stat(spec).catch(() => null))) return { path: spec };
-  const given = Object.fromEntries(new URLSearchParams(spec.slice(at + 1)));
+  const { path, chosen } = await chosenAt(spec);
+  if (chosen === undefined) return { path };
+  const given = Object.fromEntries(new URLSearchParams(chosen));
   const { size, range, ...others } = given;
   const [unknown] = Object.keys(others);
   if (unknown !== undefined)
     throw new UserError(`${spec}: data are read with size=HxW and range=LOW,HIGH, not with ${unknown}`, 'data');
   return {
-    path: spec.slice(0, at),
+    path,
     ...(size !== undefined && { size: parseSides(size) }),
     ...(range !== undefined && { pixels: parsePixels(range) }),
   };

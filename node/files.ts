@@ -101,11 +101,11 @@ export async function chosenAt(path: string): Promise<{ path: string; chosen?: s
 /**
  * Opens the file of weights at `path`, safetensors or PyTorch's. `path#ema.model` names one of several sets of weights in
  * a PyTorch file.
- * @param prefixOf as `openWeights` takes it
+ * @param fit as `openWeights` takes it
  */
-export async function readWeights(path: string, prefixOf?: Wanted['prefixOf']): Promise<SafetensorsFile> {
+export async function readWeights(path: string, fit?: Wanted['fit']): Promise<SafetensorsFile> {
   const { path: file, chosen } = await chosenAt(path);
-  return openWeights(await fileSource(file), { chosen, prefixOf });
+  return openWeights(await fileSource(file), { chosen, fit });
 }
 
 /**

@@ -6,7 +6,7 @@ import { openWeights } from '../src/checkpoint/weights.js';
 import { UserError } from '../src/errors.js';
 import { bytesSource } from '../src/files/source.js';
 import { parseDescription } from '../src/flow/description.js';
-import { createNetwork, exportNetwork, loadNetwork, prefixFor } from '../src/flow/network.js';
+import { createNetwork, exportNetwork, loadNetwork, fitFor } from '../src/flow/network.js';
 import { random } from '../src/tensor/philox.js';
 import { mutateBytes } from './mutate.js';
 import { archive, legacy, object, op, ordered, parameter, pickle, tensor } from './pickle-maker.js';
@@ -129,7 +129,7 @@ describe('PyTorch files', () => {
         Object.fromEntries([...below].map((key) => [key, nest(`${prefix}${key}.`)])),
       );
     };
-    const prefixOf = prefixFor(description);
+    const fit = fitFor(description);
     const files: [string, Uint8Array, RegExp][] = [
       ['a module', archive(nest(''), storages), /not opened: mine\.Net/],
       ['a wrapper', archive(ordered(dictOf('module.')), storages), /the names without module\. in front/],
@@ -145,12 +145,12 @@ describe('PyTorch files', () => {
       ],
     ];
     for (const [kind, bytes, note] of files) {
-      const file = await open(bytes, { prefixOf });
+      const file = await open(bytes, { fit });
       expect(`${kind}: ${file.notes?.join('; ')}`).toMatch(note);
       expect(await arenaOf(await loadNetwork(file, description))).toEqual(arena);
     }
     const both = archive(op.dict({ model: ordered(dictOf()), ema: op.dict({ model: ordered(dictOf()) }) }), storages);
-    expect(await messageOf(open(both, { prefixOf }))).toMatch(
+    expect(await messageOf(open(both, { fit }))).toMatch(
       /several sets .*model with .*ema\.model with .* of which model, ema\.model fit/,
     );
     const chosen = await open(both, { chosen: 'ema.model' });

@@ -6,6 +6,8 @@ import type { InputShapes } from '../models/backbone.js';
 import { buildModel, fitArchitecture } from '../models/index.js';
 import type { Model } from '../models/model.js';
 import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
+import type { Wanted } from '../checkpoint/pytorch/file.js';
+import { below, isKin, prefixesOf } from '../nn/near-miss.js';
 import { ParameterLayout, type Page, type Parameter, type Parameters } from '../nn/parameters.js';
 import { joinedWeights, type Weights } from '../nn/weights.js';
 import {
@@ -102,25 +104,33 @@ function checkSource({ source }: Description, shape: Shape): void {
 }
 
 /**
- * A test of what the names of a state dict begin with beyond those of a description's network, as wrappers leave them
- * (`module.`, `ema_model.module.`): empty where they fit as they are, null where they fit in no way.
+ * How a state dict holds the tensors of a description's network: what their names begin with, as wrappers leave it
+ * (`module.`, `ema_model.module.`), and what else is there that has nothing to do with it, such as a projector, counters or
+ * another network. Null where it does not hold them.
+ * @throws UserError where several sets of names fit, such as raw weights beside their average
  */
-export function prefixFor(
-  description: Description,
-): (tensors: ReadonlyMap<string, { readonly shape: Shape }>) => string | null {
-  const layout = new ParameterLayout(modelOf(description, false).parameters);
-  const [{ name: first }] = layout.parameters;
-  return (tensors) => {
-    const ending = [...tensors.keys()].find((name) => name === first || name.endsWith(`.${first}`));
-    const prefix = ending?.slice(0, ending.length - first.length);
-    if (prefix === undefined || ![...tensors.keys()].every((name) => name.startsWith(prefix))) return null;
-    try {
-      layout.check(new Map([...tensors].map(([name, entry]) => [name.slice(prefix.length), entry])), '');
-      return prefix;
-    } catch (error) {
-      if (error instanceof UserError) return null;
-      throw error;
-    }
+export function fitFor(description: Description): NonNullable<Wanted['fit']> {
+  const { parameters } = new ParameterLayout(modelOf(description, false).parameters);
+  const known = new Set(parameters.map(({ name }) => name));
+  return (tensors, file, only) => {
+    const fitting = prefixesOf(parameters, tensors.keys())
+      .filter((prefix) => only === undefined || prefix === only)
+      .filter((prefix) => {
+        const inside = below(tensors, prefix);
+        const whole = parameters.every(({ name, shape }) => sameShape(inside.get(name)?.shape ?? [], shape));
+        return whole && ![...inside.keys()].some((name) => !known.has(name) && isKin(name, parameters));
+      });
+    if (fitting.length > 1)
+      throw new UserError(
+        `${file} holds several sets of weights that fit, whose names begin with ${fitting.map((prefix) => `"${prefix}"`).join(' and ')}: choose one (${fitting.map((prefix) => prefix.slice(0, -1) || '.').join(' or ')})`,
+        'weights',
+      );
+    const [prefix] = fitting;
+    if (prefix === undefined) return null;
+    const extra = [...tensors.keys()].filter(
+      (name) => !name.startsWith(prefix) || !known.has(name.slice(prefix.length)),
+    );
+    return { prefix, extra };
   };
 }
 

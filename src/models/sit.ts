@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { attention } from '../ops/attention.js';
+import { linear } from '../ops/matmul.js';
 import { concat, patchify, permute, reshape, slice, split } from '../ops/movement.js';
 import { layerNorm, modulate } from '../ops/normalization.js';
 import { geluTanh, silu } from '../ops/activations.js';
@@ -18,7 +19,7 @@ import {
 } from '../nn/layers.js';
 import { runBlock, type Block } from '../nn/rematerialize.js';
 import type { Parameters } from '../nn/parameters.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { tensor, type Tensor } from '../tensor/tensor.js';
 import { defineBackbone, type SampleLaw } from './backbone.js';
 import type { BuildOptions, ModelParts } from './model.js';
 import { cropSides, defaultPatch, extent, padSides, raised, repetition, sides, sidesOf, statedSides } from './sides.js';
@@ -32,14 +33,21 @@ const schema = z.strictObject({
   depth: repetition,
   numHeads: extent,
   mlpRatio: z.number().positive().default(4),
-  /** 0 for an unconditional network; else the table has one more row, which stands for none. */
+  /** 0 for an unconditional network; else the table has one more row, which stands for none (but see `nullClass`). */
   numClasses: extent.or(z.literal(0)),
+  /** Whether the table has that row: public training without label dropout leaves it out. Default true. */
+  nullClass: z.boolean().optional(),
+  /** Whether files hold the positions, which are fixed. Default true. */
+  savedPositions: z.boolean().optional(),
+  /** Whether queries, keys and values have a bias. Default true. */
+  qkvBias: z.boolean().optional(),
   /** The network has twice the channels; the second half is dropped, as in the public forward pass. */
   learnSigma: z.boolean().default(false),
 });
 
 const epsilon = 1e-6;
 const frequencies = 256;
+const tableName = 'y_embedder.embedding_table.weight';
 
 /**
  * SiT / DiT with adaLN-zero (Peebles and Xie, 2023; Ma et al., 2024) under the public state dict's names.
@@ -65,6 +73,7 @@ function defaults({ shape, classes }: SampleLaw): z.input<typeof schema> | null 
 
 function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guided }: BuildOptions): ModelParts {
   const { patchSize, inChannels, hiddenSize: width, depth, numHeads, numClasses, learnSigma } = config;
+  const { nullClass = true, savedPositions = true, qkvBias = true } = config;
   const size = sidesOf(config.inputSize);
   const padded = raised(size, patchSize);
   const [rows, columns] = [padded[0] / patchSize, padded[1] / patchSize];
@@ -78,17 +87,20 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
     linearParameters(name, inputs, outputs, zeros, zeros);
   const small = (name: string, inputs: number, outputs: number) =>
     linearParameters(name, inputs, outputs, normal(0.02), zeros);
+  const positionShape = [1, rows * columns, width];
   const parameters = [
-    { name: 'pos_embed', shape: [1, rows * columns, width], initializer: gridPositions(columns), frozen: true },
+    ...(savedPositions
+      ? [{ name: 'pos_embed', shape: positionShape, initializer: gridPositions(columns), frozen: true }]
+      : []),
     { name: 'x_embedder.proj.weight', shape: [width, inChannels, patchSize, patchSize], initializer: xavier },
     { name: 'x_embedder.proj.bias', shape: [width], initializer: zeros },
     ...small('t_embedder.mlp.0', frequencies, width),
     ...small('t_embedder.mlp.2', width, width),
     ...(numClasses
-      ? [{ name: 'y_embedder.embedding_table.weight', shape: [numClasses + 1, width], initializer: normal(0.02) }]
+      ? [{ name: tableName, shape: [numClasses + Number(nullClass), width], initializer: normal(0.02) }]
       : []),
     ...Array.from({ length: depth }, (_, i) => [
-      ...dense(`blocks.${i}.attn.qkv`, width, 3 * width),
+      ...dense(`blocks.${i}.attn.qkv`, width, 3 * width).slice(0, qkvBias ? 2 : 1),
       ...dense(`blocks.${i}.attn.proj`, width, width),
       ...dense(`blocks.${i}.mlp.fc1`, width, hidden),
       ...dense(`blocks.${i}.mlp.fc2`, hidden, width),
@@ -108,16 +120,17 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
   const modulation = (p: Parameters, name: string, c: Tensor, count: number) =>
     split(reshape(applyLinear(p, name, silu(c)), [c.shape[0], 1, count * width]), 2, count);
 
+  const qkv = (p: Parameters, name: string, x: Tensor) =>
+    qkvBias ? applyLinear(p, name, x) : linear(x, p(`${name}.weight`));
+  const positions = (p: Parameters) =>
+    savedPositions ? p('pos_embed') : tensor(gridPositions(columns)(positionShape, 0, 0), positionShape);
+
   const blockAt =
     (i: number): Block =>
     (p, h, c) => {
       const block = `blocks.${i}`;
       const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation(p, `${block}.adaLN_modulation.1`, c, 6);
-      const [q, k, v] = split(
-        applyLinear(p, `${block}.attn.qkv`, modulate(layerNorm(h, epsilon), scale1, shift1)),
-        2,
-        3,
-      );
+      const [q, k, v] = split(qkv(p, `${block}.attn.qkv`, modulate(layerNorm(h, epsilon), scale1, shift1)), 2, 3);
       const attended = add(h, mul(gate1, applyLinear(p, `${block}.attn.proj`, attention(q, k, v, numHeads))));
       const modulated = modulate(layerNorm(attended, epsilon), scale2, shift2);
       const mixed = geluTanh(applyLinear(p, `${block}.mlp.fc1`, modulated));
@@ -127,7 +140,7 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
   return {
     sampleShape: [inChannels, ...size],
     classes: numClasses,
-    nullClass: numClasses > 0,
+    nullClass: numClasses > 0 && nullClass,
     parameters,
     adapted: /^blocks\.\d+\.(attn|mlp)\./,
     apply: (p, { x, time, jump, labels, guidance: w }) => {
@@ -135,8 +148,8 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
       let c = embedTime(p, time);
       if (jump) c = add(c, embedJump(p, jump));
       if (w) c = add(c, embedGuidance(p, w));
-      if (numClasses) c = add(c, embedLabels(p('y_embedder.embedding_table.weight'), labels, batch));
-      let h = add(applyLinear(p, 'x_embedder.proj', patchify(padSides(x, 2, padded), patchSize)), p('pos_embed'));
+      if (numClasses) c = add(c, embedLabels(p(tableName), labels, batch, nullClass));
+      let h = add(applyLinear(p, 'x_embedder.proj', patchify(padSides(x, 2, padded), patchSize)), positions(p));
       for (let i = 0; i < depth; i++) h = runBlock(blockAt(i), p, [h, c], checkpointBlocks);
       const [shift, scale] = modulation(p, 'final_layer.adaLN_modulation.1', c, 2);
       const patches = applyLinear(p, 'final_layer.linear', modulate(layerNorm(h, epsilon), scale, shift));

@@ -40,6 +40,8 @@ const schema = z.strictObject({
   normEpsilon: z.number().positive().default(1e-5),
   /** 0 for an unconditional network; else the table has one more row, which stands for none. */
   classes: extent.or(z.literal(0)),
+  /** Whether the table of classes has that row. Default true. */
+  nullClass: z.boolean().optional(),
 });
 
 /**
@@ -68,6 +70,7 @@ function defaults({ shape, classes }: SampleLaw): z.input<typeof schema> | null 
 
 function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guided }: BuildOptions): ModelParts {
   const { patchSize, channels, width, depth, heads, mlpWidth, norm, normEpsilon, classes } = config;
+  const { nullClass = true } = config;
   const size = sidesOf(config.imageSize);
   const padded = raised(size, patchSize);
   requireThat(width % heads === 0, 'heads', `${heads} does not divide a width of ${width}`);
@@ -93,7 +96,9 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
     ]).flat(),
     { name: 'unpatch.weight', shape: [width, channels, patchSize, patchSize], initializer: fanIn(width) },
     { name: 'unpatch.bias', shape: [channels], initializer: zeros },
-    ...(classes ? [{ name: 'y_encoder.weight', shape: [classes + 1, 2 * width], initializer: normal(1) }] : []),
+    ...(classes
+      ? [{ name: 'y_encoder.weight', shape: [classes + Number(nullClass), 2 * width], initializer: normal(1) }]
+      : []),
     // A shift and a scale after each of the two norms of each layer.
     ...(twoTime ? jumpParameters(width, depth * 4 * width) : []),
     ...(guided ? guidanceParameters(width) : []),
@@ -118,14 +123,14 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
   return {
     sampleShape: [channels, ...size],
     classes,
-    nullClass: classes > 0,
+    nullClass: classes > 0 && nullClass,
     parameters,
     adapted: /^transformer\.\d+\./,
     apply: (p, { x, time, jump, labels, guidance: w }) => {
       const batch = x.shape[0];
       const patches = add(applyLinear(p, 'patch_embed', patchify(padSides(x, 2, padded), patchSize)), p('pos_embed'));
       const parts = [patches, reshape(timeTokens(time), [batch, 2, width])];
-      if (classes) parts.push(reshape(embedLabels(p('y_encoder.weight'), labels, batch), [batch, 2, width]));
+      if (classes) parts.push(reshape(embedLabels(p('y_encoder.weight'), labels, batch, nullClass), [batch, 2, width]));
       let h = concat(parts, 1);
       if (w) h = add(h, reshape(embedGuidance(p, w), [batch, 1, width]));
       const modulations = jump ? split(reshape(embedJump(p, jump), [batch, 1, depth * 4 * width]), 2, depth * 4) : [];

@@ -233,8 +233,13 @@ export function embedJump(
   return applyLinear(parameters, 'jump_embedder.2', hidden);
 }
 
-/** Rows of an embedding table; without labels the last row, which stands for none. */
-export function embedLabels(table: Tensor, labels: Tensor | undefined, count: number): Tensor {
+/**
+ * Rows of an embedding table; without labels the last row, which stands for none.
+ * @throws UserError without labels where the table has no such row
+ */
+export function embedLabels(table: Tensor, labels: Tensor | undefined, count: number, nullClass = true): Tensor {
+  if (!labels && !nullClass)
+    throw new UserError('this network knows no sample without a class: give every one a label');
   const none = table.shape[0] - 1;
   return gather(table, labels ?? tensor(new Uint32Array(count).fill(none)));
 }

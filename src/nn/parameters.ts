@@ -4,6 +4,7 @@ import { sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { fromStorage, type Tensor } from '../tensor/tensor.js';
 import { concat, reshape } from '../ops/movement.js';
 import type { Initializer } from './initializers.js';
+import { nearMiss } from './near-miss.js';
 import { drawnWeights, type Weights } from './weights.js';
 
 /** One named tensor of a network, under the name that the public PyTorch model gives it. */
@@ -177,26 +178,20 @@ export class ParameterLayout {
    * Whether a file holds what is described, by its header alone: nothing is read or allocated.
    * @param origin the file's name, for messages
    * @param optional parameters that may be missing
-   * @throws UserError naming what is missing, has another shape, or is unknown
+   * @throws UserError naming what is missing, has another shape, or is unknown, and the likely cause
    */
   check(
     state: ReadonlyMap<string, { readonly shape: Shape }>,
     origin: string,
     optional: ReadonlySet<string> = new Set(),
   ): void {
-    for (const { name, shape } of this.parameters) {
+    // The names as they are: what they begin with is dropped where files are opened.
+    const as = this.parameters.every(({ name, shape }) => {
       const found = state.get(name);
-      if (!found && !optional.has(name))
-        throw new UserError(`${origin} has no tensor "${name}": is the described architecture the file's?`);
-      if (found && !sameShape(found.shape, shape))
-        throw new UserError(
-          `${origin}: "${name}" has shape [${found.shape}], the described architecture needs [${shape}]`,
-        );
-    }
-    for (const name of state.keys()) {
-      if (!this.index.has(name))
-        throw new UserError(`${origin} holds "${name}", which the described architecture does not have`);
-    }
+      return found ? sameShape(found.shape, shape) : optional.has(name);
+    });
+    if (as && [...state.keys()].every((name) => this.index.has(name))) return;
+    throw new UserError(`${origin}${nearMiss(this.parameters, state, optional)}`);
   }
 
   private position(name: string): number {

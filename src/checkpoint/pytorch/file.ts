@@ -19,12 +19,27 @@ interface Storages {
   read(key: string, offset: number, length: number): Promise<Uint8Array>;
 }
 
-/** How one set of tensors is found among several, and its names made those that are wanted. */
+/** How one set of tensors is found among several, and which of its tensors are wanted under which names. */
 export interface Wanted {
   /** The path of the set, such as `ema.model`. */
   chosen?: string;
-  /** What its names begin with beyond those that are wanted; null where they do not fit. */
-  prefixOf?: (tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>) => string | null;
+  /**
+   * How the tensors of a file hold those that are wanted, whose names begin with `only` where it is said; null where they do
+   * not. @throws UserError where several sets of them fit
+   */
+  fit?: (
+    tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+    file: string,
+    only?: string,
+  ) => Fit | null;
+}
+
+/** Where in a set of tensors those lie that are wanted. */
+export interface Fit {
+  /** What their names begin with beyond those that are wanted. */
+  prefix: string;
+  /** Names of others. */
+  extra: readonly string[];
 }
 
 /**
@@ -110,25 +125,36 @@ async function openLegacy(source: Source): Promise<{ top: unknown; storages: Sto
 /** The set of tensors that is meant, and whether it was told by what fits. @throws UserError that lists them where it is not clear */
 function choose(
   candidates: readonly Candidate[],
-  { chosen, prefixOf }: Wanted,
+  { chosen, fit }: Wanted,
   name: string,
 ): { candidate: Candidate; fits: boolean } {
   const listed = candidates
     .slice(0, 8)
     .map(({ path, tensors }) => `${path || '(top)'} with ${tensors.size} tensors of ${countOf(tensors)} weights`);
   const list = listed.join('; ') + (candidates.length > 8 ? '; …' : '');
-  if (chosen !== undefined) {
-    const candidate = candidates.find(({ path }) => path === chosen);
+  if (chosen !== undefined && chosen !== '.') {
+    const candidate = candidates.find(({ path }) => path === chosen) ?? partOf(candidates, chosen);
     if (!candidate)
       throw new UserError(`${name} has no weights at ${quote(chosen)}: it holds ${list || 'none'}`, 'weights');
     return { candidate, fits: false };
   }
   if (!candidates.length) throw new UserError(`${name} holds no tensors that belong together; give a file of weights`);
   if (candidates.length === 1) return { candidate: candidates[0], fits: false };
-  const fitting = prefixOf ? candidates.filter(({ tensors }) => prefixOf(tensors) !== null) : [];
+  const fitting = fit ? candidates.filter(({ tensors }) => fit(tensors, name) !== null) : [];
   if (fitting.length === 1) return { candidate: fitting[0], fits: true };
   const several = fitting.length ? `of which ${fitting.map(({ path }) => path || '(top)').join(', ')} fit: ` : '';
   throw new UserError(`${name} holds several sets of weights: ${list}: ${several}choose one by its path`, 'weights');
+}
+
+/** The tensors of a set whose names begin with what was chosen. */
+function partOf(candidates: readonly Candidate[], chosen: string): Candidate | undefined {
+  for (const { path, tensors } of candidates) {
+    const prefix = path && chosen.startsWith(`${path}.`) ? chosen.slice(path.length + 1) : chosen;
+    const inside = [...tensors].filter(([name]) => name.startsWith(`${prefix}.`));
+    const named = inside.map(([name, record]) => [name.slice(prefix.length + 1), record] as const);
+    if (inside.length) return { path: chosen, tensors: new Map(named) };
+  }
+  return undefined;
 }
 
 const countOf = (tensors: Candidate['tensors']): number =>
