@@ -21,17 +21,19 @@ export { blobSource, bytesSource, urlSource, type Source } from './src/files/sou
 export { memoryStore, type Files, type Store } from './src/files/store.js';
 export { parseDescription, type Description } from './src/flow/description.js';
 export { averageVelocityOf, interpolate, step, velocityOf } from './src/flow/field.js';
+export { loadComponent, loadFolder, openFolder, type LoadedComponent, type ModelFolder } from './src/flow/folder.js';
 export { newDescription, type NewNetworkOptions } from './src/flow/new-description.js';
 export {
   createNetwork,
   exportNetwork,
   fileWeights,
+  fitNetwork,
   loadNetwork,
   networkOf,
   studentOf,
   type Network,
 } from './src/flow/network.js';
-export { batchFor, callsOf, equalSteps, Runner, type Batch } from './src/flow/runner.js';
+export { batchFor, callsOf, equalSteps, Runner, type Batch, type ConditionValues } from './src/flow/runner.js';
 export { samplers, type Sampler, type SamplerEntry, type SamplerName } from './src/flow/samplers.js';
 export { exportOnnx, type OnnxExport, type OnnxOptions } from './src/export/onnx.js';
 export { exportStateDict } from './src/export/state-dict.js';
@@ -42,7 +44,13 @@ export { slope, type Solver } from './src/flow/solvers.js';
 export { describeFit, teacherFit, type TeacherFit } from './src/flow/teacher-fit.js';
 export { Device, openDevice, type DeviceMemory, type DeviceOptions } from './src/gpu/device.js';
 export { TensorStorage, type DType, type HostArray } from './src/gpu/storage.js';
-export { defineBackbone, type Backbone, type BackboneDefinition, type SampleLaw } from './src/models/backbone.js';
+export {
+  defineBackbone,
+  type Backbone,
+  type BackboneDefinition,
+  type InputShapes,
+  type SampleLaw,
+} from './src/models/backbone.js';
 export {
   backboneNames,
   buildModel,
@@ -50,7 +58,8 @@ export {
   registerBackbone,
   type Architecture,
 } from './src/models/index.js';
-export type { BuildOptions, Model, ModelParts, NetworkInputs } from './src/models/model.js';
+export { defineComponent, type Component, type ComponentParts } from './src/models/component.js';
+export type { BuildOptions, ConditionLaw, Conditions, Model, ModelParts, NetworkInputs } from './src/models/model.js';
 export { fanIn, normal as normalInitializer, ones, xavier, zeros, type Initializer } from './src/nn/initializers.js';
 export {
   affineGroupNorm,
@@ -80,6 +89,7 @@ export {
   sinusoids,
   transposedConvolutionParameters,
 } from './src/nn/layers.js';
+export { guidanceSinusoids, timestepSinusoids, type TimestepLayout } from './src/nn/timesteps.js';
 export type { Parameter, Parameters } from './src/nn/parameters.js';
 export type { Weights } from './src/nn/weights.js';
 export { runBlock, type Block } from './src/nn/rematerialize.js';

@@ -2,6 +2,6 @@
 export * from '../index.js';
 export { openDevice } from './device.js';
 export { fileSource, readSafetensors, readWeights, writeFileAtomic, writeSafetensors } from './files.js';
-export { filesAt, folderStore } from './folder.js';
+export { filesAt, folderStore, modelFolderAt } from './folder.js';
 export { loadDataset } from './data.js';
 export { loadBackbone } from './module.js';

@@ -13,7 +13,7 @@ const sourceSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
-const beta = z.number().positive().lt(1);
+const beta = z.number().positive().max(1);
 
 /** The path on which a network was trained to see data drown in noise: x' = α x0 + σ z. */
 const pathSchema = z.discriminatedUnion('kind', [

@@ -38,7 +38,7 @@ function betasOf({ schedule, steps, betaStart, betaEnd, betas }: DiffusionSchedu
     if (schedule === 'scaled-linear') return at(n, Math.sqrt(start), Math.sqrt(end)) ** 2;
     return start + (end - start) / (1 + Math.exp(-at(n, -6, 6)));
   };
-  return levels.map((n) => Math.min(0.999, beta(n) * stretch));
+  return levels.map((n) => (stated ? beta(n) : Math.min(0.999, beta(n) * stretch)));
 }
 
 /** ᾱ of every level, [N] in float64. */

@@ -38,7 +38,7 @@ const diffusions: Readonly<Record<string, { start: number; end: number; schedule
 /** Schedulers of flow matching: the straight path, velocity, and times of 1 for noise as 1000. */
 const flows = ['FlowMatchEulerDiscreteScheduler', 'FlowMatchHeunDiscreteScheduler'];
 
-const beta = z.number().positive().lt(1);
+const beta = z.number().positive().max(1);
 const levels = z.number().int().min(2).max(1_000_000).nullish();
 
 const diffusionSchema = z.object({

@@ -8,7 +8,8 @@ import * as z from 'zod';
 export const only = <const V extends string | number | boolean | null>(value: V, ...others: V[]) =>
   z
     .literal([value, ...others], {
-      error: ({ input }) => `${JSON.stringify(input)} is not supported, only ${[value, ...others].join(' or ')}`,
+      error: ({ input }) =>
+        `${JSON.stringify(input)} is not supported, only ${[value, ...others].map(String).join(' or ')}`,
     })
     .default(value as never);
 
