@@ -88,12 +88,47 @@ export function velocities(velocity: ExactVelocity, x: ArrayLike<number>, t: Tim
 }
 
 /**
- * The flow map Φ_{t→s} of rows of `dim` numbers by Heun's method over `steps` equal steps a row. On the checkerboard 128
- * steps leave a per-sample error of about 1e-4.
+ * The flow map Φ_{t→s} of rows of `dim` numbers as nearly as is of use: the classical Runge-Kutta method over steps that
+ * are equal in √t, since velocities bend ever more towards the data. On the checkerboard 24 steps from noise leave a root
+ * mean square error of 2e-5, 128 equal steps of Heun's method 2.5e-4 at almost three times the cost.
  * @param t where each row is, one time or one a row
  * @param s where it goes
  */
 export function exactFlow(
+  velocity: ExactVelocity,
+  x: ArrayLike<number>,
+  t: Times,
+  s: Times,
+  steps = 24,
+  dim = 2,
+): Float64Array {
+  const slopes = Array.from({ length: 4 }, () => new Float64Array(dim));
+  const ahead = new Float64Array(dim);
+  const weights = [1 / 6, 1 / 3, 1 / 3, 1 / 6];
+  return integrate(
+    x,
+    t,
+    s,
+    steps,
+    dim,
+    (point, from, to) => {
+      [0, 0.5, 0.5, 1].forEach((share, stage) => {
+        for (let d = 0; d < dim; d++) ahead[d] = point[d] + (stage ? share * (to - from) * slopes[stage - 1][d] : 0);
+        velocity(ahead, from + share * (to - from), slopes[stage]);
+      });
+      for (let d = 0; d < dim; d++)
+        for (let stage = 0; stage < 4; stage++) point[d] += (to - from) * weights[stage] * slopes[stage][d];
+    },
+    (from, to, share) => (Math.sqrt(from) + (Math.sqrt(to) - Math.sqrt(from)) * share) ** 2,
+  );
+}
+
+/**
+ * The same by Heun's method over `steps` equal steps a row.
+ * @param t where each row is, one time or one a row
+ * @param s where it goes
+ */
+export function heunFlow(
   velocity: ExactVelocity,
   x: ArrayLike<number>,
   t: Times,
@@ -134,11 +169,11 @@ function integrate(
   steps: number,
   dim: number,
   step: (point: Float64Array, from: number, to: number) => void,
+  between = (from: number, to: number, share: number) => from + (to - from) * share,
 ): Float64Array {
   return eachRow(x, dim, (point, row) => {
-    const start = timeOf(t, row);
-    const length = timeOf(s, row) - start;
-    for (let k = 0; k < steps; k++) step(point, start + (length * k) / steps, start + (length * (k + 1)) / steps);
+    const [start, end] = [timeOf(t, row), timeOf(s, row)];
+    for (let k = 0; k < steps; k++) step(point, between(start, end, k / steps), between(start, end, (k + 1) / steps));
   });
 }
 

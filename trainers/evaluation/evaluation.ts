@@ -32,20 +32,20 @@ export interface Evaluation {
 
 /**
  * Measures a flow map against its teacher, by data where there is some.
- * @param densities whether also by histograms of very many samples, where the data's density is known
+ * @param densitySamples for histograms, where the data's density is known; 0 leaves them out
  * @param classifier whose features judge samples too
  */
 export async function evaluateStudent(
   { device, teacher, student, data = null }: EvaluationSubject,
   {
-    densities = true,
+    densitySamples = 200_000,
     classifier,
     onProgress,
     ...overrides
   }: {
     samples?: number;
     seed?: number;
-    densities?: boolean;
+    densitySamples?: number;
     classifier?: ClassifierNetwork;
     onProgress?: (what: string) => void;
   } = {},
@@ -70,6 +70,7 @@ export async function evaluateStudent(
     extractor?.dispose(),
   );
   tables.push(qualityTable(data, quality));
-  if (densities && data.name === 'checkerboard') tables.push(await checkerboardKl(device, teacher, student));
+  if (densitySamples && data.name === 'checkerboard')
+    tables.push(await checkerboardKl(device, teacher, student, densitySamples, onProgress));
   return { report, fit, quality: quality.rows, tables };
 }
