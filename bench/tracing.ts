@@ -50,6 +50,9 @@ const profile: Profile = {
   f16: true,
   half: false,
   maxBindings: 10,
+  maxBindingBytes: 2 ** 27,
+  maxBufferBytes: 2 ** 28,
+  bindingAlignment: 256,
 };
 Object.assign(globalThis, globals);
 const gpu = create(['backend=null']);

@@ -22,7 +22,7 @@ import { check, parseYaml, parseRecipe, resolveConfig } from './config.js';
 import { classificationKnobs } from './knobs.js';
 import { checkOutput } from './output.js';
 import { printTree } from './print.js';
-import { openSession } from './session.js';
+import { memoryOf, openSession } from './session.js';
 import {
   configFile,
   configOf,
@@ -67,7 +67,10 @@ export async function trainClassifierCommand(flags: ClassifierFlags): Promise<vo
     recipe,
   } satisfies SavedRun);
   const device = await openSession(flags);
-  const training = await trainClassifier({ device, classifier, data: dataset }, recipe, options);
+  const training = await trainClassifier({ device, classifier, data: dataset }, recipe, {
+    ...options,
+    memory: memoryOf(device),
+  });
   const finished = await followTraining(training, flags, options.interruption, { command: 'classifier' });
   if (finished) {
     const trained = await training.now();

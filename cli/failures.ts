@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander';
 import { SemiflowError, type ErrorCode } from '../src/errors.js';
+import { MemoryError } from '../src/flow/memory.js';
 
 /** What the process ends with. */
 export const exitCodes: Record<ErrorCode, number> = { input: 2, divergence: 3, device: 1 };
@@ -25,7 +26,8 @@ export interface Failure {
 export function failureOf(error: unknown, flagOf: (field: string) => string, version: string): Failure {
   if (error instanceof SemiflowError) {
     const { code, field, message } = error;
-    return { line: oneLine(field ? `${flagOf(field)}: ${message}` : message), exitCode: exitCodes[code] };
+    const said = error instanceof MemoryError ? error.said(flagOf) : message;
+    return { line: oneLine(field ? `${flagOf(field)}: ${said}` : said), exitCode: exitCodes[code] };
   }
   if (error instanceof CommanderError) {
     // What is wrong and, on a second line, the nearest name.

@@ -33,6 +33,75 @@ const addTraining = (command: Command): Command =>
 
 const several = (value: string, before: string[] = []): string[] => [...before, value];
 
+/** What people train flow maps of points and of images by, as help shows defaults. */
+const [pointShape, imageShape] = [[2], [1, 28, 28]];
+
+/** What `train` takes. */
+function addTrain(command: Command): Command {
+  command
+    .option('--teacher <file>', 'teacher, as safetensors, as PyTorch saved it, or a folder as diffusers saves it')
+    .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
+    .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
+    .option('--method <name>', 'preset of the recipe, listed below (default fmap)')
+    .option('--model <kind>', 'without a teacher: mlp, sit, vit or unet, with the default size for the data')
+    .option('--objective <module>', "an objective of one's own, which has its flags then; may be given again", several)
+    .option('--out <folder>', 'run folder (default runs/flow-map)')
+    .option('--no-evaluate', 'leave out the evaluation at the end');
+  addKnobs(addTraining(command), distillationKnobs(), {
+    points: distillationDefaults(pointShape, 'velocity'),
+    images: distillationDefaults(imageShape, 'velocity'),
+  });
+  return command.addHelpText('after', () => methodsHelp());
+}
+
+/** What `teacher` takes. */
+function addTeacher(command: Command): Command {
+  command
+    .option('--data <name or path>', 'data set: a name such as checkerboard, or IDX files')
+    .option('--model <kind>', 'mlp, sit, vit or unet, with the default size for the data')
+    .option('--arch <yaml or module>', 'the architecture in full, instead of --model')
+    .option('--prediction <kind>', 'velocity, noise, data or v (default velocity)')
+    .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve (default straight)')
+    .option('--out <file>', 'where the teacher is written (default rf.safetensors)')
+    .option('--run <folder>', 'run folder (default: beside the file)');
+  return addKnobs(addTraining(command), teacherKnobs, {
+    points: teacherDefaults(pointShape),
+    images: teacherDefaults(imageShape),
+  });
+}
+
+/** What `sample` takes, but for where samples go. */
+function addSampling(sampling: Command): Command {
+  sampling
+    .requiredOption('--model <file>', 'safetensors')
+    .option('--arch <yaml or module>', 'what the file is, where it does not say so')
+    .addOption(
+      new Option(
+        '--sampler <name>',
+        'how (default: euler for a teacher, for a flow map what it was trained for)',
+      ).choices(samplerNames),
+    )
+    .option(
+      '--nfe <n>',
+      'network evaluations in equal steps, each as many as is listed below, twice as many under guidance of a teacher (default: one jump of a flow map, 50 steps of a teacher)',
+    )
+    .option('--times <list>', 'the times of all steps instead, such as 1,0.7,0.3,0')
+    .option('--guidance <scale>', 'classifier-free guidance (default 1, or the least that a flow map learned)')
+    .option('--n <count>', 'samples', '64')
+    .option('--label <class>', 'one class for all, or none; by default the classes take turns')
+    .option(
+      '--conditions <file>',
+      'safetensors with what else it is told, such as context [tokens, width]; negative.context is what guidance leads away from',
+    )
+    .option('--seed <n>', 'seed of the noise', '0');
+  addSamplerOptions(sampling);
+  return sampling.addHelpText(
+    'after',
+    () =>
+      `\nSamplers:\n${listed.map(([name, { help, evaluations, jumps }]) => `  ${name.padEnd(16)}${help}; ${evaluations} ${evaluations === 1 ? 'evaluation' : 'evaluations'} a step${jumps ? ', of flow maps' : ''}`).join('\n')}`,
+  );
+}
+
 /**
  * Loads the objectives of one's own that a command line names: flags follow from them, so it comes before `createProgram`.
  * @throws UserError where one cannot be loaded
@@ -67,46 +136,21 @@ export function createProgram(): Command {
     .option('--out <folder>', 'run folder', 'runs/demo')
     .action(async (flags) => (await import('./demo.js')).demo(flags));
 
-  const train = computing('train')
-    .description('distil a teacher into a flow map, or train one from data')
-    .option('--teacher <file>', 'teacher, as safetensors, as PyTorch saved it, or a folder as diffusers saves it')
-    .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
-    .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
-    .option('--method <name>', 'preset of the recipe, listed below (default fmap)')
-    .option('--model <kind>', 'without a teacher: mlp, sit, vit or unet, with the default size for the data')
-    .option('--objective <module>', "an objective of one's own, which has its flags then; may be given again", several)
-    .option('--out <folder>', 'run folder (default runs/flow-map)')
-    .option('--no-evaluate', 'leave out the evaluation at the end')
-    .action(async (flags) => {
+  addTrain(computing('train').description('distil a teacher into a flow map, or train one from data')).action(
+    async (flags) => {
       if (!flags.teacher && !flags.resume && !flags.data && !flags.config && !flags.printConfig)
         throw new UserError('train needs --teacher FILE (or --resume FOLDER): `semiflow demo` shows one');
       await (await import('./train.js')).train(flags);
-    });
-  const [pointShape, imageShape] = [[2], [1, 28, 28]];
-  addKnobs(addTraining(train), distillationKnobs(), {
-    points: distillationDefaults(pointShape, 'velocity'),
-    images: distillationDefaults(imageShape, 'velocity'),
-  });
-  train.addHelpText('after', () => methodsHelp());
+    },
+  );
 
-  const teacher = computing('teacher')
-    .description('train a teacher on data: a rectified flow, or a diffusion')
-    .option('--data <name or path>', 'data set: a name such as checkerboard, or IDX files')
-    .option('--model <kind>', 'mlp, sit, vit or unet, with the default size for the data')
-    .option('--arch <yaml or module>', 'the architecture in full, instead of --model')
-    .option('--prediction <kind>', 'velocity, noise, data or v (default velocity)')
-    .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve (default straight)')
-    .option('--out <file>', 'where the teacher is written (default rf.safetensors)')
-    .option('--run <folder>', 'run folder (default: beside the file)')
-    .action(async (flags) => {
+  addTeacher(computing('teacher').description('train a teacher on data: a rectified flow, or a diffusion')).action(
+    async (flags) => {
       if (!flags.data && !flags.resume && !flags.config)
         throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
       await (await import('./teacher.js')).trainTeacherCommand(flags);
-    });
-  addKnobs(addTraining(teacher), teacherKnobs, {
-    points: teacherDefaults(pointShape),
-    images: teacherDefaults(imageShape),
-  });
+    },
+  );
 
   const classifier = computing('classifier')
     .description('train a classifier of images, whose features judge samples')
@@ -124,37 +168,32 @@ export function createProgram(): Command {
     images: classificationDefaults,
   });
 
-  const sampling = computing('sample')
-    .description('draw samples from a flow map or a teacher')
-    .requiredOption('--model <file>', 'safetensors')
-    .option('--arch <yaml or module>', 'what the file is, where it does not say so')
-    .addOption(
-      new Option(
-        '--sampler <name>',
-        'how (default: euler for a teacher, for a flow map what it was trained for)',
-      ).choices(samplerNames),
-    )
-    .option(
-      '--nfe <n>',
-      'network evaluations in equal steps, each as many as is listed below, twice as many under guidance of a teacher (default: one jump of a flow map, 50 steps of a teacher)',
-    )
-    .option('--times <list>', 'the times of all steps instead, such as 1,0.7,0.3,0')
-    .option('--guidance <scale>', 'classifier-free guidance (default 1, or the least that a flow map learned)')
-    .option('--n <count>', 'samples', '64')
-    .option('--label <class>', 'one class for all, or none; by default the classes take turns')
-    .option(
-      '--conditions <file>',
-      'safetensors with what else it is told, such as context [tokens, width]; negative.context is what guidance leads away from',
-    )
-    .option('--seed <n>', 'seed of the noise', '0')
+  addSampling(computing('sample').description('draw samples from a flow map or a teacher'))
     .requiredOption('--out <file>', '.png, .npy or .safetensors')
     .action(async (flags) => (await import('./sample.js')).sample(flags));
-  addSamplerOptions(sampling);
-  sampling.addHelpText(
-    'after',
-    () =>
-      `\nSamplers:\n${listed.map(([name, { help, evaluations, jumps }]) => `  ${name.padEnd(16)}${help}; ${evaluations} ${evaluations === 1 ? 'evaluation' : 'evaluations'} a step${jumps ? ', of flow maps' : ''}`).join('\n')}`,
+
+  const plan = program
+    .command('plan')
+    .description('say what a command would need of memory, without running it; takes the flags of that command');
+  const planning = (name: string) => {
+    const command = plan
+      .command(name)
+      .option(
+        '--limits <figures>',
+        'plan for default, what WebGPU promises, or for memory=8GiB,host=16GiB,binding=128MiB,buffer=256MiB,buffers=8, instead of this adapter',
+      );
+    withDevice.push(command);
+    return command;
+  };
+  addTrain(planning('train').description('what `train` would need')).action(async (flags) =>
+    (await import('./plan.js')).planTrain(flags),
   );
+  addTeacher(planning('teacher').description('what `teacher` would need')).action(async (flags) =>
+    (await import('./plan.js')).planTeacherCommand(flags),
+  );
+  addSampling(planning('sample').description('what `sample` would need'))
+    .option('--out <file>', 'as of sample; nothing is written')
+    .action(async (flags) => (await import('./plan.js')).planSample(flags));
 
   computing('jump')
     .description('apply f(x, t, s) to given tensors')
@@ -299,8 +338,9 @@ export function createProgram(): Command {
     .description('print adapter, driver, features, limits and kernel profile, and prove that it computes')
     .action(async (flags) => (await import('./doctor.js')).doctor(flags));
 
-  program.commands.filter(readsWeights).forEach(addWeights);
-  program.commands.filter(readsData).forEach(addReading);
+  const all = [...program.commands, ...plan.commands];
+  all.filter(readsWeights).forEach(addWeights);
+  all.filter(readsData).forEach(addReading);
   withDevice.forEach(addDevice);
   return program;
 }

@@ -3,17 +3,18 @@ import type { SafetensorsFile } from '../src/checkpoint/safetensors.js';
 import { encodeNpy } from '../src/checkpoint/npy.js';
 import { UserError } from '../src/errors.js';
 import { conditionNames, conditionShapes, readConditions } from '../src/flow/conditions.js';
+import { memoryLine } from '../src/flow/memory.js';
 import { fitNetwork, type Network } from '../src/flow/network.js';
 import { callsOf, checkGuidance, guidanceOf } from '../src/flow/runner.js';
 import { samplerEntry, samplers, type Sampler, type SamplerEntry, type SamplerName } from '../src/flow/samplers.js';
-import { drawSamples, samplerOf, type DrawnSamples } from '../src/flow/sampling.js';
+import { drawSamples, planSampling, samplerOf, type DrawnSamples } from '../src/flow/sampling.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { numberBetween, sampleCount, seedNumber, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { labelsTensor } from './operators.js';
 import { checkOutput } from './output.js';
 import { picture } from '../trainers/evaluation/pictures.js';
-import { openSession, type DeviceFlags } from './session.js';
+import { memoryOf, openSession, type DeviceFlags } from './session.js';
 
 export interface SampleFlags extends DeviceFlags {
   model: string;
@@ -59,11 +60,10 @@ async function readTold(network: Network, path?: string): Promise<{ network: Net
   return { network: fitNetwork(network, { sample: [network.model.sampleShape[0], ...sides], conditions }), input };
 }
 
-/** `semiflow sample`: draws samples and writes them as a picture or as numbers. */
-export async function sample(flags: SampleFlags): Promise<void> {
-  const { model, out } = flags;
+/** What flags of `sample` ask for, all of it checked. */
+export async function prepareSampling(flags: SampleFlags) {
+  const { model } = flags;
   const seed = seedNumber('--seed', flags.seed);
-  const extension = await checkOutput(out, ['.png', '.npy', '.safetensors'], model);
   const { network, input } = await readTold(await readNetwork(model, flags.arch), flags.conditions);
   const count = sampleCount('--n', flags.n, sizeOf(network.model.sampleShape));
   const sampler = samplerFor(flags, network);
@@ -72,14 +72,24 @@ export async function sample(flags: SampleFlags): Promise<void> {
   checkGuidance(network, guidance);
   const steps = stepsFor(flags, sampler, network, guidance);
   const label = flags.label === undefined ? undefined : classOf(flags.label, network, model);
+  const told = input && (await readConditions(input, network, count));
+  return { network, count, seed, label, steps, sampler, guidance, ...told };
+}
+
+/** `semiflow sample`: draws samples and writes them as a picture or as numbers. */
+export async function sample(flags: SampleFlags): Promise<void> {
+  const { model, out } = flags;
+  const extension = await checkOutput(out, ['.png', '.npy', '.safetensors'], model);
+  const { network, ...wanted } = await prepareSampling(flags);
+  const { count, label, sampler, guidance } = wanted;
   const { sampleShape, classes } = network.model;
   if (extension === '.png' && !isDrawable(sampleShape)) {
     throw new UserError(`samples of shape [${sampleShape}] have no picture: write them to .npy or .safetensors`);
   }
 
-  const told = input && (await readConditions(input, network, count));
   const device = await openSession(flags);
-  const samples = await drawSamples(device, network, { count, seed, label, steps, sampler, guidance, ...told });
+  console.log(`memory: ${memoryLine(planSampling(device, network, wanted, memoryOf(device)))}`);
+  const samples = await drawSamples(device, network, wanted);
   const broken = samples.x.findIndex((value) => !Number.isFinite(value));
   if (broken >= 0)
     throw new UserError(

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { openDevice } from '../node/device.js';
 import { SemiflowError } from '../src/errors.js';
+import type { AvailableMemory } from '../src/flow/memory.js';
 import type { Device } from '../src/gpu/device.js';
 import type { KernelFamily } from '../src/gpu/profile.js';
 import type { Toggles } from '../src/gpu/adapter.js';
@@ -29,6 +31,13 @@ export async function openSession(flags: DeviceFlags): Promise<Device> {
   });
   noteAdapter(device.profile.description);
   return device;
+}
+
+/** The memory that there is, as far as the system tells: that of a device of its own is not known. */
+export function memoryOf({ profile }: Device): AvailableMemory {
+  const limit = process.constrainedMemory();
+  const bytes = limit && limit < totalmem() ? limit : totalmem();
+  return profile.software ? { shared: bytes } : { host: bytes };
 }
 
 /** In a clone a driver is installed where there is none; the published package leaves that to its user. */

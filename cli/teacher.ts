@@ -19,7 +19,7 @@ import { drawTeacherPictures } from '../trainers/evaluation/pictures.js';
 import { checkOutput } from './output.js';
 import { printTree } from './print.js';
 import { lossPlot } from '../trainers/evaluation/run-report.js';
-import { openSession } from './session.js';
+import { memoryOf, openSession } from './session.js';
 import {
   configFile,
   configOf,
@@ -46,7 +46,7 @@ interface SavedRun {
 
 /** `semiflow teacher`: trains a rectified flow by flow matching, or goes on with a run. */
 export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
-  const run = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
+  const run = flags.resume ? await reopenTeacher(flags.resume, flags) : await prepareTeacher(flags);
   const { dataset, description, recipe, folder, out } = run;
   if (flags.printConfig) return printTree({ description, recipe });
   await checkOutput(out, ['.safetensors']);
@@ -60,7 +60,10 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
     recipe,
   } satisfies SavedRun);
   const device = await openSession(flags);
-  const training = await trainTeacher({ device, teacher: network, data: dataset }, recipe, options);
+  const training = await trainTeacher({ device, teacher: network, data: dataset }, recipe, {
+    ...options,
+    memory: memoryOf(device),
+  });
   const files = training.files!;
   const draw = async () => drawTeacherPictures(device, files, await training.now(), dataset.range);
   const finished = await followTraining(training, flags, options.interruption, {
@@ -87,12 +90,14 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   device.dispose();
 }
 
-interface PreparedTeacher extends SavedRun {
+/** A run that is ready to start or to go on. */
+export interface PreparedTeacher extends SavedRun {
   dataset: Dataset;
   folder: string;
 }
 
-async function prepare(flags: TeacherFlags): Promise<PreparedTeacher> {
+/** A teacher's run as flags describe it. */
+export async function prepareTeacher(flags: TeacherFlags): Promise<PreparedTeacher> {
   const file = await configOf(flags);
   const { made } = parseRecipe(file);
   const data = flags.data ?? made.data;
@@ -117,7 +122,8 @@ async function prepare(flags: TeacherFlags): Promise<PreparedTeacher> {
   };
 }
 
-async function reopen(folder: string, flags: TeacherFlags): Promise<PreparedTeacher> {
+/** An interrupted run of a teacher. */
+export async function reopenTeacher(folder: string, flags: TeacherFlags): Promise<PreparedTeacher> {
   const files = await RunFiles.open(folderStore(folder), 'teacher');
   refuseBesideResume(flags, ['run', 'arch', 'model', 'prediction', 'path']);
   const saved = await readConfig<SavedRun>(files, teacherSchema);

@@ -18,7 +18,7 @@ import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { finishReport } from './run-report.js';
 import { printTree } from './print.js';
-import { openSession } from './session.js';
+import { memoryOf, openSession } from './session.js';
 import { drawPictures } from '../trainers/evaluation/pictures.js';
 import {
   configFile,
@@ -93,7 +93,11 @@ export async function carryOut(
   const data = run.data && (await loadDataset(run.data, { range: (student ?? given!.description).dataRange }));
   if (data) console.log(data.summary);
   const teacher = given && data ? fitNetwork(given, { sample: data.shape }) : given;
-  const options = { ...trainOptions(flags, run.out, savedRun(run)), disposable: flags.disposable };
+  const options = {
+    ...trainOptions(flags, run.out, savedRun(run)),
+    disposable: flags.disposable,
+    memory: memoryOf(device),
+  };
   const training = await distil({ device, teacher, student, data: data || null }, recipe, options);
   const files = training.files!;
   const draw = async () => {

@@ -4,6 +4,7 @@ import { stringify } from 'yaml';
 import type * as z from 'zod';
 import { datasetNames } from '../src/data/named.js';
 import { UserError } from '../src/errors.js';
+import { memoryLine } from '../src/flow/memory.js';
 import type { RunFiles } from '../trainers/run-files.js';
 import type { Progress, Training, TrainOptions } from '../trainers/train.js';
 import { readTextFile } from '../node/files.js';
@@ -157,7 +158,7 @@ function progressPrinter(): (progress: Progress) => void {
         );
       case 'planned':
         return console.log(
-          `a step is ${progress.kernels} kernels over ${mebibytes(progress.bytes)} MiB of planned memory (at least ${mebibytes(progress.lowerBound)})`,
+          `a step is ${progress.kernels} kernels over ${mebibytes(progress.bytes)} MiB of planned memory (at least ${mebibytes(progress.lowerBound)})\nmemory: ${memoryLine(progress.needs)}`,
         );
       case 'compiling':
         if (every(2)) console.log(`compiled ${progress.ready} of ${progress.of} kernels`);

@@ -39,6 +39,19 @@ async function dawn(toggles: Toggles, name?: string): Promise<GPU> {
   return gpu;
 }
 
+/** Dawn without a driver: it computes nothing, and knows every feature, for plans of what other machines would do. */
+export const nullAdapters: AdapterSource = {
+  request: async () => {
+    const { create, globals } = await import('webgpu');
+    Object.assign(globalThis, globals);
+    const gpu = kept.get('null') ?? create(['backend=null', 'enable-dawn-features=allow_unsafe_apis']);
+    kept.set('null', gpu);
+    return gpu.requestAdapter();
+  },
+  names: async () => [],
+  mend: 'install the webgpu package',
+};
+
 /** The Vulkan loader silently finds nothing where these name no file. */
 function requireDrivers(): void {
   for (const variable of ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES']) {

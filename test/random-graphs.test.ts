@@ -92,6 +92,9 @@ const hostProfiles = (['plain', 'tiled'] as const).flatMap((family) =>
     f16: true,
     half: false,
     maxBindings,
+    maxBindingBytes: 2 ** 27,
+    maxBufferBytes: 2 ** 28,
+    bindingAlignment: 256,
   })),
 );
 

@@ -3,8 +3,10 @@ import { UserError } from '../src/errors.js';
 import { fingerprint } from '../src/files/fingerprint.js';
 import { adapterFile, adapterOf } from '../src/flow/adapter.js';
 import type { Description } from '../src/flow/description.js';
+import type { AvailableMemory } from '../src/flow/memory.js';
 import {
   bindNetwork,
+  checkpointed,
   createNetwork,
   exportNetwork,
   studentOf,
@@ -15,6 +17,7 @@ import { drawSamples } from '../src/flow/sampling.js';
 import { describeFit, teacherFit } from '../src/flow/teacher-fit.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { joinedWeights, type Weights } from '../src/nn/weights.js';
+import { sizeOf } from '../src/tensor/shape.js';
 import { hostStreams, seedFor } from '../src/tensor/streams.js';
 import { checkFit, sampleFingerprint, SampleSource, type SampleSet } from './batches.js';
 import { exportClassifier, type ClassifierNetwork } from '../src/features/classifier-file.js';
@@ -23,10 +26,11 @@ import type { ClassificationConfig, DistillationConfig, TeacherConfig } from './
 import { distillationLoss } from './distillation.js';
 import { flowMatchingLoss } from './flow-matching.js';
 import { checkRecipe, usedObjectives } from './methods.js';
+import { planWithin, savingsOf, type Savings } from './memory.js';
 import { RunFiles } from './run-files.js';
 import { epsilonAt, reachAt, warmupAt } from './schedules.js';
-import { checkWeights, train, type Task, type TrainOptions, type Training } from './train.js';
-import type { OptimizerOptions, Trainer } from './trainer.js';
+import { checkWeights, train, type TrainOptions, type Training } from './train.js';
+import type { OptimizerOptions, PlannedTraining, Trainer } from './trainer.js';
 import { uncertaintyParameters } from './uncertainty.js';
 
 type Recipe = TeacherConfig | DistillationConfig | ClassificationConfig;
@@ -114,8 +118,42 @@ export async function distil(
   options: TrainOptions = {},
 ): Promise<Training<Network>> {
   const { device, teacher = null, data } = subject;
+  const network = studentNetwork(subject, recipe);
+  if (teacher) await checkWeights(teacher.layout, teacher.weights, 'the teacher');
+  if (data) noteFit(data, network.model, recipe.labelDropout, options);
+  if (teacher && data && !options.resume) await noteTeacherFit(device, teacher, data, options);
+  const weightsFile = 'student.safetensors';
+  if (options.store && !options.resume) await RunFiles.checkFree(options.store, [weightsFile], options.disposable);
+  if (!data) planDistillation(subject, recipe, options.memory);
+  const set = data ?? (await teacherSamples(device, teacher!, recipe, options));
+  const inputs = {
+    ...(teacher && { teacher: await networkFingerprint(teacher) }),
+    ...(data && { data: await sampleFingerprint(data) }),
+  };
+  const task = distillationTask(subject, recipe, network, set);
+  const savings = distillationSavings(subject, recipe, set);
+  return train(device, { ...task, inputs, weightsFile, savings }, options);
+}
+
+/**
+ * What the training of a flow map needs, computed without any of it.
+ * @throws MemoryError where it is more than there is; UserError as `distil`
+ */
+export function planDistillation(
+  subject: DistillationSubject,
+  recipe: DistillationConfig,
+  memory?: AvailableMemory,
+): PlannedTraining {
+  const set = subject.data ?? standIn(subject.teacher!, recipe);
+  const task = distillationTask(subject, recipe, studentNetwork(subject, recipe), set);
+  return planWithin(subject.device, task, memory, distillationSavings(subject, recipe, set));
+}
+
+/** The student of a recipe at its start. @throws UserError where recipe, networks and data do not fit together */
+function studentNetwork(subject: DistillationSubject, recipe: DistillationConfig): Network {
+  const { teacher = null, student, data } = subject;
   checkRecipe(recipe, teacher !== null);
-  const base = teacher?.description ?? subject.student;
+  const base = teacher?.description ?? student;
   if (!base)
     throw new UserError('a flow map is trained from a teacher, or as the student that is described', 'student');
   const told = teacher && Object.entries(teacher.model.conditions).find(([, { optional }]) => !optional);
@@ -125,7 +163,6 @@ export async function distil(
       'data',
     );
   if (!teacher && !data) throw new UserError('without a teacher a flow map learns from data: give some', 'data');
-  if (teacher) await checkWeights(teacher.layout, teacher.weights, 'the teacher');
   const description = studentDescription(base, recipe);
   const { seed, checkpointBlocks, student: start } = recipe;
   const fresh =
@@ -138,21 +175,21 @@ export async function distil(
       'guidance needs a network that knows classes and none: this one has no row for none',
       'guidance',
     );
-  if (data) noteFit(data, network.model, recipe.labelDropout, options);
-  if (teacher && data && !options.resume) await noteTeacherFit(device, teacher, data, options);
-  const weightsFile = 'student.safetensors';
-  if (options.store && !options.resume) await RunFiles.checkFree(options.store, [weightsFile], options.disposable);
-  const set = data ?? (await teacherSamples(device, teacher!, recipe, options));
+  return network;
+}
+
+/** A distillation without its files and what it remembers. */
+function distillationTask(
+  { device, teacher = null, start: from }: DistillationSubject,
+  recipe: DistillationConfig,
+  network: Network,
+  set: SampleSet,
+) {
   const source = new SampleSource(set);
-  const { epsilon, tangent, reach, steps, ema } = recipe;
+  const { epsilon, tangent, reach, steps, ema, seed, student: start } = recipe;
   const common = {
     kind: 'flow-map',
-    weightsFile,
     ...commonOf(recipe),
-    inputs: {
-      ...(teacher && { teacher: await networkFingerprint(teacher) }),
-      ...(data && { data: await sampleFingerprint(data) }),
-    },
     schedules: {
       epsilon: (step: number) => epsilonAt(epsilon, step, steps),
       warmup: (step: number) => warmupAt(tangent.warmup, step),
@@ -165,19 +202,19 @@ export async function distil(
   if (start.loraRank) {
     const lora = { rank: start.loraRank, alpha: start.loraAlpha };
     // What the student has beyond its teacher is trained in full, so that the base is the teacher's own copy on the device.
-    const base = teacher && start.init === 'teacher' ? teacher : network;
+    const base = teacher && start.init === 'teacher' && !from ? teacher : network;
     const adapter = adapterOf(network, lora, seed);
     const loss = distillationLoss(teacher, network, source, recipe, (trained) =>
       adapter.adapt(bindNetwork(base, 'base', device.profile, recipe.precision), trained),
     );
-    const task: Task<Network> = {
+    return {
       ...common,
       learners: [{ ...student, layout: adapter.layout, initial: adapter.weights, loss }],
       trained: adapter.layout.count,
-      result: (average) => kept({ ...network, weights: adapter.merge(average('student', exported)) }),
-      file: (average) => adapterFile(network, adapter, lora, average('student', exported)),
+      result: (average: Trainer['average']) =>
+        kept({ ...network, weights: adapter.merge(average('student', exported)) }),
+      file: (average: Trainer['average']) => adapterFile(network, adapter, lora, average('student', exported)),
     };
-    return train(device, task, options);
   }
   const extra = recipe.weighting.kind === 'uncertainty' ? uncertaintyParameters : [];
   const layout = extra.length ? new ParameterLayout([...network.model.parameters, ...extra]) : network.layout;
@@ -185,7 +222,7 @@ export async function distil(
   const initial = joinedWeights(network.weights, (name) => own.has(name), layout.drawn(seed));
   const loss = distillationLoss(teacher, network, source, recipe);
   const learners = [{ ...student, layout, initial, loss }];
-  return train(device, { ...common, learners, ...wholeNetwork('student', network, exportNetwork) }, options);
+  return { ...common, learners, ...wholeNetwork('student', network, exportNetwork) };
 }
 
 /** A network with the weights of another. @throws UserError where they are not those of the same backbone */
@@ -193,6 +230,30 @@ function withWeightsOf(network: Network, { layout, weights }: Network): Network 
   network.layout.check(new Map(layout.parameters.map((own) => [own.name, own])), 'the flow map to start from');
   return { ...network, weights };
 }
+
+/** The rank that is proposed where a whole student does not fit. */
+const proposedRank = 8;
+
+/** How a distillation takes less memory. */
+function distillationSavings(subject: DistillationSubject, recipe: DistillationConfig, set: SampleSet): Savings {
+  const adapted = { ...recipe, student: { ...recipe.student, loraRank: proposedRank } };
+  const others =
+    subject.teacher && !recipe.student.loraRank && recipe.student.init === 'teacher'
+      ? [{ changes: { 'student.loraRank': String(proposedRank) }, recipe: adapted }]
+      : [];
+  const planOf = (changed: DistillationConfig) =>
+    distillationTask(subject, changed, studentNetwork(subject, changed), set);
+  return savingsOf(recipe, planOf, others);
+}
+
+/** A set as large as the samples of a teacher will be. */
+const standIn = ({ model }: Network, { pool }: DistillationConfig): SampleSet => ({
+  shape: model.sampleShape,
+  count: pool.samples,
+  values: new Float32Array(pool.samples * sizeOf(model.sampleShape)),
+  range: [0, 1],
+  ...(model.classes && { labels: new Uint32Array(pool.samples) }),
+});
 
 /** Refuses data that do not fit, and tells what is to be known of those that do. */
 function noteFit(
@@ -246,26 +307,55 @@ async function teacherSamples(
   return set;
 }
 
+/** What a teacher is trained from. */
+export interface TeacherSubject {
+  device: Device;
+  teacher: Network;
+  data: SampleSet;
+}
+
 /** The training of a teacher on data. */
 export async function trainTeacher(
-  { device, teacher, data }: { device: Device; teacher: Network; data: SampleSet },
+  subject: TeacherSubject,
   recipe: TeacherConfig,
   options: TrainOptions = {},
 ): Promise<Training<Network>> {
+  const { device, teacher, data } = subject;
   noteFit(data, teacher.model, recipe.labelDropout, options);
-  const { layout, weights: initial } = teacher;
-  const loss = flowMatchingLoss(teacher, new SampleSource(data), recipe);
-  const averages = { [exported]: recipe.ema.export };
   const task = {
-    kind: 'teacher',
+    ...teacherTask(subject, recipe),
     weightsFile: 'teacher.safetensors',
-    ...commonOf(recipe),
     inputs: { data: await sampleFingerprint(data) },
-    learners: [{ name: 'teacher', layout, initial, averages, optimizer: optimizerOf(recipe), loss }],
-    ...wholeNetwork('teacher', teacher, exportNetwork),
+    savings: teacherSavings(subject, recipe),
   };
   return train(device, task, options);
 }
+
+/** What the training of a teacher needs, computed without any of it. @throws MemoryError where it is more than there is */
+export const planTeacher = (
+  subject: TeacherSubject,
+  recipe: TeacherConfig,
+  memory?: AvailableMemory,
+): PlannedTraining => planWithin(subject.device, teacherTask(subject, recipe), memory, teacherSavings(subject, recipe));
+
+/** A teacher's training without its files and what it remembers. */
+function teacherTask({ teacher, data }: TeacherSubject, recipe: TeacherConfig) {
+  const { layout, weights: initial } = teacher;
+  const loss = flowMatchingLoss(teacher, new SampleSource(data), recipe);
+  const averages = { [exported]: recipe.ema.export };
+  return {
+    kind: 'teacher',
+    ...commonOf(recipe),
+    learners: [{ name: 'teacher', layout, initial, averages, optimizer: optimizerOf(recipe), loss }],
+    ...wholeNetwork('teacher', teacher, exportNetwork),
+  };
+}
+
+const teacherSavings = (subject: TeacherSubject, recipe: TeacherConfig): Savings =>
+  savingsOf(recipe, (changed) => {
+    const teacher = changed.checkpointBlocks ? checkpointed(subject.teacher) : subject.teacher;
+    return teacherTask({ ...subject, teacher }, changed);
+  });
 
 /** The training of a classifier, whose features judge samples. */
 export async function trainClassifier(
@@ -276,14 +366,18 @@ export async function trainClassifier(
   const { imageShape, classes } = classifier.config;
   noteFit(data, { sampleShape: imageShape, classes, nullClass: false, conditions: {} }, 0, options);
   const { layout, weights: initial } = classifier;
-  const loss = classificationLoss(classifier, data, recipe.batch);
   const averages = { [exported]: recipe.ema.export };
+  const planOf = (changed: ClassificationConfig) => {
+    const loss = classificationLoss(classifier, data, changed.batch);
+    const learner = { name: 'classifier', layout, initial, averages, optimizer: optimizerOf(changed), loss };
+    return { ...commonOf(changed), learners: [learner] };
+  };
   const task = {
     kind: 'classifier',
     weightsFile: 'classifier.safetensors',
-    ...commonOf(recipe),
+    ...planOf(recipe),
     inputs: { data: await sampleFingerprint(data) },
-    learners: [{ name: 'classifier', layout, initial, averages, optimizer: optimizerOf(recipe), loss }],
+    savings: savingsOf(recipe, planOf),
     ...wholeNetwork('classifier', classifier, (network) => exportClassifier(network)),
   };
   return train(device, task, options);

@@ -14,16 +14,20 @@
 import { streamSafetensors } from '../src/checkpoint/safetensors.js';
 import { DivergenceError, UserError } from '../src/errors.js';
 import type { Store } from '../src/files/store.js';
+import type { AvailableMemory, MemoryNeeds } from '../src/flow/memory.js';
 import type { WeightsFile } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
 import type { ParameterLayout } from '../src/nn/parameters.js';
 import type { Weights } from '../src/nn/weights.js';
+import { planWithin, type Savings } from './memory.js';
 import { RunFiles, type RunIdentity } from './run-files.js';
 import { Trainer, type StepMetrics, type TrainerPlan } from './trainer.js';
 
 /** Something to be trained: its learners, and what comes of them. */
 export interface Task<Result> extends TrainerPlan, RunIdentity {
+  /** The same with options that take less memory, to be tried where there is too little. */
+  savings?: Savings;
   /** Name of the file with the weights ready for use. */
   weightsFile: string;
   /** Number of weights that are trained. */
@@ -37,7 +41,8 @@ export interface Task<Result> extends TrainerPlan, RunIdentity {
 /** What happens while one waits. */
 export type Progress =
   | { phase: 'sampling'; samples: number; steps: number }
-  | { phase: 'planned'; kernels: number; bytes: number; lowerBound: number }
+  /** What a step takes, before anything of it is allocated. */
+  | { phase: 'planned'; kernels: number; bytes: number; lowerBound: number; needs: MemoryNeeds }
   | { phase: 'compiling'; ready: number; of: number }
   /** The rate is that of the last seconds. */
   | { phase: 'training'; step: number; steps: number; stepsPerSecond: number; metrics: StepMetrics }
@@ -64,6 +69,8 @@ export interface TrainOptions {
   logEvery?: number;
   /** Seconds between checkpoints, 60 by default. */
   saveEvery?: number;
+  /** The memory that there is, where it is known: what needs more is refused. */
+  memory?: AvailableMemory;
 }
 
 /**
@@ -94,10 +101,11 @@ export async function train<Result>(
   try {
     const state = resume && files ? await files.resume(task) : null;
     if (files) for (const [name, text] of Object.entries(given)) await files.write(name, text);
-    const trainer = await Trainer.create(device, task, {
-      onPlan: (plan) => onProgress({ phase: 'planned', ...plan }),
-      onProgress: (ready, of) => onProgress({ phase: 'compiling', ready, of }),
-    });
+    const planned = planWithin(device, task, options.memory, task.savings);
+    const { kernels, bytes, lowerBound, needs } = planned;
+    onProgress({ phase: 'planned', kernels, bytes, lowerBound, needs });
+    const compiling = (ready: number, of: number) => onProgress({ phase: 'compiling', ready, of });
+    const trainer = await Trainer.create(device, task, compiling, planned);
     try {
       if (state) await trainer.restore(state);
     } catch (error) {

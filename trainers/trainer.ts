@@ -1,11 +1,14 @@
-import { compile, type CompileOptions, type Program } from '../src/autodiff/compile.js';
+import { build, planProgram, type CompileOptions, type PlannedProgram, type Program } from '../src/autodiff/compile.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { DivergenceError, UserError } from '../src/errors.js';
 import type { Device } from '../src/gpu/device.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
 import { Resource } from '../src/gpu/resource.js';
 import { bytesPerElement, TensorStorage, type Filler } from '../src/gpu/storage.js';
+import { hostBytes, type MemoryNeeds } from '../src/flow/memory.js';
+import { checksumPiece } from '../src/files/fingerprint.js';
 import type { Profile } from '../src/gpu/profile.js';
+import { sizeOf } from '../src/tensor/shape.js';
 import type { ParameterLayout, Parameters, Span } from '../src/nn/parameters.js';
 import type { Weights } from '../src/nn/weights.js';
 import { expand, sumOfSquares } from '../src/ops/broadcast.js';
@@ -112,8 +115,6 @@ const ringLength = 64;
 /** The share of the expected time that is slept: steps may be faster than the last ones. */
 const restShare = 0.8;
 
-type Progress = Pick<CompileOptions, 'onPlan' | 'onProgress'>;
-
 /**
  * The compiled steps of learners (forward, backward, clip, AdamW, averages), replayed. Learning rate, decays, schedules,
  * seed and step are data in small buffers: nothing that changes is ever part of a recording.
@@ -134,45 +135,30 @@ export class Trainer extends Resource {
   }
 
   /**
-   * Traces and compiles a step.
-   * @throws UserError where the device has no f16 and it is asked for
+   * Compiles a step.
+   * @param planned what `planTraining` made of the plan for this device
+   * @throws UserError where the device has no f16 and it is asked for, or a kernel binds more than it allows
    */
-  static async create(device: Device, plan: TrainerPlan, progress: Progress = {}): Promise<Trainer> {
-    const half = plan.precision === 'f16';
-    if (half && !device.profile.f16)
-      throw new UserError('this adapter has no f16 (shader-f16): f32 works on all', 'precision');
-    const names = Object.keys(plan.schedules ?? {});
-    const shared: SharedStorages = {
-      schedule: new TensorStorage('schedule', 'f32', Math.max(1, names.length)),
-      key: new TensorStorage('random key', 'u32', 3),
-      slot: new TensorStorage('slot', 'f32', 1),
-    };
-    const all = plan.learners.map((learner) => ({ learner, storages: storagesOf(learner, half, device.pageBytes) }));
-    const learners = Object.fromEntries(
-      all.map(({ learner, storages }) => [learner.name, bindLearner(learner, storages)]),
-    );
-    const context = {
-      learners,
-      profile: device.profile,
-      key: fromStorage(shared.key),
-      schedule: Object.fromEntries(names.map((name, i) => [name, slice(fromStorage(shared.schedule), 0, i, i + 1)])),
-    };
+  static async create(
+    device: Device,
+    plan: TrainerPlan,
+    onProgress?: CompileOptions['onProgress'],
+    planned: PlannedTraining = planTraining(device, plan),
+  ): Promise<Trainer> {
+    const { shared, members: all, rounding: rounds } = planned;
     const members: Member[] = [];
     // Whatever is there by the time that something fails is given back.
     const held: (Resource | undefined)[] = [
       ...Object.values(shared),
-      ...all.flatMap(({ storages }) => allOf(storages)),
+      ...all.flatMap(({ storages, ring }) => [...allOf(storages), ring]),
     ];
     try {
-      for (const { learner, storages } of all) {
-        const traced = trace(learner, storages, { ...context, ...learners[learner.name] }, shared.slot, plan);
-        held.push(traced.ring);
-        const program = await compile(device, { effects: traced.effects, half, ...progress });
+      for (const { planned: step, ...member } of all) {
+        const program = await build(device, step, onProgress);
         held.push(program);
-        members.push({ learner, storages, program, metrics: traced.metrics, ring: traced.ring });
+        members.push({ ...member, program });
       }
-      const effects = half ? all.flatMap(({ storages }) => storages.pages.map(round)) : [];
-      const rounding = half ? await compile(device, { effects, half }) : null;
+      const rounding = rounds && (await build(device, rounds));
       rounding?.run();
       return new Trainer(device, plan, shared, members, rounding);
     } catch (error) {
@@ -239,7 +225,7 @@ export class Trainer extends Resource {
 
   protected free(): void {
     for (const { storages, ring, program } of this.members)
-      for (const held of [...allOf(storages), ring, program]) held?.dispose();
+      for (const held of [...allOf(storages), ring, program]) held.dispose();
     for (const held of [...Object.values(this.shared), this.rounding]) held?.dispose();
   }
 
@@ -350,6 +336,90 @@ export class Trainer extends Resource {
   }
 }
 
+/** A step of all learners as it will run, and what it needs: nothing of it is on a device yet. */
+export interface PlannedTraining {
+  shared: SharedStorages;
+  members: readonly (Omit<Member, 'program'> & { planned: PlannedProgram })[];
+  rounding: PlannedProgram | null;
+  /** Kernels of a step, the memory that they work in, and the least that any plan would need. */
+  kernels: number;
+  bytes: number;
+  lowerBound: number;
+  needs: MemoryNeeds;
+}
+
+/**
+ * Traces and plans a step, for a device or what is known of one.
+ * @throws UserError as `Trainer.create`
+ */
+export function planTraining(device: Pick<Device, 'profile' | 'pageBytes'>, plan: TrainerPlan): PlannedTraining {
+  const { profile, pageBytes } = device;
+  const half = plan.precision === 'f16';
+  if (half && !profile.f16) throw new UserError('this adapter has no f16 (shader-f16): f32 works on all', 'precision');
+  const names = Object.keys(plan.schedules ?? {});
+  const shared: SharedStorages = {
+    schedule: new TensorStorage('schedule', 'f32', Math.max(1, names.length)),
+    key: new TensorStorage('random key', 'u32', 3),
+    slot: new TensorStorage('slot', 'f32', 1),
+  };
+  const all = plan.learners.map((learner) => ({ learner, storages: storagesOf(learner, half, pageBytes) }));
+  const learners = Object.fromEntries(
+    all.map(({ learner, storages }) => [learner.name, bindLearner(learner, storages)]),
+  );
+  const context = {
+    learners,
+    profile,
+    key: fromStorage(shared.key),
+    schedule: Object.fromEntries(names.map((name, i) => [name, slice(fromStorage(shared.schedule), 0, i, i + 1)])),
+  };
+  const members = all.map(({ learner, storages }) => {
+    const traced = trace(learner, storages, { ...context, ...learners[learner.name] }, shared.slot, plan);
+    const { metrics, ring, effects } = traced;
+    return { learner, storages, metrics, ring, planned: planProgram(profile, { effects, half }) };
+  });
+  const effects = half ? all.flatMap(({ storages }) => storages.pages.map(round)) : [];
+  const arenas = members.map(({ planned: { arena } }) => arena);
+  const bytes = arenas.reduce((sum, arena) => sum + arena.bytes, 0);
+  return {
+    shared,
+    members,
+    rounding: half ? planProgram(profile, { effects, half }) : null,
+    kernels: members.reduce((sum, { planned }) => sum + planned.tasks.length, 0),
+    bytes,
+    lowerBound: arenas.reduce((sum, arena) => sum + arena.lowerBound, 0),
+    needs: needsOf(members, bytes),
+  };
+}
+
+/** What a training needs, by what it is for. */
+function needsOf(members: PlannedTraining['members'], working: number): MemoryNeeds {
+  const storages = new Set(members.flatMap(({ planned }) => [...planned.storages]));
+  const pages = members.flatMap(({ storages: own }) => own.pages);
+  const bytesOf = (all: Iterable<TensorStorage | undefined>) =>
+    [...all].reduce((sum, storage) => sum + (storage?.bytes ?? 0), 0);
+  const learned = new Set(pages.flatMap(pageStorages));
+  const others = [...storages].filter((storage) => !learned.has(storage));
+  const layouts = members.map(({ learner }) => learner.layout);
+  const largest = layouts.flatMap(({ parameters }) => parameters.map(({ shape }) => 4 * sizeOf(shape)));
+  return {
+    device: {
+      weights: bytesOf(pages.map(({ parameters }) => parameters)),
+      moments: bytesOf(pages.flatMap(({ firstMoment, secondMoment }) => [firstMoment, secondMoment])),
+      averages: bytesOf(pages.map(({ averages }) => averages)),
+      'weights and averages in half': bytesOf(pages.map(({ rounded }) => rounded)),
+      'fixed weights': bytesOf(others.filter(({ filler }) => filler)),
+      data: bytesOf(others.filter(({ filler }) => !filler)),
+      'gradients and activations': working,
+    },
+    // Reading and copying a tensor; a checkpoint's checksum; the average that pictures are drawn from.
+    host: hostBytes(
+      storages,
+      Math.max(4 * largest.reduce((most, size) => Math.max(most, size), 0), checksumPiece) +
+        4 * layouts.reduce((sum, { length }) => sum + length, 0),
+    ),
+  };
+}
+
 /** A learner as it lives on the device. */
 interface Member {
   learner: Learner;
@@ -389,15 +459,17 @@ interface Storages {
   scalars: TensorStorage;
 }
 
+const pageStorages = ({ parameters, firstMoment, secondMoment, averages, rounded }: PageStorages) => [
+  parameters,
+  firstMoment,
+  secondMoment,
+  averages,
+  ...(rounded ? [rounded] : []),
+];
+
 /** All storages of a learner. */
-const allOf = ({ pages, progress, scalars }: Storages): (TensorStorage | undefined)[] => [
-  ...pages.flatMap(({ parameters, firstMoment, secondMoment, averages, rounded }) => [
-    parameters,
-    firstMoment,
-    secondMoment,
-    averages,
-    rounded,
-  ]),
+const allOf = ({ pages, progress, scalars }: Storages): TensorStorage[] => [
+  ...pages.flatMap(pageStorages),
   progress,
   scalars,
 ];

@@ -6,7 +6,6 @@ import { writesOf } from './separate.js';
 interface Place {
   block: Block;
   offset: number;
-  bytes: number;
 }
 
 /** The memory of a program's values; bytes. */
@@ -14,16 +13,20 @@ export interface Arena {
   bytes: number;
   /** What no plan can do with less than. */
   lowerBound: number;
-  /** Where a node's value lies, or the second output of the kernel that a node is computed by. */
-  place(binding: { node: Tensor } | { second: Tensor }): { offset: number; size: number };
+  /** Where a node's value begins, or the second output of the kernel that a node is computed by. */
+  offsetOf(binding: { node: Tensor } | { second: Tensor }): number;
 }
 
-/** Gives every task's output a place for as long as somebody reads it. */
+/**
+ * Gives every task's output a place for as long as somebody reads it.
+ * @param bufferBytes of the buffers that the arena lies in, as `plan` takes it
+ */
 export function layOut(
   tasks: readonly Task[],
   outputs: readonly Tensor[],
   half: ReadonlySet<Tensor>,
   alignment: number,
+  bufferBytes = Infinity,
 ): Arena {
   const places = new Map<Tensor, Place>();
   const seconds = new Map<Tensor, Place>();
@@ -47,18 +50,14 @@ export function layOut(
       const { pack, part } = packing;
       // Gaps between packed gradients stay zero because nothing else ever lives there.
       if (!packed.has(pack)) packed.set(pack, block(pack.size * 4, 0, tasks.length));
-      places.set(output, {
-        block: packed.get(pack)!,
-        offset: pack.attributes.offsets[part] * 4,
-        bytes: output.size * 4,
-      });
-      places.set(pack, { block: packed.get(pack)!, offset: 0, bytes: pack.size * 4 });
+      places.set(output, { block: packed.get(pack)!, offset: pack.attributes.offsets[part] * 4 });
+      places.set(pack, { block: packed.get(pack)!, offset: 0 });
     } else {
       const bytes = output.size * (half.has(output) ? 2 : 4);
-      places.set(output, { block: block(bytes, time, time), offset: 0, bytes });
+      places.set(output, { block: block(bytes, time, time), offset: 0 });
     }
     if (kernel.secondary) {
-      const place = { block: block(kernel.secondary * 4, time, time), offset: 0, bytes: kernel.secondary * 4 };
+      const place = { block: block(kernel.secondary * 4, time, time), offset: 0 };
       seconds.set(core, place);
       if (second) places.set(second, place);
     }
@@ -69,8 +68,8 @@ export function layOut(
   };
   tasks.forEach((task, time) => task.reads.forEach((leaf) => touch(leaf, time)));
   outputs.forEach((output) => touch(output, tasks.length));
-  const { bytes, lowerBound } = plan(blocks, alignment);
-  const place = (binding: { node: Tensor } | { second: Tensor }) => {
+  const { bytes, lowerBound } = plan(blocks, alignment, bufferBytes);
+  const offsetOf = (binding: { node: Tensor } | { second: Tensor }) => {
     const node = 'node' in binding ? binding.node : binding.second;
     const found =
       'second' in binding
@@ -79,10 +78,7 @@ export function layOut(
           ? seconds.get(node.inputs[0])
           : places.get(node);
     if (!found) throw new Error(`${node.op} of shape [${node.shape}] has no memory`);
-    return {
-      offset: found.block.offset + found.offset,
-      size: Math.max(16, Math.ceil(found.bytes / 16) * 16),
-    };
+    return found.block.offset + found.offset;
   };
-  return { bytes, lowerBound, place };
+  return { bytes, lowerBound, offsetOf };
 }

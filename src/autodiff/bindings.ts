@@ -1,12 +1,20 @@
+import { UserError } from '../errors.js';
 import { bytesPerElement, type TensorStorage } from '../gpu/storage.js';
 import { writesOf } from './separate.js';
+import type { Profile } from '../gpu/profile.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Task } from './schedule.js';
 
-/** What one storage buffer of a kernel is: a node's place in the arena, a second output, or bytes of a storage. */
-export type Binding = { node: Tensor } | { second: Tensor } | { storage: TensorStorage; start: number; end: number };
+/** Bytes from `start` to before `end`. */
+interface Bytes {
+  start: number;
+  end: number;
+}
 
-/** Where a node's elements are: the number of a binding, and the first element in it. */
+/** Bytes of a node's place in the arena, of the second output of the kernel that a node is computed by, or of a storage. */
+export type Binding = ({ node: Tensor } | { second: Tensor } | { storage: TensorStorage }) & Bytes;
+
+/** Where a node's elements are: the number of a binding, or of the first of its windows, and the first element in it. */
 export interface Place {
   slot: number;
   first: number;
@@ -15,6 +23,8 @@ export interface Place {
 /** Every buffer that a task's kernel binds, in order of `@binding`, and what is where in them. */
 export interface Bindings {
   list: readonly Binding[];
+  /** Of what is larger than a binding may be: how many bindings of one length, from a slot on, it lies in. */
+  windows: ReadonlyMap<number, number>;
   leaves: ReadonlyMap<Tensor, Place>;
   output?: number;
   second?: number;
@@ -26,14 +36,32 @@ export interface Bindings {
 /** The largest alignment that an adapter may ask of a binding's start, in bytes. */
 const alignment = 256;
 
+/** Bytes of a window on a tensor that is larger than one binding: a power of two, so that an index tells its window. */
+export const windowBytes = ({ maxBindingBytes }: Pick<Profile, 'maxBindingBytes'>): number =>
+  2 ** Math.floor(Math.log2(maxBindingBytes));
+
 /**
  * The bindings of a task: the one place that says what is bound. Nodes that name overlapping parts of one storage go
  * through one binding, as WebGPU forbids to bind memory twice, and what begins anywhere is bound from the last place
- * before it where a binding may begin.
+ * before it where a binding may begin. What is larger than a binding may be is bound in windows, side by side.
+ * @param isHalf whether a node's values lie in memory as f16; while that is not known, none do
  */
-export function bindingsOf({ kernel, core, output, reads }: Task): Bindings {
+export function bindingsOf(
+  { kernel, core, output, reads }: Task,
+  profile: Pick<Profile, 'maxBindingBytes'>,
+  isHalf: (node: Tensor) => boolean = () => false,
+): Bindings {
   const list: Binding[] = [];
-  const bind = (binding: Binding) => list.push(binding) - 1;
+  const windows = new Map<number, number>();
+  const bind = (binding: Binding): number => {
+    const slot = list.length;
+    const { start, end } = binding;
+    const length = end - start > profile.maxBindingBytes ? windowBytes(profile) : end - start;
+    for (let at = start; at < end; at += length) list.push({ ...binding, start: at, end: Math.min(end, at + length) });
+    if (list.length > slot + 1) windows.set(slot, list.length - slot);
+    return slot;
+  };
+  const sizeOf = (node: Tensor) => rounded(node.size * (isHalf(node) ? bytesPerElement.f16 : 4));
   const written = kernel.state ? undefined : writesOf(output)?.[0];
   const ranges = rangesOf([...reads], written);
   const slots = new Map<Range, number>();
@@ -50,13 +78,23 @@ export function bindingsOf({ kernel, core, output, reads }: Task): Bindings {
       const byte = offset * bytesPerElement[storage.dtype];
       const range = rangeAt(storage, byte);
       leaves.set(leaf, { slot: slotOf(range), first: (byte - range.start) / bytesPerElement[storage.dtype] });
-    } else leaves.set(leaf, { slot: bind({ node: leaf }), first: 0 });
+    } else leaves.set(leaf, { slot: bind({ node: leaf, start: 0, end: sizeOf(leaf) }), first: 0 });
   }
-  const own = kernel.state ? undefined : written ? slotOf(rangeAt(written, 0)) : bind({ node: output });
-  const second = kernel.secondary ? bind({ second: core }) : undefined;
-  const whole = (storage: TensorStorage) => bind({ storage, start: 0, end: rounded(storage.bytes) });
+  const own = kernel.state
+    ? undefined
+    : written
+      ? slotOf(rangeAt(written, 0))
+      : bind({ node: output, start: 0, end: sizeOf(output) });
+  const second = kernel.secondary ? bind({ second: core, start: 0, end: rounded(kernel.secondary * 4) }) : undefined;
+  const whole = (storage: TensorStorage) => {
+    if (storage.bytes > profile.maxBindingBytes)
+      throw new UserError(
+        `storage ${storage.name} has ${mebibytes(storage.bytes)} MiB and is bound whole, of which this adapter allows ${mebibytes(profile.maxBindingBytes)} MiB: let the optimizer's state lie in pages`,
+      );
+    return bind({ storage, start: 0, end: rounded(storage.bytes) });
+  };
   const state = new Map(Object.entries(kernel.state ?? {}).map(([name, storage]) => [name, whole(storage)]));
-  return { list, leaves, output: own, second, state, rounded: kernel.rounded && whole(kernel.rounded) };
+  return { list, windows, leaves, output: own, second, state, rounded: kernel.rounded && whole(kernel.rounded) };
 }
 
 interface Range {
@@ -83,6 +121,8 @@ function rangesOf(leaves: readonly Tensor[], written: TensorStorage | undefined)
   }
   return joined;
 }
+
+const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20);
 
 /** Whole vec4s of f32, as buffers are. */
 const rounded = (bytes: number) => Math.max(16, Math.ceil(bytes / 16) * 16);

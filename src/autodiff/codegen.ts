@@ -1,9 +1,11 @@
 import { sources } from '../../kernels/sources.js';
+import type { Profile } from '../gpu/profile.js';
+import { bytesPerElement } from '../gpu/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Emitter, Operand, Width } from '../ops/rule.js';
 import { ruleOf } from '../ops/table.js';
 import { writesOf } from './separate.js';
-import { bindingsOf, type Binding, type Bindings } from './bindings.js';
+import { bindingsOf, windowBytes, type Binding, type Bindings } from './bindings.js';
 import type { Task } from './schedule.js';
 
 export interface LinkedKernel {
@@ -17,7 +19,12 @@ export interface LinkedKernel {
  * operands and outputs, fused expressions included), the libraries that it names under `Includes:`, then the file as it
  * is.
  */
-export function link(task: Task, isHalf: (node: Tensor) => boolean, gridX: number): LinkedKernel {
+export function link(
+  task: Task,
+  isHalf: (node: Tensor) => boolean,
+  gridX: number,
+  profile: Pick<Profile, 'maxBindingBytes'>,
+): LinkedKernel {
   const file = sourceOf(task.kernel.source);
   const named = [...(/^\/\/ Includes: (.*)$/m.exec(file)?.[1] ?? '').matchAll(/lib\/[\w-]+/g)].map(([name]) => name);
   const { library } = task.kernel;
@@ -26,7 +33,7 @@ export function link(task: Task, isHalf: (node: Tensor) => boolean, gridX: numbe
   const isDirective = (line: string) => /^(enable|requires|diagnostic)\b/.test(line);
   const directives = [...new Set(lines.filter(isDirective))];
   const body = lines.filter((line) => !isDirective(line)).join('\n');
-  const prelude = new Prelude(task, isHalf, body);
+  const prelude = new Prelude(task, isHalf, body, profile);
   const constants = { ...task.kernel.constants, GRID_X: `${gridX}u` };
   const text = [
     ...(prelude.half ? ['enable f16;'] : []),
@@ -53,6 +60,14 @@ interface Slot {
   scalar: boolean;
 }
 
+/** What an array's element is in WGSL, and its bytes. */
+const elementOf = ({ type, scalar }: Slot): { name: string; bytes: number } =>
+  type === 'u8'
+    ? { name: 'u32', bytes: 4 }
+    : scalar
+      ? { name: type, bytes: bytesPerElement[type] }
+      : { name: `vec4<${type}>`, bytes: 4 * bytesPerElement[type] };
+
 class Prelude {
   readonly bindings: Bindings;
   private readonly slots = new Map<number, Slot>();
@@ -65,8 +80,9 @@ class Prelude {
     private readonly task: Task,
     private readonly isHalf: (node: Tensor) => boolean,
     body: string,
+    private readonly profile: Pick<Profile, 'maxBindingBytes'>,
   ) {
-    this.bindings = bindingsOf(task);
+    this.bindings = bindingsOf(task, profile, isHalf);
     for (const operand of task.kernel.operands) this.operand(operand, body);
     this.output(body);
     this.second();
@@ -85,14 +101,17 @@ class Prelude {
     const declare = (slot: number, name: string, type: string) =>
       `@group(0) @binding(${slot}) var<storage, read_write> ${name}: array<${type}>;`;
     const states = [...this.bindings.state].map(([name, slot]) => declare(slot, name, 'vec4f'));
-    const buffers = [...this.slots].map(([slot, { type, scalar }]) =>
-      declare(slot, `buffer${slot}`, type === 'u8' ? 'u32' : scalar ? type : `vec4<${type}>`),
+    const buffers = [...this.slots].flatMap(([slot, kind]) =>
+      Array.from({ length: this.windowsAt(slot) }, (_, k) =>
+        declare(slot + k, `buffer${slot + k}`, elementOf(kind).name),
+      ),
     );
     if (buffers.length + states.length < this.bindings.list.length)
       throw new Error(`kernel ${this.task.kernel.source} does not use all that it binds`);
     return [
       ...buffers,
       ...states,
+      ...[...this.slots].flatMap(([slot, kind]) => this.windowAccess(slot, kind)),
       ...[...this.libraries].map((name) => sourceOf(`lib/${name}`)),
       ...this.functions,
     ].join('\n');
@@ -102,6 +121,40 @@ class Prelude {
     const same = this.slots.get(slot);
     if (same && same.type !== type) throw new Error(`a binding holds both ${type} and ${same.type}`);
     this.slots.set(slot, { type, scalar: scalar || Boolean(same?.scalar) });
+  }
+
+  /** How many windows begin at a slot: 1 where a binding holds all. */
+  private windowsAt(slot: number): number {
+    return this.bindings.windows.get(slot) ?? 1;
+  }
+
+  /** Functions that read and write an element of the windows from a slot on, where there are several. */
+  private windowAccess(slot: number, kind: Slot): string[] {
+    const count = this.windowsAt(slot);
+    if (count === 1) return [];
+    const { name, bytes } = elementOf(kind);
+    const each = windowBytes(this.profile) / bytes;
+    const cases = (write: (buffer: string) => string) =>
+      Array.from(
+        { length: count },
+        (_, k) => `    ${k + 1 < count ? `case ${k}u` : 'default'}: { ${write(`buffer${slot + k}`)} }\n`,
+      ).join('');
+    const choose = `switch (i >> ${Math.log2(each)}u) {\n`;
+    const at = `i & ${each - 1}u`;
+    return [
+      `fn get${slot}(i: u32) -> ${name} {\n  ${choose}${cases((buffer) => `return ${buffer}[${at}];`)}  }\n}`,
+      `fn put${slot}(i: u32, value: ${name}) {\n  ${choose}${cases((buffer) => `${buffer}[${at}] = value;`)}  }\n}`,
+    ];
+  }
+
+  /** An element of the array at a slot. */
+  private element(slot: number, index: string): string {
+    return this.windowsAt(slot) > 1 ? `get${slot}(${index})` : `buffer${slot}[${index}]`;
+  }
+
+  /** A statement that writes it. */
+  private write(slot: number, index: string, value: string): string {
+    return this.windowsAt(slot) > 1 ? `put${slot}(${index}, ${value});` : `buffer${slot}[${index}] = ${value};`;
   }
 
   private operand({ name, tensor, run }: Operand, body: string): void {
@@ -180,18 +233,17 @@ class Prelude {
   private reader(leaf: Tensor): void {
     const { slot, first } = this.bindings.leaves.get(leaf)!;
     const { type, scalar } = this.slots.get(slot)!;
-    const buffer = `buffer${slot}`;
     const name = `read${this.leaves.get(leaf)}`;
     const [one, four] = [scalarType(leaf), vectorType(leaf)];
     const at = (lane: number) => (first + lane ? `i + ${first + lane}u` : 'i');
     const element = (lane: number) =>
       type === 'u8'
-        ? `((${buffer}[(${at(lane)}) >> 2u] >> (((${at(lane)}) & 3u) * 8u)) & 0xffu)`
+        ? `((${this.element(slot, `(${at(lane)}) >> 2u`)} >> (((${at(lane)}) & 3u) * 8u)) & 0xffu)`
         : type === 'f16'
-          ? `f32(${buffer}[${at(lane)}])`
-          : `${buffer}[${at(lane)}]`;
+          ? `f32(${this.element(slot, at(lane))})`
+          : this.element(slot, at(lane));
     const lanes = `${four}(${[0, 1, 2, 3].map(element).join(', ')})`;
-    const whole = `${buffer}[(${at(0)}) >> 2u]`;
+    const whole = this.element(slot, `(${at(0)}) >> 2u`);
     const vector =
       type === 'u8'
         ? first % 4
@@ -220,7 +272,6 @@ class Prelude {
     const type = this.typeOf(output);
     const wide = aligned(kernel.run) && !stores[1];
     this.slot(slot, type, !wide);
-    const buffer = `buffer${slot}`;
     this.functions.push(`const OUTPUT_ALIGNED = ${wide};`);
     const width = wide ? 4 : 1;
     const [coreType, resultType] = [core, output].map(wide ? vectorType : scalarType);
@@ -239,12 +290,12 @@ class Prelude {
       const first = wide
         ? ['let v = epilogue4(i, value);']
         : ['var v = vec4u(epilogue1(i, value[0]), 0u, 0u, 0u);', ...lanes];
-      store4([...first, `${buffer}[i >> 2u] = pack4xU8(v);`]);
+      store4([...first, this.write(slot, 'i >> 2u', 'pack4xU8(v)')]);
       return;
     }
     if (!wide) {
       const kept = type === 'f16' ? 'f16(epilogue1(i, value))' : 'epilogue1(i, value)';
-      this.functions.push(`fn store1(i: u32, value: ${scalarType(core)}) { ${buffer}[i] = ${kept}; }`);
+      this.functions.push(`fn store1(i: u32, value: ${scalarType(core)}) { ${this.write(slot, 'i', kept)} }`);
       if (stores[4])
         store4([
           'store1(i, value[0]);',
@@ -255,8 +306,8 @@ class Prelude {
     // Something that the kernel reads through the same binding may need single elements.
     this.late.push(() => {
       const kept = `vec4<${type}>(epilogue4(i, value))`;
-      if (!this.slots.get(slot)!.scalar) store4([`${buffer}[i >> 2u] = ${kept};`]);
-      else store4([`let v = ${kept};`, ...[0, 1, 2, 3].map((lane) => `${buffer}[i + ${lane}u] = v[${lane}];`)]);
+      if (!this.slots.get(slot)!.scalar) store4([this.write(slot, 'i >> 2u', kept)]);
+      else store4([`let v = ${kept};`, ...[0, 1, 2, 3].map((lane) => this.write(slot, `i + ${lane}u`, `v[${lane}]`))]);
     });
   }
 
@@ -267,8 +318,8 @@ class Prelude {
       slot === undefined
         ? ['', '']
         : [
-            `buffer${slot}[i] = value;`,
-            `for (var lane = 0u; lane < n; lane++) { buffer${slot}[i + lane] = value[lane]; }`,
+            this.write(slot, 'i', 'value'),
+            `for (var lane = 0u; lane < n; lane++) { ${this.write(slot, 'i + lane', 'value[lane]')} }`,
           ];
     this.functions.push(`fn store_second1(i: u32, value: f32) { ${one} }`);
     this.functions.push(`fn store_second4(i: u32, value: vec4f, n: u32) { ${four} }`);
@@ -277,7 +328,7 @@ class Prelude {
   private rounded(): void {
     const slot = this.bindings.rounded;
     if (slot !== undefined) this.slot(slot, 'f16', false);
-    const store = slot === undefined ? '' : `buffer${slot}[i >> 2u] = vec4<f16>(value);`;
+    const store = slot === undefined ? '' : this.write(slot, 'i >> 2u', 'vec4<f16>(value)');
     this.functions.push(`fn store_rounded4(i: u32, value: vec4f) { ${store} }`);
   }
 }

@@ -1,15 +1,15 @@
-import { UserError } from '../errors.js';
 import { profile as profileDispatches, type KernelTime } from '../gpu/profiler.js';
 import type { Device } from '../gpu/device.js';
+import type { Profile } from '../gpu/profile.js';
 import { bind, gridOf, submit, type Dispatch, type Region } from '../gpu/program.js';
 import { Resource } from '../gpu/resource.js';
 import type { HostArray, TensorStorage } from '../gpu/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { ruleOf } from '../ops/table.js';
-import type { Binding } from './bindings.js';
+import { bindingsOf, windowBytes, type Binding } from './bindings.js';
 import { link } from './codegen.js';
 import { decompose } from './decompose.js';
-import { layOut } from './arena.js';
+import { layOut, type Arena } from './arena.js';
 import { leavesOf, schedule, type Task } from './schedule.js';
 import { separate } from './separate.js';
 import { shareCommon } from './share.js';
@@ -36,7 +36,7 @@ export class Program extends Resource {
     private readonly device: Device,
     readonly dispatches: readonly Dispatch[],
     private readonly held: Held,
-    private readonly results: ReadonlyMap<string, { region: Region; tensor: Tensor }>,
+    private readonly results: ReadonlyMap<string, { regions: readonly Region[]; tensor: Tensor }>,
     /** Bytes of the arena, and the least that any plan needs. */
     readonly memory: { bytes: number; lowerBound: number },
   ) {
@@ -60,9 +60,14 @@ export class Program extends Resource {
     this.assertUsable();
     const result = this.results.get(name);
     if (!result) throw new Error(`this program has no output named ${name}`);
-    const { region, tensor } = result;
-    const bytes = await this.device.readBuffer(region.buffer, region.offset, tensor.size * 4);
-    return tensor.dtype === 'f32' ? new Float32Array(bytes) : new Uint32Array(bytes);
+    const { regions, tensor } = result;
+    const bytes = new Uint8Array(tensor.size * 4);
+    let at = 0;
+    for (const { buffer, offset, size } of regions) {
+      bytes.set(new Uint8Array(await this.device.readBuffer(buffer, offset, size)), at);
+      at += size;
+    }
+    return tensor.dtype === 'f32' ? new Float32Array(bytes.buffer) : new Uint32Array(bytes.buffer);
   }
 
   protected free(): void {
@@ -70,12 +75,16 @@ export class Program extends Resource {
   }
 }
 
-/** The memory of a program: an arena, and its share in fixed storages. */
+/** The memory of a program: an arena, in as many buffers as it takes, and its share in fixed storages. */
 class Held {
-  private arena?: GPUBuffer;
+  private readonly arena = new Map<number, GPUBuffer>();
   private readonly fixed = new Map<TensorStorage, GPUBuffer>();
 
-  constructor(private readonly device: Device) {}
+  constructor(
+    private readonly device: Device,
+    private readonly arenaBytes: number,
+    private readonly bufferBytes: number,
+  ) {}
 
   bufferOf(storage: TensorStorage): GPUBuffer {
     if (!storage.fixed) return this.device.buffer(storage);
@@ -84,51 +93,108 @@ class Held {
     return buffer;
   }
 
-  arenaOf(bytes: number): GPUBuffer {
-    return (this.arena ??= this.device.createBuffer('the memory of a program', bytes));
+  /** Where a byte of the arena is. */
+  inArena(at: number): { buffer: GPUBuffer; offset: number } {
+    const offset = at % this.bufferBytes;
+    const start = at - offset;
+    let buffer = this.arena.get(start);
+    if (!buffer) {
+      const bytes = Math.min(this.bufferBytes, this.arenaBytes - start);
+      this.arena.set(start, (buffer = this.device.createBuffer('the memory of a program', bytes)));
+    }
+    return { buffer, offset };
   }
 
   free(): void {
-    if (this.arena) this.device.destroyBuffer(this.arena);
+    for (const buffer of this.arena.values()) this.device.destroyBuffer(buffer);
     for (const storage of this.fixed.keys()) this.device.letGo(storage);
   }
 }
 
+/** What a graph will run as: its kernels in order, and the memory that they take. Nothing is compiled or allocated. */
+export interface PlannedProgram {
+  profile: Profile;
+  outputs: ReadonlyMap<string, Tensor>;
+  tasks: readonly Task[];
+  /** Nodes that are kept in f16. */
+  halves: ReadonlySet<Tensor>;
+  /** Of values on the way; it lies in buffers of `bufferBytes`. */
+  arena: Arena;
+  bufferBytes: number;
+  /** Everything else that is read or written. */
+  storages: ReadonlySet<TensorStorage>;
+}
+
 /**
- * Compiles a graph for a device: merges equal nodes, fuses, plans memory, links and compiles kernels in parallel.
- * @throws UserError when a tensor or the plan is larger than the adapter allows
+ * Plans a graph: merges equal nodes, fuses, and lays out its memory.
+ * @throws UserError where a kernel would bind more than the profile allows
  */
-export async function compile(device: Device, options: CompileOptions): Promise<Program> {
-  const names = Object.keys(options.outputs ?? {});
-  const profile = { ...device.profile, half: options.half ?? false };
-  const wanted = [...Object.values(options.outputs ?? {}), ...(options.effects ?? [])];
-  const shared = shareCommon(decompose(wanted, profile));
+export function planProgram(
+  device: Profile,
+  { outputs: wanted = {}, effects = [], half = false }: Pick<CompileOptions, 'outputs' | 'effects' | 'half'>,
+): PlannedProgram {
+  const names = Object.keys(wanted);
+  const profile = { ...device, half };
+  const shared = shareCommon(decompose([...Object.values(wanted), ...effects], profile));
   const separated = separate(shared.slice(0, names.length), shared.slice(names.length));
   const { outputs } = separated;
   const { tasks, tabulated } = schedule(separated, profile);
+  const kept = half ? halves(tasks, tabulated, outputs) : new Set<Tensor>();
+  // Whole windows, so that what is larger than a buffer has none that two buffers share.
+  const window = windowBytes(profile);
+  const bufferBytes = Math.floor(profile.maxBufferBytes / window) * window;
+  const storages = tasks.flatMap((task) =>
+    bindingsOf(task, profile).list.flatMap((binding) => ('storage' in binding ? [binding.storage] : [])),
+  );
+  return {
+    profile,
+    outputs: new Map(names.map((name, i) => [name, outputs[i]])),
+    tasks,
+    halves: kept,
+    arena: layOut(tasks, outputs, kept, profile.bindingAlignment, bufferBytes),
+    bufferBytes,
+    storages: new Set(storages),
+  };
+}
 
-  const kept = options.half ? halves(tasks, tabulated, outputs) : new Set<Tensor>();
+/**
+ * Compiles a graph for a device: plans it, links and compiles its kernels in parallel.
+ * @throws UserError as `planProgram`; SemiflowError where the device has no memory for it
+ */
+export async function compile(device: Device, options: CompileOptions): Promise<Program> {
+  const planned = planProgram(device.profile, options);
+  const { tasks, arena } = planned;
+  options.onPlan?.({ bytes: arena.bytes, lowerBound: arena.lowerBound, kernels: tasks.length });
+  return build(device, planned, options.onProgress);
+}
+
+/** Makes what was planned for a device's own profile ready to run. @throws SemiflowError as `compile` */
+export async function build(
+  device: Device,
+  { profile, outputs, tasks, halves: kept, arena: memory, bufferBytes }: PlannedProgram,
+  onProgress?: CompileOptions['onProgress'],
+): Promise<Program> {
   const isHalf = (node: Tensor) => kept.has(node);
-  const memory = layOut(tasks, outputs, kept, device.limits.minStorageBufferOffsetAlignment);
-  options.onPlan?.({ bytes: memory.bytes, lowerBound: memory.lowerBound, kernels: tasks.length });
-  const held = new Held(device);
+  const held = new Held(device, memory.bytes, bufferBytes);
   const regionOf = (binding: Binding): Region => {
-    if (!('storage' in binding)) return { buffer: held.arenaOf(memory.bytes), ...memory.place(binding) };
-    const { storage, start, end } = binding;
-    return { buffer: held.bufferOf(storage), offset: start, size: end - start };
+    const { start, end } = binding;
+    const place =
+      'storage' in binding
+        ? { buffer: held.bufferOf(binding.storage), offset: start }
+        : held.inArena(memory.offsetOf(binding) + start);
+    return { ...place, size: end - start };
   };
 
   const linkTask = (task: Task) => {
     const grid = gridOf(task.kernel.workgroups, device.limits.maxComputeWorkgroupsPerDimension);
-    const linked = link(task, isHalf, grid[0]);
+    const linked = link(task, isHalf, grid[0], profile);
     const regions = linked.bindings.map(regionOf);
-    for (const region of regions) checkBinding(device, region, task);
     return { task, grid, regions, source: linked.source };
   };
   let ready = 0;
   const record = async ({ task, grid, regions, source }: ReturnType<typeof linkTask>): Promise<Dispatch> => {
     const pipeline = await device.pipeline(source, task.kernel.source);
-    options.onProgress?.(++ready, tasks.length);
+    onProgress?.(++ready, tasks.length);
     return {
       label: task.kernel.source,
       pipeline,
@@ -141,7 +207,13 @@ export async function compile(device: Device, options: CompileOptions): Promise<
   try {
     const linked = tasks.map(linkTask);
     const results = new Map(
-      names.map((name, i) => [name, { region: regionOf({ node: outputs[i] }), tensor: outputs[i] }]),
+      [...outputs].map(([name, node]) => {
+        const regions: Region[] = [];
+        const bytes = node.size * 4;
+        for (let start = 0; start < bytes; start += bufferBytes)
+          regions.push(regionOf({ node, start, end: Math.min(bytes, start + bufferBytes) }));
+        return [name, { regions, tensor: node }];
+      }),
     );
     await device.ready(new Set(linked.flatMap(({ regions }) => regions.map(({ buffer }) => buffer))));
     const dispatches = await Promise.all(linked.map(record));
@@ -168,14 +240,5 @@ function halves(tasks: readonly Task[], tabulated: ReadonlySet<Tensor>, outputs:
     [...chosen].filter(
       (node) => tabulated.has(node) && node.dtype === 'f32' && !ruleOf(node).precise && !pinned.has(node),
     ),
-  );
-}
-
-function checkBinding(device: Device, region: Region, { output }: Task): void {
-  const limit = device.limits.maxStorageBufferBindingSize;
-  if (region.size <= limit) return;
-  const mebibytes = (bytes: number) => Math.round(bytes / 2 ** 20);
-  throw new UserError(
-    `${output.op} of shape [${output.shape}] works on a tensor of ${mebibytes(region.size)} MiB, this adapter binds at most ${mebibytes(limit)} MiB: use a smaller batch`,
   );
 }

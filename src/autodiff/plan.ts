@@ -10,9 +10,19 @@ export interface Block {
 /**
  * Gives blocks offsets in one arena so that no two that live at the same time overlap: largest first, each at the
  * lowest gap that fits (Pisarchyk and Lee, 2020, "greedy by size").
+ * @param bufferBytes the arena lies in buffers of so many bytes: no block goes from one into the next, unless it is
+ * larger, and then it begins where one does
  * @returns the arena's size in bytes, and the most that is alive at one time: no plan can be smaller
  */
-export function plan(blocks: readonly Block[], alignment: number): { bytes: number; lowerBound: number } {
+export function plan(
+  blocks: readonly Block[],
+  alignment: number,
+  bufferBytes = Infinity,
+): { bytes: number; lowerBound: number } {
+  const within = (offset: number, bytes: number): number => {
+    const left = bufferBytes - (offset % bufferBytes);
+    return bytes <= left || left === bufferBytes ? offset : offset + left;
+  };
   const round = (bytes: number) => Math.ceil(bytes / alignment) * alignment;
   const placed: Block[] = [];
   let total = 0;
@@ -22,10 +32,11 @@ export function plan(blocks: readonly Block[], alignment: number): { bytes: numb
       .sort((a, b) => a.offset - b.offset);
     let offset = 0;
     for (const other of neighbours) {
+      offset = within(offset, block.bytes);
       if (offset + block.bytes <= other.offset) break;
       offset = Math.max(offset, other.offset + round(other.bytes));
     }
-    block.offset = offset;
+    block.offset = offset = within(offset, block.bytes);
     placed.push(block);
     total = Math.max(total, offset + round(block.bytes));
   }

@@ -109,21 +109,28 @@ function limitBindings(
   nodes: readonly Tensor[],
   tabulated: Set<Tensor>,
   kernels: ReadonlyMap<Tensor, Kernel>,
-  { maxBindings }: Profile,
+  profile: Profile,
 ): void {
+  const { maxBindings } = profile;
   for (const node of nodes) {
     if (!tabulated.has(node)) continue;
     const kernel = kernels.get(node) ?? tabulate(node);
     for (;;) {
-      const count = bindingsOf(taskOf(kernel, node, node, tabulated)).list.length;
+      const bindings = bindingsOf(taskOf(kernel, node, node, tabulated), profile);
+      const count = bindings.list.length;
       if (count <= maxBindings) break;
       const inner = inlinedBelow(rootsOf(kernel, node), tabulated)
         .map((part) => ({ part, leaves: leavesOf(part.inputs, tabulated).size }))
         .filter(({ leaves }) => leaves > 1 && leaves < maxBindings)
         .sort((a, b) => b.leaves - a.leaves || a.part.id - b.part.id)[0];
       if (!inner) {
+        const mebibytes = Math.round(profile.maxBindingBytes / 2 ** 20);
         throw new UserError(
-          `${node.op} of shape [${node.shape}] needs ${count} storage buffers, this device allows ${maxBindings} a kernel: open it with the adapter's own limits`,
+          `${node.op} of shape [${node.shape}] needs ${count} storage buffers, this device allows ${maxBindings} a kernel: ${
+            bindings.windows.size
+              ? `its tensors are bound ${mebibytes} MiB at a time, so make them smaller, by a smaller batch or smaller samples`
+              : "open it with the adapter's own limits"
+          }`,
         );
       }
       tabulated.add(inner.part);
@@ -230,7 +237,7 @@ class TaskGraph {
 
   /** Makes `task` what both it and the one before it do, if that may be. */
   private join(task: Task, before: Task, joined: Task): boolean {
-    if (bindingsOf(joined).list.length > this.profile.maxBindings) return false;
+    if (bindingsOf(joined, this.profile).list.length > this.profile.maxBindings) return false;
     const needed = this.dependencies(joined);
     if (needed.has(before) || needed.has(task)) return false;
     // Nobody else can be waiting for a kernel whose only output `task` reads.

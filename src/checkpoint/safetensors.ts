@@ -117,6 +117,8 @@ export function encodeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
   const { header, entries, size } = layOut(tensors, metadata);
+  for (const [name, tensor] of entries)
+    if (!tensor.data) throw new UserError(`tensor ${quote(name)} comes in parts: write it with streamSafetensors`);
   const file = new Uint8Array(size);
   file.set(header);
   let offset = header.byteLength;

@@ -4,7 +4,7 @@ import { endToEnd } from './bytes.js';
 export type Part = string | ArrayBufferView;
 
 /** WebCrypto takes what it hashes in one piece, of at most 2 GiB in some engines. */
-const piece = 2 ** 28;
+export const checksumPiece = 2 ** 28;
 
 /** SHA-256 over parts in their order, as 64 hexadecimal digits: equal only for equal content, cut in the same places. */
 export async function fingerprint(parts: Iterable<Part> | AsyncIterable<Part>): Promise<string> {
@@ -14,8 +14,8 @@ export async function fingerprint(parts: Iterable<Part> | AsyncIterable<Part>): 
       typeof part === 'string'
         ? new TextEncoder().encode(part)
         : new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
-    for (let at = 0; at === 0 || at < bytes.length; at += piece)
-      digests.push(await sha256(bytes.subarray(at, at + piece)));
+    for (let at = 0; at === 0 || at < bytes.length; at += checksumPiece)
+      digests.push(await sha256(bytes.subarray(at, at + checksumPiece)));
   }
   return hexadecimal(await sha256(endToEnd(digests)));
 }
@@ -37,11 +37,11 @@ async function* pieces(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   };
   for await (const chunk of chunks) {
     for (let at = 0; at < chunk.length;) {
-      const part = chunk.subarray(at, at + piece - bytes);
+      const part = chunk.subarray(at, at + checksumPiece - bytes);
       waiting.push(part);
       at += part.length;
       bytes += part.length;
-      if (bytes === piece) yield take();
+      if (bytes === checksumPiece) yield take();
     }
   }
   if (bytes || first) yield take();

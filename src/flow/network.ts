@@ -86,6 +86,12 @@ export function fitNetwork(network: Network, shapes: InputShapes): Network {
   return { ...networkOf(modelOf(fitted, false), fitted, network.weights), layout: network.layout };
 }
 
+/** The same network, whose backward pass computes each block anew. */
+export const checkpointed = (network: Network): Network => ({
+  ...network,
+  model: modelOf(network.description, true),
+});
+
 /** The model that a description describes. */
 function modelOf({ role, guidance, architecture }: Description, checkpointBlocks: boolean): Model {
   const guided = guidance !== undefined && guidance.from < guidance.to;

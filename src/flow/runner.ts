@@ -1,5 +1,5 @@
 import { UserError } from '../errors.js';
-import { compile, type Program } from '../autodiff/compile.js';
+import { compile, planProgram, type Program } from '../autodiff/compile.js';
 import type { Device } from '../gpu/device.js';
 import { isPoints, type Conditions, type Model } from '../models/model.js';
 import type { Parameters } from '../nn/parameters.js';
@@ -15,6 +15,7 @@ import { sizeOf, type Shape } from '../tensor/shape.js';
 import { fromStorage, type Tensor } from '../tensor/tensor.js';
 import { stepFactor } from './dormand-prince.js';
 import { averageVelocityOf, velocityOf, type AverageVelocity, type Velocity } from './field.js';
+import { hostBytes, type MemoryNeeds } from './memory.js';
 import { bindNetwork, type Network } from './network.js';
 import { samplerEntry, strengthOf, type MeasuredStep, type Sampler, type Step } from './samplers.js';
 import { Turns } from './turns.js';
@@ -298,6 +299,23 @@ export class Runner extends Resource {
       );
     }
     return traced;
+  }
+
+  /** What drawing by a sampler needs, computed without any of it. */
+  needs(sampler: Sampler): MemoryNeeds {
+    const { step, measured } = samplerEntry(sampler.name);
+    const { arena, storages } = planProgram(this.device.profile, this.trace((measured ?? step)!));
+    const bytesOf = (wanted: (storage: TensorStorage) => boolean) =>
+      [...storages].filter(wanted).reduce((sum, { bytes }) => sum + bytes, 0);
+    const largest = this.network.layout.parameters.map(({ shape }) => 4 * sizeOf(shape));
+    return {
+      device: {
+        weights: bytesOf(({ filler }) => filler !== undefined),
+        samples: bytesOf(({ filler }) => filler === undefined),
+        activations: arena.bytes,
+      },
+      host: hostBytes(storages, 4 * largest.reduce((most, size) => Math.max(most, size), 0)),
+    };
   }
 
   private trace(graph: Graph): { effects: Tensor[]; calls: number } {

@@ -3,6 +3,15 @@ import { random } from '../tensor/philox.js';
 import { hostStreams, seedFor } from '../tensor/streams.js';
 import type { Description } from './description.js';
 import { sourceNoise } from './noise.js';
+import {
+  excess,
+  MemoryError,
+  savingOf,
+  shortage,
+  type AvailableMemory,
+  type MemoryNeeds,
+  type Saving,
+} from './memory.js';
 import type { Network } from './network.js';
 import { batchFor, equalSteps, Runner, type ConditionValues } from './runner.js';
 import type { Sampler } from './samplers.js';
@@ -42,6 +51,37 @@ export interface DrawnSamples {
 export const samplerOf = ({ description: { role, sampler } }: Network): Sampler => ({
   name: role === 'teacher' ? 'euler' : (sampler ?? 'jump'),
 });
+
+/**
+ * What `drawSamples` needs, computed without any of it.
+ * @throws MemoryError where it is more than there is
+ */
+export function planSampling(
+  device: Device,
+  network: Network,
+  options: Pick<SampleOptions, 'count' | 'guidance' | 'batch' | 'sampler'>,
+  available: AvailableMemory = {},
+): MemoryNeeds {
+  const { guidance, batch, sampler = samplerOf(network) } = options;
+  const needsOf = (count: number): MemoryNeeds => {
+    const most = Math.min(count, batch ?? batchFor(network.model.sampleShape, count));
+    const runner = new Runner(device, network, most, guidance);
+    // All samples are on the host at once: what they start from, what they come to, and where they are now.
+    const samples = 3 * 4 * count * runner.sampleSize;
+    const needs = runner.needs(sampler);
+    runner.dispose();
+    return { ...needs, host: needs.host + samples };
+  };
+  const { count } = options;
+  const needs = needsOf(count);
+  if (!excess(needs, available)) return needs;
+  const savings: Saving[] = [];
+  for (let fewer = count >> 1; fewer >= 1 && !savings.at(-1)?.enough; fewer >>= 1) {
+    const less = needsOf(fewer);
+    savings.splice(0, 1, savingOf({ n: String(fewer) }, less, available));
+  }
+  throw new MemoryError(shortage(needs, available), savings);
+}
 
 /** Samples from noise to data. */
 export async function drawSamples(device: Device, network: Network, options: SampleOptions): Promise<DrawnSamples> {

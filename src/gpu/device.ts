@@ -20,11 +20,10 @@ export interface DeviceOptions {
   without?: readonly GPUFeatureName[];
   /**
    * Limits to do with where the adapter allows more, for tests of what smaller adapters will run: 128 MiB bindings, 256
-   * MiB buffers and 8 storage buffers a kernel are what WebGPU promises everywhere; it goes no lower.
+   * MiB buffers and 8 storage buffers a kernel are what WebGPU promises everywhere, and no device has less. What semiflow
+   * binds and what programs work in keep to smaller ones all the same.
    */
   limits?: Partial<Record<(typeof wantedLimits)[number], number>>;
-  /** Bytes of a page of weights where the adapter allows more, for tests: at least 512. */
-  pageBytes?: number;
   /** Called once when the device is lost or reports an error nobody caught; the run cannot be trusted after it. */
   onFailure?: (message: string) => void;
 }
@@ -52,6 +51,8 @@ export class Device extends Resource {
   private readonly shared = new Map<TensorStorage, { buffer: GPUBuffer; readers: number }>();
   private readonly allocations = new WeakMap<GPUBuffer, Allocation>();
   private readonly held: DeviceMemory = { buffers: 0, bytes: 0 };
+  /** The last filling that was begun: one after another, so that the host holds no more than a part of one. */
+  private filling: Promise<unknown> = Promise.resolve();
   /** The first error that nobody caught, if any: nothing that was computed since can be trusted. */
   failure: SemiflowError | null = null;
 
@@ -60,7 +61,6 @@ export class Device extends Resource {
     readonly profile: Profile,
     readonly toggles: Toggles,
     private readonly onFailure?: (message: string) => void,
-    private readonly mostPageBytes = Infinity,
   ) {
     super('this device');
     gpu.addEventListener('uncapturederror', (event) => {
@@ -79,8 +79,7 @@ export class Device extends Resource {
 
   /** Bytes of weights that lie in one buffer, bound whole: where there are more, they lie in several pages. */
   get pageBytes(): number {
-    const { maxStorageBufferBindingSize, maxBufferSize } = this.limits;
-    return Math.min(maxStorageBufferBindingSize, maxBufferSize, this.mostPageBytes);
+    return this.profile.maxBindingBytes;
   }
 
   /** What is held now: of storages, programs, and copies on their way to the host. */
@@ -196,7 +195,9 @@ export class Device extends Resource {
     const buffer = this.createBuffer(`storage ${name}`, bytes, initial && stored(storage, initial));
     if (!filler) return buffer;
     const allocation = this.allocations.get(buffer)!;
-    allocation.problem = allocation.problem.then((problem) => problem ?? this.fill(storage, buffer, filler));
+    const filled = this.filling.then(() => this.fill(storage, buffer, filler));
+    this.filling = filled;
+    allocation.problem = Promise.all([allocation.problem, filled]).then(([problem, failure]) => problem ?? failure);
     return buffer;
   }
 
@@ -399,5 +400,6 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
         `the adapter ${adapter.info.description || adapter.info.device} opens no device: ${error.message}`,
       );
     });
-  return new Device(gpu, profileOf(adapter, gpu, options.family), toggles, options.onFailure, options.pageBytes);
+  const profile = profileOf(adapter, gpu, options.family, options.limits);
+  return new Device(gpu, profile, toggles, options.onFailure);
 }

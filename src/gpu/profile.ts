@@ -20,19 +20,27 @@ export interface Profile {
   half: boolean;
   /** Storage buffers that one kernel may bind. */
   maxBindings: number;
+  /** Bytes that one of them may have, and that a buffer may. */
+  maxBindingBytes: number;
+  maxBufferBytes: number;
+  /** Bytes at whose multiples a binding begins. */
+  bindingAlignment: number;
 }
 
 const softwareRasterizers = /llvmpipe|lavapipe|swiftshader|basic render/i;
 
 /**
  * What a device will run on its adapter; features and limits are those that it was opened with.
+ * @param lowered limits to do with where the device has more
  * @throws UserError where the forced family needs what the adapter lacks
  */
 export function profileOf(
   adapter: GPUAdapter,
   { features, limits }: Pick<GPUDevice, 'features' | 'limits'>,
   forced?: KernelFamily,
+  lowered: { maxStorageBufferBindingSize?: number; maxBufferSize?: number } = {},
 ): Profile {
+  const maxBufferBytes = Math.min(limits.maxBufferSize, lowered.maxBufferSize ?? Infinity);
   const info = adapter.info as GPUAdapterInfo & { isFallbackAdapter?: boolean };
   const software = Boolean(info.isFallbackAdapter) || softwareRasterizers.test(`${info.device} ${info.description}`);
   const tensorCores = hasTensorCores(info, features);
@@ -49,6 +57,13 @@ export function profileOf(
     f16: features.has('shader-f16'),
     half: false,
     maxBindings: limits.maxStorageBuffersPerShaderStage,
+    maxBindingBytes: Math.min(
+      limits.maxStorageBufferBindingSize,
+      lowered.maxStorageBufferBindingSize ?? Infinity,
+      maxBufferBytes,
+    ),
+    maxBufferBytes,
+    bindingAlignment: limits.minStorageBufferOffsetAlignment,
   };
 }
 

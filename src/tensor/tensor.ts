@@ -51,8 +51,8 @@ export function fromStorage(storage: TensorStorage, shape: Shape = [storage.leng
 }
 
 /**
- * A tensor with the given values; f32 unless a Uint32Array is given. It belongs to no device: each program that reads it
- * holds the values for itself.
+ * A tensor with the given values; f32 unless a Uint32Array is given. It belongs to no device: on each, the programs
+ * that read it share a copy.
  */
 export function tensor(values: ArrayLike<number> | Uint32Array, shape: Shape = [values.length]): Tensor<'storage'> {
   const integer = values instanceof Uint32Array;

@@ -33,13 +33,19 @@ export function runOnHost(outputs: readonly Tensor[], effects: readonly Tensor[]
       const { storage, offset } = (node as Tensor<'storage'>).attributes;
       return held(storage).slice(offset, offset + node.size);
     }
-    const first = arena.place({ node }).offset / 4;
+    const first = arena.offsetOf({ node }) / 4;
     return memory.slice(first, first + node.size);
   };
   for (const task of tasks) {
-    const bindings = bindingsOf(task);
+    const bindings = bindingsOf(task, profile);
     if (bindings.list.length > profile.maxBindings) throw new Error(`${bindings.list.length} bindings`);
-    assertApart(bindings.list.map((binding) => ('storage' in binding ? binding : { ...arena.place(binding) })));
+    assertApart(
+      bindings.list.map((binding) => {
+        if ('storage' in binding) return binding;
+        const [offset, size] = [arena.offsetOf(binding) + binding.start, binding.end - binding.start];
+        return { offset, size };
+      }),
+    );
     const known = new Map([...task.reads].map((leaf) => [leaf, read(leaf)]));
     const { core, output, kernel, second } = task;
     if (writesOf(output)) {
@@ -50,9 +56,9 @@ export function runOnHost(outputs: readonly Tensor[], effects: readonly Tensor[]
     const [value] = interpret([output], new Map(), known);
     if (kernel.secondary) {
       const other = second ?? secondary(core, [kernel.secondary]);
-      memory.set(interpret([other], new Map(), known)[0], arena.place({ second: core }).offset / 4);
+      memory.set(interpret([other], new Map(), known)[0], arena.offsetOf({ second: core }) / 4);
     }
-    memory.set(value, arena.place({ node: output }).offset / 4);
+    memory.set(value, arena.offsetOf({ node: output }) / 4);
   }
   return { values: separated.outputs.map(read), storages };
 }
