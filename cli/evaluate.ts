@@ -1,4 +1,8 @@
-import { writeFileAtomic } from '../node/files.js';
+import { fileSource, writeFileAtomic } from '../node/files.js';
+import { parseMoments } from '../src/data/moments.js';
+import type { ClassifierNetwork } from '../src/features/classifier-file.js';
+import { readAll } from '../src/files/source.js';
+import type { Moments } from '../src/metrics/moments.js';
 import { UserError } from '../src/errors.js';
 import { sameShape, sizeOf } from '../src/tensor/shape.js';
 import { sampleCount, seedNumber } from './arguments.js';
@@ -16,6 +20,7 @@ export interface EvaluateFlags extends DeviceFlags {
   data?: string;
   features?: string;
   featuresArch?: string;
+  reference?: string;
   samples?: string;
   seed: string;
   out?: string;
@@ -34,18 +39,32 @@ export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
   }
   if (flags.features && !flags.data)
     throw new UserError('--features judges samples beside held-out images: give these with --data');
+  if (flags.reference && !flags.features)
+    throw new UserError('is statistics of features: give --features too', 'reference');
   const seed = seedNumber('--seed', flags.seed);
   const { sampleShape } = teacher.model;
   const samples =
     flags.samples === undefined ? undefined : sampleCount('--samples', flags.samples, sizeOf(sampleShape), 2);
   const classifier = flags.features ? await readClassifier(flags.features, flags.featuresArch) : undefined;
+  const moments = flags.reference ? await readMoments(flags.reference, classifier!) : undefined;
   const data = await evaluationDataset(teacher, flags.data);
   const device = await openSession(flags);
   const { tables, ...figures } = await evaluateStudent(
     { device, teacher, student, data },
-    { classifier, ...(samples !== undefined && { samples }), seed },
+    { classifier, moments, ...(samples !== undefined && { samples }), seed },
   );
   printTables(tables);
   if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ ...figures, tables }, null, 2)}\n`);
   device.dispose();
+}
+
+/** Published statistics of the features of a classifier. @throws UserError where they are of others */
+async function readMoments(path: string, { config }: ClassifierNetwork): Promise<Moments> {
+  const moments = await parseMoments(await readAll(await fileSource(path)), path);
+  if (moments.mean.length !== config.features)
+    throw new UserError(
+      `${path} holds statistics of ${moments.mean.length} features, the classifier has ${config.features}: give those of its own`,
+      'reference',
+    );
+  return moments;
 }

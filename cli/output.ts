@@ -1,4 +1,4 @@
-import { access, constants, stat } from 'node:fs/promises';
+import { access, constants, readdir, stat } from 'node:fs/promises';
 import { dirname, extname } from 'node:path';
 import { UserError } from '../src/errors.js';
 
@@ -25,4 +25,21 @@ export async function checkOutput(path: string, extensions: readonly string[], i
   if (old && from && old.dev === from.dev && old.ino === from.ino)
     throw new UserError(`${path} is the input itself: choose another path`);
   return extension;
+}
+
+/** Whether a path is meant as a folder: it ends in a slash. */
+export const isFolder = (path: string): boolean => /[/\\]$/.test(path);
+
+/**
+ * Checks that files can be written into a folder, which holds nothing yet.
+ * @returns '/', in place of an extension
+ */
+export async function checkFolder(path: string): Promise<string> {
+  const held = await readdir(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw new UserError(`${path} cannot be written (${error.code}): choose another folder`);
+  });
+  if (held.length)
+    throw new UserError(`${path} holds ${held.length} files already: choose a new folder or an empty one`);
+  return '/';
 }

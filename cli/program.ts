@@ -169,7 +169,7 @@ export function createProgram(): Command {
   });
 
   addSampling(computing('sample').description('draw samples from a flow map or a teacher'))
-    .requiredOption('--out <file>', '.png, .npy or .safetensors')
+    .requiredOption('--out <file>', '.png, .npy, .npz or .safetensors, or a folder of PNG with a slash at its end')
     .action(async (flags) => (await import('./sample.js')).sample(flags));
 
   const plan = program
@@ -286,6 +286,7 @@ export function createProgram(): Command {
     )
     .option('--features <file>', 'classifier whose features also judge samples of images')
     .option('--features-arch <yaml>', 'what the classifier is, where its file does not say so')
+    .option('--reference <npz>', "published statistics of the features, mu and sigma, instead of the data's")
     .option('--samples <n>', 'test points (default 6000 for points, 512 for images)')
     .option('--seed <n>', 'seed of the test points', '0')
     .option('--out <file>', 'also write everything as JSON')

@@ -12,7 +12,9 @@ import { sizeOf } from '../src/tensor/shape.js';
 import { numberBetween, sampleCount, seedNumber, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { labelsTensor } from './operators.js';
-import { checkOutput } from './output.js';
+import { checkFolder, checkOutput, isFolder } from './output.js';
+import { folderStore } from '../node/folder.js';
+import { arePictures, samplePngs, samplesNpz } from '../src/export/samples.js';
 import { picture } from '../trainers/evaluation/pictures.js';
 import { memoryOf, openSession, type DeviceFlags } from './session.js';
 
@@ -79,12 +81,14 @@ export async function prepareSampling(flags: SampleFlags) {
 /** `semiflow sample`: draws samples and writes them as a picture or as numbers. */
 export async function sample(flags: SampleFlags): Promise<void> {
   const { model, out } = flags;
-  const extension = await checkOutput(out, ['.png', '.npy', '.safetensors'], model);
+  const extension = isFolder(out)
+    ? await checkFolder(out)
+    : await checkOutput(out, ['.png', '.npy', '.npz', '.safetensors'], model);
   const { network, ...wanted } = await prepareSampling(flags);
   const { count, label, sampler, guidance } = wanted;
   const { sampleShape, classes } = network.model;
-  if (extension === '.png' && !isDrawable(sampleShape)) {
-    throw new UserError(`samples of shape [${sampleShape}] have no picture: write them to .npy or .safetensors`);
+  if ((extension === '.png' && !isDrawable(sampleShape)) || (extension === '/' && !arePictures(sampleShape))) {
+    throw new UserError(`samples of shape [${sampleShape}] have no picture: write them to .npz, .npy or .safetensors`);
   }
 
   const device = await openSession(flags);
@@ -95,9 +99,15 @@ export async function sample(flags: SampleFlags): Promise<void> {
     throw new UserError(
       `${model}: sample ${Math.floor((broken * count) / samples.x.length)} is not finite: the weights have diverged`,
     );
+  const batch = { ...samples, shape: sampleShape, range: network.description.dataRange };
   if (extension === '.png') {
     const columns = classes && label === undefined ? Math.min(classes, count) : undefined;
     await writeFileAtomic(out, picture(network, samples.x, undefined, columns).toPng());
+  } else if (extension === '/') {
+    const store = folderStore(out);
+    for (const [name, bytes] of samplePngs(batch)) await store.write(name, bytes);
+  } else if (extension === '.npz') {
+    await writeFileAtomic(out, samplesNpz(batch));
   } else if (extension === '.npy') {
     await writeFileAtomic(out, encodeNpy(samples.x, [count, ...sampleShape]));
   } else {

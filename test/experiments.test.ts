@@ -14,7 +14,7 @@ import { createNetwork, studentOf } from '../src/flow/network.js';
 import { Runner } from '../src/flow/runner.js';
 import type { Device } from '../src/gpu/device.js';
 import { bootstrap, slopeOf } from '../src/metrics/bootstrap.js';
-import { momentsOf } from '../src/metrics/frechet.js';
+import { momentsOf } from '../src/metrics/moments.js';
 import { classifierSchema } from '../src/models/classifier.js';
 import { boxPlot } from '../src/report/box-plot.js';
 import { heatMap } from '../src/report/heat-map.js';

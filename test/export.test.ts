@@ -5,6 +5,14 @@ import { join } from 'node:path';
 import * as ort from 'onnxruntime-web';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { createProgram } from '../cli/program.js';
+import { zipSync } from 'fflate';
+import { loadDataset } from '../node/data.js';
+import { encodeNpy } from '../src/checkpoint/npy.js';
+import type { Dataset } from '../src/data/dataset.js';
+import { parseMoments } from '../src/data/moments.js';
+import { samplePngs, samplesNpz } from '../src/export/samples.js';
+import { frechetDistance, frechetMetric } from '../src/metrics/frechet.js';
+import { momentsOf } from '../src/metrics/moments.js';
 import { readSafetensors, writeSafetensors } from '../node/files.js';
 import { encodeOnnx } from '../src/export/onnx-file.js';
 import { exportOnnx, type OnnxOptions } from '../src/export/onnx.js';
@@ -235,6 +243,101 @@ describe('a state dict', () => {
     const ours = await reference(network, inputs, {});
     const worst = ours.reduce((most, value, i) => Math.max(most, Math.abs(value - theirs[i])), 0);
     expect(worst).toBeLessThan(1e-5);
+  });
+});
+
+describe('samples', () => {
+  const draw = random(3);
+  const bytes = Uint8Array.from({ length: 6 * 3 * 5 * 4 }, () => draw.below(256));
+  const labels = Uint32Array.of(2, 0, 1, 2, 0, 1);
+  /** Images and their labels, in the order of their first pixels. */
+  const contents = ({ values, heldOut, labels: own, count, shape }: Dataset) => {
+    const size = sizeOf(shape);
+    const rows = [values, heldOut.values].flatMap((part, held) =>
+      Array.from({ length: held ? heldOut.count : count }, (_, i) => [
+        [...part.subarray(i * size, (i + 1) * size)].join(),
+        (held ? heldOut.labels : own)?.[i],
+      ]),
+    );
+    return rows.sort();
+  };
+
+  it.each([1, 3] as const)('of %i channels come back as data from a folder and from .npz', async (channels) => {
+    const shape = [channels, 5, 4];
+    const stored = bytes.slice(0, 6 * sizeOf(shape));
+    // Black and white at -0.5 and 2, and what lies a little beyond them.
+    const x = Float32Array.from(stored, (byte) => -0.5 + (2.5 * byte) / 255 + (byte === 255 ? 0.3 : 0.001));
+    const batch = { x, shape, labels, range: [-0.5, 2] as const };
+    const want = Array.from({ length: 6 }, (_, i) => [
+      [...stored.subarray(i * sizeOf(shape), (i + 1) * sizeOf(shape))].join(),
+      labels[i],
+    ]);
+    const own = mkdtempSync(join(folder, 'pngs-'));
+    for (const [name, content] of samplePngs(batch)) writeFileSync(join(own, name), content);
+    expect(contents(await loadDataset(own, { heldOut: 2 }))).toEqual(want.sort());
+    const npz = join(own, 'samples.npz');
+    writeFileSync(npz, samplesNpz(batch));
+    const set = await loadDataset(npz, { heldOut: 2 });
+    expect([set.shape, contents(set)]).toEqual([shape, want]);
+    const script =
+      'import sys, numpy; a = numpy.load(sys.argv[1]); print(a["arr_0"].dtype, a["arr_0"].shape, a["arr_1"])';
+    const { stdout, status } = spawnSync(python, ['-c', script, npz], { encoding: 'utf8' });
+    if (status === 0) expect(stdout.trim()).toBe(`uint8 (6, 5, 4, ${channels}) [2 0 1 2 0 1]`);
+  });
+
+  it('that are no pictures are numbers in .npz, and no folder of pictures', async () => {
+    const x = Float32Array.of(1, 2, 3, 4, 5, 6);
+    writeFileSync(join(folder, 'points.npz'), samplesNpz({ x, shape: [2] }));
+    const set = await loadDataset(join(folder, 'points.npz'), { heldOut: 1 });
+    expect([...set.values, ...set.heldOut.values].sort()).toEqual([...x]);
+    expect(() => [...samplePngs({ x, shape: [2] })]).toThrow(/no pictures: write them to \.npz/);
+  });
+
+  it('are written to a new folder alone', async () => {
+    const sample = (out: string) =>
+      runHere(['sample', '--model', 'checkpoints/rf-checkerboard.safetensors', '--out', out]);
+    expect((await sample(`${folder}/`)).line).toMatch(/holds \d+ files already: choose a new folder/);
+    expect((await sample(`${join(folder, 'new')}/`)).line).toMatch(/have no picture: write them to \.npz/);
+  });
+});
+
+describe('published statistics of features', () => {
+  const npz = (arrays: Record<string, [Float32Array, number[]]>) =>
+    zipSync(
+      Object.fromEntries(
+        Object.entries(arrays).map(([name, [data, shape]]) => [`${name}.npy`, encodeNpy(data, shape)]),
+      ),
+    );
+  const mu = Float32Array.of(1, 2);
+
+  it('are what a Fréchet distance is taken to', async () => {
+    const sigma = Float32Array.of(2, 0.5, 0.5, 1);
+    const moments = await parseMoments(npz({ mu: [mu, [2]], sigma: [sigma, [2, 2]] }), 's.npz');
+    expect([[...moments.mean], [...moments.covariance]]).toEqual([
+      [1, 2],
+      [2, 0.5, 0.5, 1],
+    ]);
+    const values = Float32Array.from({ length: 40 }, (_, i) => Math.sin(i * i));
+    const features = { values, dim: 2, classes: new Uint32Array(20) };
+    const reference = { x: values, allFeatures: features };
+    const distance = (other: object) =>
+      frechetMetric.compute({ dim: 2, x: values, features, reference: { ...reference, ...other } });
+    expect(distance({})).toBe(0);
+    expect(distance({ moments })).toBe(frechetDistance(momentsOf(values, 2), moments));
+    expect(distance({ moments })).toBeGreaterThan(1);
+  });
+
+  it('are refused where they are none', async () => {
+    const square = (...values: number[]): [Float32Array, number[]] => [Float32Array.from(values), [2, 2]];
+    for (const [bytes, told] of [
+      [npz({ mu: [mu, [2]] }), /holds mu\.npy, and no sigma\.npy/],
+      [npz({ mu: [mu, [2]], sigma: [mu, [2]] }), /no mean \[d\] and covariance/],
+      [npz({ mu: [mu, [2]], sigma: square(1, 2, 3, 4) }), /sigma is no covariance/],
+      [npz({ mu: [mu, [2]], sigma: square(-1, 0, 0, 1) }), /sigma is no covariance/],
+      [npz({ mu: [Float32Array.of(NaN, 0), [2]], sigma: square(1, 0, 0, 1) }), /or mu no mean/],
+      [new Uint8Array(50), /no \.npz of statistics/],
+    ] as const)
+      await expect(parseMoments(bytes, 's.npz')).rejects.toThrow(told);
   });
 });
 

@@ -1,7 +1,7 @@
 import type { Extractor } from '../features/extractor.js';
 import type { Network } from '../flow/network.js';
 import type { Bootstrapped } from '../metrics/bootstrap.js';
-import type { Moments } from '../metrics/frechet.js';
+import type { Moments } from '../metrics/moments.js';
 import { figureOr, type MissingFigure, type ReportImage, type ReportSection } from '../report/html.js';
 import { labelledGrid, type LabelledGrid } from '../report/labelled-grid.js';
 import { formatNumber, type Table } from '../report/table.js';

@@ -8,7 +8,7 @@ import type { Network } from '../flow/network.js';
 import { Runner } from '../flow/runner.js';
 import { drawSamples } from '../flow/sampling.js';
 import type { Device } from '../gpu/device.js';
-import { momentsOf } from '../metrics/frechet.js';
+import { momentsOf } from '../metrics/moments.js';
 import { renderReport } from '../report/html.js';
 import { sizeOf } from '../tensor/shape.js';
 import { hostStreams, seedFor } from '../tensor/streams.js';

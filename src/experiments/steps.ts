@@ -1,5 +1,6 @@
 import { bootstrap, slopeOf, type Bootstrapped } from '../metrics/bootstrap.js';
-import { frechetDistance, momentsOf, type Moments } from '../metrics/frechet.js';
+import { frechetDistance } from '../metrics/frechet.js';
+import { momentsOf, type Moments } from '../metrics/moments.js';
 import type { Extractor } from '../features/extractor.js';
 import { accuracy } from '../metrics/accuracy.js';
 import type { SampleFeatures } from '../metrics/metric.js';

@@ -1,3 +1,5 @@
+import type { Moments } from './moments.js';
+
 /** What a classifier sees in samples. */
 export interface SampleFeatures {
   /** [n, dim] */
@@ -14,6 +16,8 @@ export interface Reference {
   features?: SampleFeatures;
   /** Features of all that is left for reference, which may be more. */
   allFeatures?: SampleFeatures;
+  /** Mean and covariance of features that were published, in place of those of `allFeatures`. */
+  moments?: Moments;
 }
 
 /** Samples beside real ones. */

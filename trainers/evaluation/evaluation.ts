@@ -2,6 +2,7 @@ import type { Dataset } from '../../src/data/dataset.js';
 import type { ClassifierNetwork } from '../../src/features/classifier-file.js';
 import { Extractor } from '../../src/features/extractor.js';
 import type { Network } from '../../src/flow/network.js';
+import type { Moments } from '../../src/metrics/moments.js';
 import { teacherFit, type TeacherFit } from '../../src/flow/teacher-fit.js';
 import type { Device } from '../../src/gpu/device.js';
 import { checkerboardKl } from './density.js';
@@ -34,12 +35,14 @@ export interface Evaluation {
  * Measures a flow map against its teacher, by data where there is some.
  * @param densitySamples for histograms, where the data's density is known; 0 leaves them out
  * @param classifier whose features judge samples too
+ * @param moments statistics of its features, for Fréchet distances to them instead of to the data
  */
 export async function evaluateStudent(
   { device, teacher, student, data = null }: EvaluationSubject,
   {
     densitySamples = 200_000,
     classifier,
+    moments,
     onProgress,
     ...overrides
   }: {
@@ -47,6 +50,7 @@ export async function evaluateStudent(
     seed?: number;
     densitySamples?: number;
     classifier?: ClassifierNetwork;
+    moments?: Moments;
     onProgress?: (what: string) => void;
   } = {},
 ): Promise<Evaluation> {
@@ -66,7 +70,7 @@ export async function evaluateStudent(
       : null;
   if (fit) tables.unshift(fitTable(fit, data.name));
   const extractor = classifier && (await Extractor.create(device, classifier, data.shape, data.range));
-  const quality = await sampleQuality({ device, teacher, student, data, extractor }, onProgress).finally(() =>
+  const quality = await sampleQuality({ device, teacher, student, data, extractor, moments }, onProgress).finally(() =>
     extractor?.dispose(),
   );
   tables.push(qualityTable(data, quality));

@@ -5,6 +5,7 @@ import type { Network } from '../../src/flow/network.js';
 import { batchFor, guidanceOf, Runner } from '../../src/flow/runner.js';
 import { drawSamplesBy } from '../../src/flow/sampling.js';
 import type { Device } from '../../src/gpu/device.js';
+import type { Moments } from '../../src/metrics/moments.js';
 import { sampleMetrics } from '../../src/metrics/index.js';
 import type { Comparison, Reference, SampleMetric } from '../../src/metrics/metric.js';
 import { isPoints } from '../../src/models/model.js';
@@ -42,6 +43,8 @@ export interface QualitySubject {
   data: Dataset;
   /** Sees images. */
   extractor?: Extractor;
+  /** Statistics of its features that samples are compared with, in place of those of the data. */
+  moments?: Moments;
 }
 
 /**
@@ -49,7 +52,7 @@ export interface QualitySubject {
  * none of which is in the floor, and as many as there are of each; Fréchet distances to all that are not in the floor.
  */
 export async function sampleQuality(
-  { device, teacher, student, data, extractor }: QualitySubject,
+  { device, teacher, student, data, extractor, moments }: QualitySubject,
   onProgress: (what: string) => void = () => {},
 ): Promise<SampleQuality> {
   const held = shuffledHeldOut(data);
@@ -62,7 +65,7 @@ export async function sampleQuality(
       notes: [`${data.name} holds ${held.count} held-out samples: two and more are needed to judge by`],
     };
   const metrics = sampleMetrics.filter(({ needs }) => extractor || needs === 'samples');
-  const reference = await referenceOf(rest, count, extractor);
+  const reference = { ...(await referenceOf(rest, count, extractor)), ...(moments && { moments }) };
   const notes = new Set<string>();
   const row = async (
     samples: string,
