@@ -11,6 +11,8 @@ import { openSession, type DeviceFlags } from './session.js';
 export interface BiasFlags extends DeviceFlags {
   teacher: string;
   arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
   samples?: string;
   seed: string;
 }
@@ -18,7 +20,7 @@ export interface BiasFlags extends DeviceFlags {
 /** `semiflow bias`: from the teacher alone, the error that each constant ε, objective and solver converges to. */
 export async function bias(flags: BiasFlags): Promise<void> {
   const seed = seedNumber('--seed', flags.seed);
-  const teacher = await readTeacher(flags.teacher, flags.arch);
+  const teacher = await readTeacher(flags.teacher, flags.arch, flags.lora);
   const { sampleShape } = teacher.model;
   const given = flags.samples === undefined ? undefined : sampleCount('--samples', flags.samples, sizeOf(sampleShape));
   const images = sampleShape.length === 3;

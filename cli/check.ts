@@ -11,6 +11,8 @@ import { openSession, type DeviceFlags } from './session.js';
 export interface CheckFlags extends DeviceFlags {
   model: string;
   arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
   budget: string;
   data?: string;
   samples?: string;
@@ -26,7 +28,7 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
   const budget = numberBetween('--budget', flags.budget, 0, 1e6);
   const seed = seedNumber('--seed', flags.seed);
   if (flags.out) await checkOutput(flags.out, ['.svg', '.json'], flags.model);
-  const network = await readNetwork(flags.model, flags.arch);
+  const network = await readNetwork(flags.model, flags.arch, flags.lora);
   const { sampleShape } = network.model;
   const samples = sampleCount('--samples', flags.samples ?? `${semigroupSamples(network)}`, sizeOf(sampleShape), 16);
   const data = flags.data ? await loadDataset(flags.data, { range: network.description.dataRange ?? [-1, 1] }) : null;

@@ -105,6 +105,7 @@ export function check<S extends z.ZodType>(
 /** What a run was made with, as its config.yaml has it beside the recipe. */
 const madeWith = z.looseObject({
   teacher: z.string().optional(),
+  lora: z.array(z.string()).optional(),
   arch: z.string().optional(),
   data: z.string().optional(),
   objectives: z.array(z.string()).optional(),

@@ -17,6 +17,8 @@ export interface EvaluateFlags extends DeviceFlags {
   model: string;
   teacher: string;
   arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
   data?: string;
   features?: string;
   featuresArch?: string;
@@ -28,7 +30,7 @@ export interface EvaluateFlags extends DeviceFlags {
 
 /** `semiflow eval`: a flow map against its teacher's true flow. */
 export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
-  const teacher = await readTeacher(flags.teacher, flags.arch);
+  const teacher = await readTeacher(flags.teacher, flags.arch, flags.lora);
   const student = await readNetwork(flags.model);
   if (student.description.role !== 'flow-map')
     throw new UserError(`${flags.model} is a teacher, not a flow map: give the student's file to --model`);

@@ -21,6 +21,8 @@ import { shipped } from './shipped.js';
 export interface ExperimentFlags extends DeviceFlags {
   teacher?: string;
   arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
   flowMap?: string;
   consistency?: string;
   ctm?: string;
@@ -39,7 +41,7 @@ export async function experiment(which: ExperimentName | 'all', flags: Experimen
   const files = filesOf(flags);
   const count = wholeNumber('--images', flags.images, { least: 16, most: 100_000, because: 'which would take days' });
   const seed = seedNumber('--seed', flags.seed);
-  const teacher = await readTeacher(files.teacher, flags.arch);
+  const teacher = await readTeacher(files.teacher, flags.arch, flags.lora);
   const { sampleShape } = teacher.model;
   if (sampleShape.length !== 3) throw new UserError(`${files.teacher} makes points: the experiments are on images`);
   const mask = await readMask(flags.mask, sampleShape[1], sampleShape[2], seed);

@@ -12,6 +12,8 @@ import { samplerFor, stepsFor, type SampleFlags } from './sample.js';
 export interface ExportFlags extends Pick<SampleFlags, 'nfe' | 'times' | 'sampler' | 'gamma' | 'eta' | 'tolerance'> {
   model: string;
   arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
   to: 'onnx' | 'pytorch';
   guidance?: string;
   out: string;
@@ -21,7 +23,7 @@ export interface ExportFlags extends Pick<SampleFlags, 'nfe' | 'times' | 'sample
 export async function exportCommand(flags: ExportFlags): Promise<void> {
   const { model: path, to, out } = flags;
   await checkOutput(out, [to === 'onnx' ? '.onnx' : '.safetensors'], path);
-  const network = await readNetwork(path, flags.arch);
+  const network = await readNetwork(path, flags.arch, flags.lora);
   if (to === 'pytorch') {
     const said = (['nfe', 'times', 'sampler', 'guidance'] as const).find((name) => flags[name] !== undefined);
     if (said) throw new UserError('belongs to --to onnx: a state dict is weights alone', said);

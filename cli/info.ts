@@ -1,7 +1,9 @@
 import { stat } from 'node:fs/promises';
 import { folderStore, modelFolderAt } from '../node/folder.js';
+import { adapterAt } from '../node/adapter.js';
 import { readWeights } from '../node/files.js';
 import { isModule } from '../node/module.js';
+import { isLora, openLora, withLoras, type AppliedLora } from '../src/checkpoint/lora.js';
 import { openSafetensors, type SafetensorsFile } from '../src/checkpoint/safetensors.js';
 import { isClassifier, loadClassifier, type ClassifierNetwork } from '../src/features/classifier-file.js';
 import { adapterOptions } from '../src/flow/adapter.js';
@@ -16,33 +18,42 @@ import { textTable } from '../src/report/table.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { evaluationDataset } from './evaluation-data.js';
 import { printFit } from './fit.js';
-import { readDescription, readFolder, readNetwork, readWeightsOf } from './networks.js';
+import { adapted, readDescription, readFolder, readNetwork, readWeightsOf } from './networks.js';
 import { openSession, type DeviceFlags } from './session.js';
 
+export interface InfoFlags extends DeviceFlags {
+  arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
+  data?: string;
+}
+
 /** `semiflow info`: what a file is, or what is missing to know it; with data, how well a teacher fits it. */
-export async function info(path: string, flags: DeviceFlags & { arch?: string; data?: string }): Promise<void> {
-  const { arch, data } = flags;
+export async function info(path: string, flags: InfoFlags): Promise<void> {
+  const { arch, data, lora } = flags;
   const folder = await modelFolderAt(path);
   if (folder) return describeFolder(path, folder, flags);
   if ((await stat(path).catch(() => null))?.isDirectory()) return describeRun(path);
   const file =
     arch && !isModule(arch) ? await readWeights(path, fitFor(await readDescription(arch))) : await readWeightsOf(path);
   if (data !== undefined) {
-    const network = await readNetwork(path, arch);
+    const network = await readNetwork(path, arch, lora);
     describe(file, network);
     if (network.description.role !== 'teacher')
       throw new UserError(`${path} is a flow map: \`eval\` judges it, beside its teacher`, 'data');
     await reportFit(network, data, flags);
   } else if (arch) {
-    describe(file, await readNetwork(path, arch));
+    describe(file, await readNetwork(path, arch, lora));
     const own = file.metadata[metadataKey] !== undefined;
     console.log(
       `\n${arch} fits the file${own ? ', which says itself what it is' : `; bake it in with: semiflow import --arch ${arch} ${path} OUT.safetensors`}`,
     );
   } else if (file.metadata[metadataKey] !== undefined) {
-    describe(file, await loadNetwork(file));
+    describe(file, await adapted(await loadNetwork(file), lora));
   } else if (adapterOptions(file)) {
     describeAdapter(file);
+  } else if (isLora(file)) {
+    await describeLora(path);
   } else if (isClassifier(file)) {
     describeClassifier(file, await loadClassifier(file));
   } else if (isTrainingState(file)) {
@@ -66,16 +77,20 @@ async function reportFit(network: Network, data: string, flags: DeviceFlags): Pr
 async function describeFolder(
   path: string,
   { folder, variant }: { folder: ModelFolder; variant?: string },
-  flags: DeviceFlags & { arch?: string; data?: string },
+  flags: InfoFlags,
 ): Promise<void> {
   const { className, known, components, scheduler } = folder;
   if (known && 'component' in known) {
-    const { layout, file } = await loadComponent(folder, known.component, variant);
+    const { parts, layout, weights, file } = await loadComponent(folder, known.component, variant);
+    const applied = await Promise.all((flags.lora ?? []).map(openedLora));
+    for (const note of withLoras(weights, layout.parameters, applied, 'text encoder').notes) console.log(note);
     console.log(`${path}: a component, ${className}
   parameters    ${layout.count} in ${layout.parameters.length} tensors, ${storageSummary(file)}`);
+    for (const [name, fact] of Object.entries(parts.facts ?? {})) console.log(`  ${name.padEnd(14)}${fact}`);
     return;
   }
-  const { network, file } = (await readFolder(path, flags.arch))!;
+  const { network: whole, file } = (await readFolder(path, flags.arch))!;
+  const network = await adapted(whole, flags.lora);
   const read = (name: string, other: string) => name === 'scheduler' || Object.hasOwn(folderClasses, other);
   const others = Object.entries(components).map(
     ([name, other]) => `${name} (${other}${read(name, other) ? '' : ', not read'})`,
@@ -130,6 +145,23 @@ function describeAdapter(file: SafetensorsFile): void {
   rank          ${rank}, alpha ${alpha}, on ${adapted} layers; ${whole} tensors beside them are trained in full
   parameters    ${values}, ${storageSummary(file)}
   fold it in with: semiflow merge --model TEACHER --lora ${file.name} --out FILE`);
+}
+
+/** An adapter of others, from `FILE` or `FILE:scale`. */
+async function openedLora(text: string): Promise<AppliedLora> {
+  const { file, scale, options } = await adapterAt(text);
+  return { lora: await openLora(file, options), scale };
+}
+
+async function describeLora(path: string): Promise<void> {
+  const { file, modules } = (await openedLora(path)).lora;
+  const some = (values: readonly (string | number)[]) => [...new Set(values)].slice(0, 8).join(', ');
+  const values = [...file.tensors.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  console.log(`${file.name}: a low-rank adapter
+  products      ${modules.length}, of the ${some(modules.map(({ part }) => part ?? 'network that it does not name'))}
+  rank          ${some(modules.map(({ rank }) => rank))}, scale ${some(modules.map(({ scale }) => Number(scale.toPrecision(6))))}
+  parameters    ${values}, ${storageSummary(file)}
+  fold it in by --lora ${file.name}, wherever a network is read, or with: semiflow merge --model NETWORK --lora ${file.name} --out FILE`);
 }
 
 function describe(file: SafetensorsFile, network: Network, more: readonly (readonly [string, string])[] = []): void {

@@ -1,10 +1,12 @@
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { adapterAt } from '../node/adapter.js';
 import { readTextFile, readWeights } from '../node/files.js';
 import { modelFolderAt } from '../node/folder.js';
 import { isModule, loadBackbone } from '../node/module.js';
 import type { SafetensorsFile } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
+import { withAdapters } from '../src/flow/adapter.js';
 import { descriptionSchema, metadataKey, type Description } from '../src/flow/description.js';
 import { loadFolder } from '../src/flow/folder.js';
 import { loadNetwork, fitFor, type Network } from '../src/flow/network.js';
@@ -38,8 +40,20 @@ export async function loadModuleOf(description: unknown, folder: string): Promis
 /**
  * A network from a file of weights, or from a folder as diffusers saves one.
  * @param arch where the file does not say all itself: the YAML that describes it, or the module of its backbone
+ * @param lora adapters to be folded in, `FILE` or `FILE:scale` each
  */
-export async function readNetwork(path: string, arch?: string): Promise<Network> {
+export async function readNetwork(path: string, arch?: string, lora: readonly string[] = []): Promise<Network> {
+  return adapted(await readWhole(path, arch), lora);
+}
+
+/** A network with adapters folded in; says what was done. */
+export async function adapted(whole: Network, lora: readonly string[] = []): Promise<Network> {
+  const { network, notes } = await withAdapters(whole, await Promise.all(lora.map(adapterAt)));
+  for (const note of notes) console.log(note);
+  return network;
+}
+
+async function readWhole(path: string, arch?: string): Promise<Network> {
   const opened = await readFolder(path, arch);
   if (opened) return opened.network;
   if (!arch || !isModule(arch)) {
@@ -87,8 +101,8 @@ export async function readWeightsOf(path: string, description?: Description): Pr
 }
 
 /** A teacher; a student is refused, because its velocity is only an approximation. */
-export async function readTeacher(path: string, arch?: string): Promise<Network> {
-  const network = await readNetwork(path, arch);
+export async function readTeacher(path: string, arch?: string, lora?: readonly string[]): Promise<Network> {
+  const network = await readNetwork(path, arch, lora);
   if (network.description.role !== 'teacher')
     throw new UserError(`${path} is a flow map, not a teacher: give the file that it was distilled from`);
   return network;

@@ -14,6 +14,8 @@ import { openSession, type DeviceFlags } from './session.js';
 export interface OperatorFlags extends DeviceFlags {
   model: string;
   arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
   input: string;
   from: string;
   t?: string;
@@ -27,7 +29,7 @@ const known = ['x', 'noise', 'labels', 't', 's'];
 /** `semiflow jump`: f(x, t, s) of given tensors; what it writes can be jumped on. */
 export async function jump(flags: OperatorFlags): Promise<void> {
   await checkOutput(flags.out, ['.safetensors'], flags.input);
-  const given = await readNetwork(flags.model, flags.arch);
+  const given = await readNetwork(flags.model, flags.arch, flags.lora);
   if (given.description.role !== 'flow-map') {
     throw new UserError(
       `${flags.model} is a teacher, and only a flow map jumps: ask it with \`semiflow velocity\`, or distil it with \`semiflow train\``,
@@ -54,6 +56,8 @@ export async function jump(flags: OperatorFlags): Promise<void> {
 export interface InvertFlags extends DeviceFlags {
   model: string;
   arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
   input: string;
   steps?: string;
   sampler?: Solver | 'jump';
@@ -69,7 +73,7 @@ const solverSteps = 50;
  */
 export async function invert(flags: InvertFlags): Promise<void> {
   await checkOutput(flags.out, ['.safetensors'], flags.input);
-  const given = await readNetwork(flags.model, flags.arch);
+  const given = await readNetwork(flags.model, flags.arch, flags.lora);
   const { forward, role, minimumTime } = given.description;
   const sampler = flags.sampler ?? (forward ? 'jump' : 'heun');
   if (sampler === 'jump' && !forward)
@@ -104,7 +108,7 @@ export async function invert(flags: InvertFlags): Promise<void> {
 /** `semiflow velocity`: v(x, t) of given tensors, dx/dt in semiflow's time, where t = 1 is noise. */
 export async function velocity(flags: OperatorFlags): Promise<void> {
   await checkOutput(flags.out, ['.safetensors'], flags.input);
-  const given = await readNetwork(flags.model, flags.arch);
+  const given = await readNetwork(flags.model, flags.arch, flags.lora);
   const time = timeOf('--t', flags.t);
   const input = await readSafetensors(flags.input);
   const network = fitted(given, input, flags.from);

@@ -31,6 +31,9 @@ const addTraining = (command: Command): Command =>
     .option('--profile', 'print where the time of a step goes')
     .option('--print-config', 'print the resolved recipe and leave');
 
+const adapterHelp =
+  'low-rank adapter to be folded in, in the styles of kohya, PEFT or diffusers or from `train --lora-rank`; may be given again';
+
 const several = (value: string, before: string[] = []): string[] => [...before, value];
 
 /** What people train flow maps of points and of images by, as help shows defaults. */
@@ -220,11 +223,11 @@ export function createProgram(): Command {
 
   program
     .command('merge')
-    .description('fold a low-rank adapter into its teacher')
-    .requiredOption('--model <file>', 'the teacher')
-    .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
-    .requiredOption('--lora <file>', 'the adapter')
-    .requiredOption('--out <file>', 'flow map as safetensors')
+    .description('fold low-rank adapters into a network, those of `train --lora-rank` or of others')
+    .requiredOption('--model <file>', 'the network')
+    .option('--arch <yaml or module>', 'what the network is, where its file does not say so')
+    .requiredOption('--lora <file[:scale]>', adapterHelp, several)
+    .requiredOption('--out <file>', 'safetensors')
     .action(async (flags) => (await import('./merge.js')).merge(flags));
 
   computing('study')
@@ -341,6 +344,7 @@ export function createProgram(): Command {
 
   const all = [...program.commands, ...plan.commands];
   all.filter(readsWeights).forEach(addWeights);
+  all.filter(takesAdapters).forEach(addAdapters);
   all.filter(readsData).forEach(addReading);
   withDevice.forEach(addDevice);
   return program;
@@ -357,6 +361,12 @@ function addSamplerOptions(command: Command): void {
 /** Whether a command reads a file that someone else may have described. */
 const readsWeights = (command: Command): boolean =>
   command.options.some(({ long }) => long === '--arch') && !['teacher', 'classifier'].includes(command.name());
+
+/** Whether a command folds adapters into what it reads: `import` keeps tensors as they are, `merge` has nothing else to do. */
+const takesAdapters = (command: Command): boolean =>
+  readsWeights(command) && !['import', 'merge'].includes(command.name());
+
+const addAdapters = (command: Command): Command => command.option('--lora <file[:scale]>', adapterHelp, several);
 
 /** Which weights of a PyTorch file: the choice becomes a part of the file's name, so that a run remembers it. */
 const addWeights = (command: Command): Command =>

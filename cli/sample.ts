@@ -21,6 +21,8 @@ import { memoryOf, openSession, type DeviceFlags } from './session.js';
 export interface SampleFlags extends DeviceFlags {
   model: string;
   arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
   nfe?: string;
   sampler?: SamplerName;
   times?: string;
@@ -66,7 +68,7 @@ async function readTold(network: Network, path?: string): Promise<{ network: Net
 export async function prepareSampling(flags: SampleFlags) {
   const { model } = flags;
   const seed = seedNumber('--seed', flags.seed);
-  const { network, input } = await readTold(await readNetwork(model, flags.arch), flags.conditions);
+  const { network, input } = await readTold(await readNetwork(model, flags.arch, flags.lora), flags.conditions);
   const count = sampleCount('--n', flags.n, sizeOf(network.model.sampleShape));
   const sampler = samplerFor(flags, network);
   const guidance =

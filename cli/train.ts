@@ -33,6 +33,8 @@ import {
 
 export interface TrainFlags extends TrainingFlags, NewNetworkFlags {
   arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
   teacher?: string;
   method?: string;
   /** Modules of objectives of one's own. */
@@ -49,6 +51,8 @@ export interface TrainFlags extends TrainingFlags, NewNetworkFlags {
 interface SavedRun {
   teacher?: string;
   arch?: string;
+  /** Adapters folded in. */
+  lora?: string[];
   data?: string;
   /** Of a network that has no teacher. */
   description?: Description;
@@ -127,14 +131,16 @@ export async function prepare(flags: TrainFlags, given?: { name: string; text: s
   const path = flags.teacher ?? made.teacher;
   const arch = flags.arch ?? (flags.teacher ? undefined : made.arch);
   const data = flags.data ?? made.data;
-  const from = path ? await readTeacher(path, arch) : await fresh(flags, data, made.description, file?.name);
+  const lora = flags.lora ?? (flags.teacher ? undefined : made.lora);
+  if (lora && !path) throw new UserError('adapts a teacher: give --teacher', 'lora');
+  const from = path ? await readTeacher(path, arch, lora) : await fresh(flags, data, made.description, file?.name);
   const description = 'weights' in from ? from.description : from;
   const { sampleShape, nullClass } = buildModel(description.architecture);
   const defaults = distillationDefaults(sampleShape, description.prediction, nullClass);
   return {
     from,
     recipe: recipeOf(flags, file, defaults, path !== undefined),
-    ...(path ? { teacher: path, arch } : { description }),
+    ...(path ? { teacher: path, arch, lora } : { description }),
     ...(objectives.length && { objectives }),
     data,
     out: flags.out ?? 'runs/flow-map',
@@ -191,16 +197,20 @@ export async function reopen(path: string, flags: TrainFlags = {}): Promise<Prep
   const saved = await readConfig<SavedRun>(files, distillationSchema());
   await loadModuleOf(saved.description, '.');
   const [teacher, arch, data] = [flags.teacher ?? saved.teacher, flags.arch ?? saved.arch, flags.data ?? saved.data];
-  const from = teacher ? await readTeacher(teacher, arch) : parseDescription(saved.description, files.path(configFile));
+  const lora = flags.lora ?? saved.lora;
+  const from = teacher
+    ? await readTeacher(teacher, arch, lora)
+    : parseDescription(saved.description, files.path(configFile));
   const recipe = resolveConfig(distillationSchema(), saved.recipe, distillationKnobs(), flags, await configOf(flags));
   if (flags.method !== undefined) recipe.method = flags.method as typeof recipe.method;
-  return { ...saved, teacher, arch, data, from, recipe, out: path };
+  return { ...saved, teacher, arch, lora, data, from, recipe, out: path };
 }
 
-function savedRun({ teacher, arch, data, description, objectives, recipe }: PreparedRun): SavedRun {
+function savedRun({ teacher, arch, lora, data, description, objectives, recipe }: PreparedRun): SavedRun {
   return {
     ...(teacher && { teacher: resolve(teacher) }),
     ...(arch && { arch: resolve(arch) }),
+    ...(lora && { lora: lora.map((file) => resolve(file)) }),
     ...(data && { data: settledData(data) }),
     ...(description && { description }),
     ...(objectives && { objectives: objectives.map((module) => resolve(module)) }),

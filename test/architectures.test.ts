@@ -4,7 +4,7 @@ import { openSafetensors } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
 import { createClassifier, exportClassifier, loadClassifier } from '../src/features/classifier-file.js';
 import { bytesSource } from '../src/files/source.js';
-import { mergeAdapter, adapterOptions } from '../src/flow/adapter.js';
+import { adapterOptions, withAdapters } from '../src/flow/adapter.js';
 import { parseDescription } from '../src/flow/description.js';
 import { createNetwork, exportNetwork, loadNetwork, networkOf, studentOf } from '../src/flow/network.js';
 import { TensorStorage } from '../src/gpu/storage.js';
@@ -164,12 +164,12 @@ describe('metadata of an adapter that is none', () => {
     const file = await fileOf({ 'semiflow-adapter': text });
     expect(await refusal(async () => adapterOptions(file))).toMatch(/^claims\.safetensors/);
     const teacher = createNetwork(described(points), 0);
-    await refusal(() => mergeAdapter(teacher, file));
+    await refusal(() => withAdapters(teacher, [{ file, scale: 1 }]));
   });
   it('a rank that the file does not hold', async () => {
     const description = described(points, { role: 'flow-map' });
     const file = await fileOf({ 'semiflow-adapter': JSON.stringify({ rank: 2 ** 23, alpha: 1, description }) });
-    await refusal(() => mergeAdapter(createNetwork(described(points), 0), file));
+    await refusal(() => withAdapters(createNetwork(described(points), 0), [{ file, scale: 1 }]));
   });
 });
 

@@ -7,7 +7,7 @@ import { readSafetensors, writeSafetensors } from '../node/files.js';
 import { openDevice } from '../node/device.js';
 import { evaluate } from '../src/autodiff/eager.js';
 import { gradients } from '../src/autodiff/gradients.js';
-import { mergeAdapter } from '../src/flow/adapter.js';
+import { withAdapters } from '../src/flow/adapter.js';
 import { parseDescription } from '../src/flow/description.js';
 import { bindNetwork, createNetwork, loadNetwork, studentOf, type Network } from '../src/flow/network.js';
 import { Runner } from '../src/flow/runner.js';
@@ -125,7 +125,7 @@ describe('distilling by an adapter', () => {
     const { tensors, metadata } = run.file();
     const path = join(folder, 'adapter.safetensors');
     await writeSafetensors(path, tensors, metadata);
-    const merged = await mergeAdapter(teacher, await readSafetensors(path));
+    const { network: merged } = await withAdapters(teacher, [{ file: await readSafetensors(path), scale: 1 }]);
     const now = await run.now();
     expect(merged.description).toEqual(now.description);
     const [before, after] = [await arenaOf(start), await arenaOf(now)];
@@ -134,7 +134,9 @@ describe('distilling by an adapter', () => {
     await expect(loadNetwork(await readSafetensors(path))).rejects.toThrow(/is an adapter.*semiflow merge/s);
     const other = join(folder, 'teacher.safetensors');
     await writeSafetensors(other, { x: { dtype: 'F32', shape: [1], data: Float32Array.of(1) } }, {});
-    await expect(mergeAdapter(teacher, await readSafetensors(other))).rejects.toThrow(/is no adapter/);
+    await expect(withAdapters(teacher, [{ file: await readSafetensors(other), scale: 1 }])).rejects.toThrow(
+      /"x" is no part of a low-rank adapter/,
+    );
   });
 });
 

@@ -30,7 +30,7 @@ export interface Lora {
 }
 
 /** How PEFT describes an adapter beside its tensors: of its many options, those that change the product. */
-interface PeftOptions {
+export interface PeftOptions {
   readonly r?: unknown;
   readonly lora_alpha?: unknown;
   /** For modules whose path ends as the key says, by a regular expression. */
@@ -69,6 +69,9 @@ const others: readonly (readonly [RegExp, string])[] = [
   [/\.lora_(B|up)(\.\w+)?\.bias$|\.lora\.up\.bias$/, 'biases'],
   [/\.lora_embedding_/, 'embeddings'],
 ];
+
+/** Whether a file holds matrices of low-rank adapters, by their names. */
+export const isLora = ({ tensors }: SafetensorsFile): boolean => [...tensors.keys()].some((name) => matrix.test(name));
 
 /** A path in which dots and underscores are the same: kohya's files have no dots, and names have underscores of their own. */
 const flat = (path: string): string => path.replaceAll('.', '_');
@@ -155,19 +158,13 @@ function configuredScale(options: PeftOptions, path: string, rank: number, origi
  * diffusers (`….lora.down`, attention processors). The scale of each product is its tensor `alpha` over the rank, else
  * what PEFT's options say, else 1.
  * @param options PEFT's adapter_config.json, where one lies beside the file; else its metadata is asked
- * @param beside names that the file may hold besides the matrices of the adapter
  * @throws UserError naming the tensor or the option that cannot be folded in
  */
-export async function openLora(
-  file: SafetensorsFile,
-  options?: PeftOptions,
-  beside: (name: string) => boolean = () => false,
-): Promise<Lora> {
+export async function openLora(file: SafetensorsFile, options?: PeftOptions): Promise<Lora> {
   const refuse = (what: string) => new UserError(`${file.name}: ${what}`, 'lora');
   const found = new Map<string, { down?: string; up?: string }>();
   const alphas = new Map<string, string>();
   for (const name of file.tensors.keys()) {
-    if (beside(name)) continue;
     const form = others.find(([pattern]) => pattern.test(name));
     if (form) throw refuse(`${quote(name)} belongs to ${form[1]}: only products of two matrices can be folded in`);
     const [alpha, match] = [alphaOf.exec(name), matrix.exec(name)];
@@ -231,22 +228,23 @@ export function withLoras(
     const placed = modules
       .filter((module) => module.part === part || module.part === null)
       .map((module) => [module, targetOf(module, targets)] as const);
-    const lost = placed.find(([, target]) => !target);
-    // A file that names no network may be for another one, but then all of it is.
-    const foreign = part !== 'network' && placed.every(([module, target]) => module.part === null && !target);
-    if (lost && !foreign)
+    // Products that name no network are for another one where none of them fits.
+    const unnamed = placed.filter(([module]) => module.part === null);
+    const foreign = part !== 'network' && unnamed.every(([, target]) => !target);
+    const used = foreign ? placed.filter(([module]) => module.part !== null) : placed;
+    const lost = used.find(([, target]) => !target);
+    if (lost)
       throw new UserError(
         `${file.name}: ${quote(lost[0].key)} fits no weight of the ${part}: was the adapter trained on another model?`,
         'lora',
       );
-    for (const [module, target] of foreign ? [] : placed) {
+    for (const [module, target] of used) {
       checkProduct(module, file, target!);
       products.set(target!.name, [...(products.get(target!.name) ?? []), { module, file, scale }]);
     }
-    const used = foreign ? 0 : placed.length;
     return [
-      `${file.name} folded into ${used} weights of the ${part}${scale === 1 ? '' : `, ${scale} times`}`,
-      ...(used < modules.length ? [`its ${modules.length - used} for other networks passed over`] : []),
+      `${file.name} folded into ${used.length} weights of the ${part}${scale === 1 ? '' : `, ${scale} times`}`,
+      ...(used.length < modules.length ? [`its ${modules.length - used.length} for other networks passed over`] : []),
     ].join(', ');
   });
   const read = async (name: string): Promise<Float32Array> => {

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { openLora, withLoras, type PeftOptions } from '../checkpoint/lora.js';
 import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { UserError } from '../errors.js';
 import type { Model } from '../models/model.js';
@@ -73,16 +74,54 @@ function parseAdapter(text: string, origin: string): z.infer<typeof adapterSchem
   );
 }
 
+/** An adapter's file, and how strongly it is applied: 1 is as it was trained. */
+export interface ChosenAdapter {
+  readonly file: SafetensorsFile;
+  readonly scale: number;
+  /** PEFT's adapter_config.json, where one lies beside the file. */
+  readonly options?: PeftOptions;
+}
+
 /**
- * The student that a teacher and its adapter make.
- * @throws UserError where the file is no adapter, or not of this teacher
+ * A network with adapters folded in, one after the other: those of others change its weights, and one that was distilled
+ * here makes the teacher its student. Weights change when they are read, a tensor at a time.
+ * @returns also what was done, a phrase an adapter
+ * @throws UserError where a file is no adapter, or not one of this network
  */
-export async function mergeAdapter(teacher: Network, file: SafetensorsFile): Promise<Network> {
-  const options = adapterOptions(file);
-  if (!options) throw new UserError(`${file.name} is no adapter: those are made by \`semiflow train --lora-rank\``);
-  const student = studentOf(teacher, options.description, 0);
+export async function withAdapters(
+  network: Network,
+  adapters: readonly ChosenAdapter[],
+): Promise<{ network: Network; notes: readonly string[] }> {
+  const notes: string[] = [];
+  for (const { file, scale, options } of adapters) {
+    const own = adapterOptions(file);
+    if (own) {
+      network = await distilled(network, file, own, scale);
+      notes.push(`${file.name} makes the teacher its flow map`);
+    } else {
+      const lora = await openLora(file, options);
+      const folded = withLoras(network.weights, network.layout.parameters, [{ lora, scale }]);
+      network = { ...network, weights: folded.weights };
+      notes.push(...folded.notes);
+    }
+  }
+  return { network, notes };
+}
+
+/** The student that a teacher and the adapter of its distillation make. */
+async function distilled(
+  teacher: Network,
+  file: SafetensorsFile,
+  { description, ...lora }: LoraOptions & { description: Description },
+  scale: number,
+): Promise<Network> {
+  const refuse = (what: string) => new UserError(`${file.name} ${what}`, 'lora');
+  if (scale !== 1) throw refuse(`makes a flow map of a teacher, which no other scale than 1 does, such as ${scale}`);
+  if (teacher.description.role !== 'teacher')
+    throw refuse('makes a flow map of a teacher, and this network is one already');
+  const student = studentOf(teacher, description, 0);
   // Compared with the header before anything of the rank that it claims is made.
-  adapterLayout(student.model, options).check(file.tensors, file.name);
-  const adapter = adapterOf(student, options, 0);
+  adapterLayout(student.model, lora).check(file.tensors, file.name);
+  const adapter = adapterOf(student, lora, 0);
   return { ...student, weights: adapter.merge(await fileWeights(file, adapter.layout)) };
 }

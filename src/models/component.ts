@@ -4,6 +4,8 @@ import type { Parameter } from '../nn/parameters.js';
 /** What a component builds: its parameters, and beside them whatever graphs it has. It knows nothing of flows. */
 export interface ComponentParts {
   readonly parameters: readonly Parameter[];
+  /** What people want to know of it, by name. */
+  readonly facts?: Readonly<Record<string, string>>;
 }
 
 /** A kind of network that is no velocity, such as an autoencoder or a text encoder: its sizes and its graphs. */

@@ -14,7 +14,7 @@ import type { Parameters } from '../../nn/parameters.js';
 import { tensor, type Tensor } from '../../tensor/tensor.js';
 import { defineComponent } from '../component.js';
 import { extent, repetition } from '../sides.js';
-import type { Autoencoder } from './autoencoder.js';
+import { factsOf, type Autoencoder } from './autoencoder.js';
 import { activationNames, downsampler, pixelAttention, residualBlock, upsampler, type Layer } from './blocks.js';
 import { unused } from './options.js';
 import { channelsFirst, channelsLast } from './unet.js';
@@ -140,11 +140,15 @@ function build(options: z.infer<typeof schema>): AutoencoderKl {
   const channel = (values: readonly number[]) => tensor(Float32Array.from(values), [1, latent_channels, 1, 1]);
   const { scaling_factor: factor, latents_mean: mean, latents_std: std } = options;
   const shift = options.shift_factor ?? 0;
-  return {
-    parameters: [...encoder, ...decoder].flatMap((layer) => layer.parameters),
+  const shape = {
     imageChannels: in_channels,
     latentChannels: latent_channels,
     factor: 2 ** (levels - 1),
+  };
+  return {
+    parameters: [...encoder, ...decoder].flatMap((layer) => layer.parameters),
+    ...shape,
+    facts: factsOf(shape, factor),
     moments,
     encode: (p, images) => {
       const [mean, logvar] = split(moments(p, images), 1, 2);

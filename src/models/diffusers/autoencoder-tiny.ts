@@ -8,7 +8,7 @@ import type { Parameter, Parameters } from '../../nn/parameters.js';
 import type { Tensor } from '../../tensor/tensor.js';
 import { defineComponent } from '../component.js';
 import { extent } from '../sides.js';
-import type { Autoencoder } from './autoencoder.js';
+import { factsOf, type Autoencoder } from './autoencoder.js';
 import { activationNames, activations } from './blocks.js';
 import { unused } from './options.js';
 import { channelsFirst, channelsLast } from './unet.js';
@@ -107,11 +107,15 @@ function build(options: z.infer<typeof schema>): Autoencoder {
 
   const { scaling_factor: factor } = options;
   const shift = options.shift_factor ?? 0;
-  return {
-    parameters: [...encoder, ...decoder].flatMap((layer) => layer.parameters ?? []),
+  const shape = {
     imageChannels: in_channels,
     latentChannels: latent_channels,
     factor: 2 ** (down.length - 1),
+  };
+  return {
+    parameters: [...encoder, ...decoder].flatMap((layer) => layer.parameters ?? []),
+    ...shape,
+    facts: factsOf(shape, factor),
     encode: (p, images) => ({ mean: run(p, encoder, mul(add(images, 1), 0.5)) }),
     // Latents beyond 3 are drawn in, smoothly.
     decode: (p, latents) => sub(mul(run(p, decoder, mul(tanh(div(latents, 3)), 3)), 2), 1),

@@ -1,5 +1,6 @@
 import { exp, add, mul } from '../../ops/pointwise.js';
-import type { Parameter, Parameters } from '../../nn/parameters.js';
+import type { ComponentParts } from '../component.js';
+import type { Parameters } from '../../nn/parameters.js';
 import type { Tensor } from '../../tensor/tensor.js';
 
 /** What an encoder says of latents: a Gaussian [B, C, h, w], or a point where there is no variance. */
@@ -11,8 +12,7 @@ export interface LatentLaw {
 }
 
 /** Pictures to latents and back, without weights. Pictures are [B, C, H, W] with values from -1 to 1. */
-export interface Autoencoder {
-  readonly parameters: readonly Parameter[];
+export interface Autoencoder extends ComponentParts {
   readonly imageChannels: number;
   readonly latentChannels: number;
   /** Pixels along a side of a picture for one of its latent. */
@@ -32,3 +32,12 @@ export const deviation = (logvar: Tensor): Tensor => exp(mul(logvar, 0.5));
 /** A draw of latents, from noise N(0, 1) of their shape. */
 export const drawLatents = ({ mean, logvar }: LatentLaw, noise: Tensor): Tensor =>
   logvar ? add(mean, mul(deviation(logvar), noise)) : mean;
+
+/** What people want to know of an autoencoder. */
+export const factsOf = (
+  { imageChannels, latentChannels, factor }: Pick<Autoencoder, 'imageChannels' | 'latentChannels' | 'factor'>,
+  scale: number,
+): Record<string, string> => ({
+  pictures: `${imageChannels} channels, values from -1 to 1`,
+  latents: `${latentChannels} channels, sides of 1 / ${factor}, ${scale} times those of the encoder for networks over them`,
+});

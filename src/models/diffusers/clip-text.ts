@@ -7,9 +7,9 @@ import { add, equal, mul, toFloat, toIndex } from '../../ops/pointwise.js';
 import { argmax } from '../../ops/statistics.js';
 import { normal } from '../../nn/initializers.js';
 import { affineLayerNorm, applyLinear, linearParameters, normParameters, requireThat } from '../../nn/layers.js';
-import type { Parameter, Parameters } from '../../nn/parameters.js';
+import type { Parameters } from '../../nn/parameters.js';
 import type { Tensor } from '../../tensor/tensor.js';
-import { defineComponent } from '../component.js';
+import { defineComponent, type ComponentParts } from '../component.js';
 import { extent, repetition } from '../sides.js';
 import { activations } from './blocks.js';
 
@@ -49,8 +49,7 @@ export interface TextStates {
 }
 
 /** A text encoder without weights. */
-export interface TextEncoder {
-  readonly parameters: readonly Parameter[];
+export interface TextEncoder extends ComponentParts {
   /** Of a state. */
   readonly width: number;
   /** Number of different tokens. */
@@ -91,6 +90,10 @@ function build(options: z.infer<typeof schema>, projecting: boolean): TextEncode
     width,
     vocabulary,
     length,
+    facts: {
+      texts: `up to ${length} of ${vocabulary} tokens`,
+      states: `${width} wide, after ${depth} layers${projecting ? `, projected to ${options.projection_dim}` : ''}`,
+    },
     parameters: [
       { name: `${embeddings}.token_embedding.weight`, shape: [vocabulary, width], initializer: normal(0.02) },
       { name: `${embeddings}.position_embedding.weight`, shape: [length, width], initializer: normal(0.02) },
