@@ -1,11 +1,12 @@
 import { UserError } from '../src/errors.js';
 import type { Description } from '../src/flow/description.js';
 import { fingerprint } from '../src/files/fingerprint.js';
+import type { Profile } from '../src/gpu/profile.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import type { Conditions, Model } from '../src/models/model.js';
 import { expand } from '../src/ops/broadcast.js';
 import { gather, reshape } from '../src/ops/movement.js';
-import { add, greater, mul, toFloat } from '../src/ops/pointwise.js';
+import { add, greater, mul, sub, toFloat, where } from '../src/ops/pointwise.js';
 import { integers, normal, uniform } from '../src/ops/random.js';
 import { sameShape, sizeOf, type Shape } from '../src/tensor/shape.js';
 import { fromStorage, tensor, Tensor } from '../src/tensor/tensor.js';
@@ -27,37 +28,79 @@ export interface SampleSet {
   negative?: Readonly<Record<string, { shape: Shape; values: Float32Array }>>;
 }
 
-/** Draws data and labels by random index. */
-export class SampleSource {
-  private readonly values: Tensor;
-  private readonly labels: Tensor | null;
-  private readonly conditions: readonly (readonly [name: string, shape: Shape, rows: Tensor])[];
+/** Rows of values on the device, in as many storages as a binding's limit asks for. */
+class Rows {
+  private readonly pages = new Map<number, Tensor[]>();
 
-  constructor(private readonly set: SampleSet) {
-    const rowsOf = (name: string, values: Float32Array | Uint8Array) => {
-      const dtype = values instanceof Uint8Array ? 'u8' : 'f32';
-      return fromStorage(new TensorStorage(name, dtype, values.length, values, true), [
-        set.count,
-        values.length / set.count,
-      ]);
-    };
-    this.values = rowsOf('data', set.values);
-    this.labels = set.labels ? tensor(set.labels) : null;
-    this.conditions = Object.entries(set.conditions ?? {}).map(
-      ([name, { shape, values }]) => [name, shape, rowsOf(name, values)] as const,
+  constructor(
+    private readonly name: string,
+    private readonly values: Float32Array | Uint8Array,
+    private readonly count: number,
+  ) {}
+
+  /** The rows of u32 indices [n]: [n, values of a row]. Which pages they lie in changes no bit of them. */
+  at(index: Tensor, { maxBindingBytes }: Pick<Profile, 'maxBindingBytes'>): Tensor {
+    const size = this.values.length / this.count;
+    const each = Math.max(1, Math.floor(maxBindingBytes / (size * this.values.BYTES_PER_ELEMENT)));
+    const [first, ...rest] = this.cut(each);
+    const column = reshape(index, [index.size, 1]);
+    return rest.reduce(
+      (rows, page, i) => {
+        const start = (i + 1) * each;
+        // An index before the page wraps round to one far behind it, whose row reads as zeros.
+        return where(greater(start, column), rows, gather(page, sub(index, start)));
+      },
+      gather(first, index),
     );
   }
 
-  /** x0 [count, ...shape]; labels [count] of the same samples where there are any, and their conditions. */
-  draw(key: Tensor, count: number): { x: Tensor; labels: Tensor | null; conditions: Conditions; negative: Conditions } {
+  /** Pages of so many rows, made once. */
+  private cut(each: number): Tensor[] {
+    const known = this.pages.get(each);
+    if (known) return known;
+    const size = this.values.length / this.count;
+    const dtype = this.values instanceof Uint8Array ? 'u8' : 'f32';
+    const pages = Array.from({ length: Math.ceil(this.count / each) }, (_, i) => {
+      const rows = Math.min(each, this.count - i * each);
+      const part = this.values.subarray(i * each * size, (i * each + rows) * size);
+      return fromStorage(new TensorStorage(this.name, dtype, part.length, part, true), [rows, size]);
+    });
+    this.pages.set(each, pages);
+    return pages;
+  }
+}
+
+/** Draws data and labels by random index. */
+export class SampleSource {
+  private readonly values: Rows;
+  private readonly labels: Tensor | null;
+  private readonly conditions: readonly (readonly [name: string, shape: Shape, rows: Rows])[];
+
+  constructor(private readonly set: SampleSet) {
+    this.values = new Rows('data', set.values, set.count);
+    this.labels = set.labels ? tensor(set.labels) : null;
+    this.conditions = Object.entries(set.conditions ?? {}).map(
+      ([name, { shape, values }]) => [name, shape, new Rows(name, values, set.count)] as const,
+    );
+  }
+
+  /**
+   * x0 [count, ...shape]; labels [count] of the same samples where there are any, and their conditions.
+   * @param profile of the device that the set lies on
+   */
+  draw(
+    key: Tensor,
+    count: number,
+    profile: Pick<Profile, 'maxBindingBytes'>,
+  ): { x: Tensor; labels: Tensor | null; conditions: Conditions; negative: Conditions } {
     const index = integers(key, streams.data, [count], this.set.count);
-    const rows = gather(this.values, index);
+    const rows = this.values.at(index, profile);
     const [low, high] = this.set.range;
     const scaled = rows.dtype === 'f32' ? rows : add(mul(toFloat(rows), (high - low) / 255), low);
     const x = new Tensor('reshape', [scaled], {}, [count, ...this.set.shape]);
     const told = this.conditions.map(([name, shape, values]) => [
       name,
-      reshape(gather(values, index), [count, ...shape]),
+      reshape(values.at(index, profile), [count, ...shape]),
     ]);
     const against = Object.entries(this.set.negative ?? {}).map(([name, { shape, values }]) => [
       name,

@@ -13,8 +13,8 @@ export function classificationLoss({ model }: ClassifierNetwork, data: SampleSet
   if (!data.labels) throw new UserError('a classifier learns from labels, and these images have none');
   const source = new SampleSource(data);
   const [black, white] = data.range;
-  return ({ parameters, key }: LossContext): Loss => {
-    const { x, labels } = source.draw(key, batch);
+  return ({ parameters, key, profile }: LossContext): Loss => {
+    const { x, labels } = source.draw(key, batch, profile);
     const pixels = mul(add(x, -black), 1 / (white - black));
     return { total: crossEntropy(model.apply(parameters, pixels).logits, labels!), parts: {} };
   };

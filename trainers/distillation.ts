@@ -84,7 +84,7 @@ export function distillationLoss(
   return ({ parameters, averages: { target }, key, schedule, profile }: LossContext): Loss => {
     const teacherWeights = led ? bindNetwork(teacher, 'teacher', profile, config.precision) : null;
     const [weights, targetWeights] = [adapt(parameters), adapt(target)];
-    const drawn = data.draw(key, batch);
+    const drawn = data.draw(key, batch, profile);
     const labels = shownLabels(model, drawn.labels, key, config.labelDropout);
     const { t, s } = drawPairs(config.times, key, batch, description.minimumTime, end, schedule.reach);
     const z = drawSource(description.source, key, batch, model.sampleShape);

@@ -28,8 +28,8 @@ export function flowMatchingLoss(
 ) {
   const { description, model } = network;
   const { lowest, highest, point, time, output } = parametrization(description);
-  return ({ parameters, key }: LossContext): Loss => {
-    const { x: x0, labels, conditions } = data.draw(key, batch);
+  return ({ parameters, key, profile }: LossContext): Loss => {
+    const { x: x0, labels, conditions } = data.draw(key, batch, profile);
     const shown = shownLabels(model, labels, key, labelDropout);
     const z = drawSource(description.source, key, batch, model.sampleShape);
     const t = minimum(drawTimes(times, key, batch, lowest), highest);
