@@ -6,7 +6,9 @@ import { distil } from '../trainers/runs.js';
 import { folderStore } from '../node/folder.js';
 import { loadDataset } from '../node/data.js';
 import { loadObjective } from '../node/module.js';
+import type { Dataset } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
+import type { InputShapes } from '../src/models/backbone.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
 import { fitNetwork, type Network } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
@@ -96,7 +98,7 @@ export async function carryOut(
   const [given, student] = 'weights' in from ? [from, undefined] : [null, from];
   const data = run.data && (await loadDataset(run.data, { range: (student ?? given!.description).dataRange }));
   if (data) console.log(data.summary);
-  const teacher = given && data ? fitNetwork(given, { sample: data.shape }) : given;
+  const teacher = given && data ? fitNetwork(given, shapesOf(data)) : given;
   const options = {
     ...trainOptions(flags, run.out, savedRun(run)),
     disposable: flags.disposable,
@@ -112,12 +114,20 @@ export async function carryOut(
   const trained = finished ? await training.now() : null;
   training.dispose();
   if (!trained) return null;
+  const told = Object.entries(trained.model.conditions).find(([, { optional }]) => !optional)?.[0];
+  if (told) console.log(`not evaluated: the true flow would have to be told ${told} of each sample`);
   const evaluation = await finishReport(device, files, teacher ?? trained, trained, run.data, {
-    evaluate: flags.evaluate !== false,
+    evaluate: flags.evaluate !== false && !told,
     densities: flags.densities !== false,
   });
   return { folder: files.name, evaluation };
 }
+
+/** The shapes of samples and of what they are told. */
+const shapesOf = ({ shape, conditions = {} }: Dataset): InputShapes => ({
+  sample: shape,
+  conditions: Object.fromEntries(Object.entries(conditions).map(([name, { shape }]) => [name, shape])),
+});
 
 /**
  * A run as flags describe it, all of it checked.

@@ -10,7 +10,7 @@ import { failureOf } from '../cli/failures.js';
 import { distillationKnobs } from '../cli/knobs.js';
 import { createProgram, flagOf } from '../cli/program.js';
 import { encodeNpy } from '../src/checkpoint/npy.js';
-import { openSafetensors } from '../src/checkpoint/safetensors.js';
+import { encodeSafetensors, openSafetensors } from '../src/checkpoint/safetensors.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { decodePng } from '../src/data/png.js';
 import sharp from 'sharp';
@@ -357,6 +357,14 @@ describe('data', () => {
     'a-images-idx3-ubyte.gz': { bytes: gzipSync(images), checked: true },
     'a.npy': { bytes: array },
     'a.npz': { bytes: zipSync({ 'x.npy': array, 'y.npy': labels }), checked: true },
+    'a.safetensors': {
+      bytes: encodeSafetensors({
+        x: { dtype: 'U8', shape: [12, 5, 4], data: noise(240) },
+        labels: { dtype: 'I64', shape: [12], data: BigInt64Array.from({ length: 12 }, (_, i) => BigInt(i % 3)) },
+        context: { dtype: 'F32', shape: [12, 2], data: Float32Array.from(noise(24)) },
+        'negative.context': { dtype: 'F32', shape: [2], data: Float32Array.of(1, 2) },
+      }),
+    },
     'data_batch_1.bin': { bytes: batch, fits: (length) => length > 0 && (length % 3073 === 0 || length % 3074 === 0) },
     'train_X.bin': { bytes: noise(2 * 27648), fits: (length) => length > 0 && length % 27648 === 0 },
     'data_batch_1.bin.gz': { bytes: gzipSync(batch), checked: true },

@@ -1,3 +1,4 @@
+import type { ConditionRows } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
 import type { Description } from '../src/flow/description.js';
 import { fingerprint } from '../src/files/fingerprint.js';
@@ -23,9 +24,9 @@ export interface SampleSet {
   range: readonly [number, number];
   labels?: Uint32Array;
   /** What else a network is told of each sample, by name: its shape, and a row a sample. */
-  conditions?: Readonly<Record<string, { shape: Shape; values: Float32Array }>>;
+  conditions?: ConditionRows;
   /** The same where guidance leads away from: one row for all samples. */
-  negative?: Readonly<Record<string, { shape: Shape; values: Float32Array }>>;
+  negative?: ConditionRows;
 }
 
 /** Rows of values on the device, in as many storages as a binding's limit asks for. */
@@ -138,14 +139,14 @@ export function checkFit(
       `${name}: row ${Math.floor(wrong / sizeOf(sampleShape))} of the ${set.count} training samples holds ${values[wrong]}: mend it or leave it out`,
       'data',
     );
-  for (const [name, { shape, optional }] of Object.entries(conditions)) {
-    const given = set.conditions?.[name];
-    if (!given && optional) continue;
-    if (!given || !sameShape(given.shape, shape) || given.values.length !== set.count * sizeOf(shape))
-      throw new UserError(
-        `${name} holds ${given ? `${name} of [${given.shape}]` : `no ${name}`}, which the network is told of each sample as [${shape}]`,
-        'data',
-      );
+  for (const [told, { shape, optional }] of Object.entries(conditions)) {
+    const [given, against] = [set.conditions?.[told], set.negative?.[told]];
+    const refusal = (what: string) =>
+      new UserError(`${name} holds ${what}, which the network is told of each sample as [${shape}]`, 'data');
+    if (!given && !optional) throw refusal(`no ${told}`);
+    if (given && (!sameShape(given.shape, shape) || given.values.length !== set.count * sizeOf(shape)))
+      throw refusal(`${told} of [${given.shape}]`);
+    if (against && !sameShape(against.shape, shape)) throw refusal(`negative.${told} of [${against.shape}]`);
   }
   if (!classes) return null;
   if (labelDropout && !nullClass)

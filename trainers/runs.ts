@@ -170,9 +170,13 @@ function studentNetwork(subject: DistillationSubject, recipe: DistillationConfig
       ? studentOf(teacher, description, seed, checkpointBlocks)
       : createNetwork(description, seed, checkpointBlocks);
   const network = subject.start ? withWeightsOf(fresh, subject.start) : fresh;
-  if (description.guidance && !network.model.nullClass && !data?.negative)
+  const { nullClass, conditions } = network.model;
+  const against = Object.keys(conditions)[0];
+  if (description.guidance && !nullClass && !(data?.negative && against))
     throw new UserError(
-      'guidance needs a network that knows classes and none: this one has no row for none',
+      against
+        ? `guidance leads away from a negative condition, such as an empty text: give data with negative.${against}`
+        : 'guidance needs a network that knows classes and none: this one has no row for none',
       'guidance',
     );
   return network;

@@ -11,7 +11,7 @@ interface Layout {
 }
 
 /** Images, their labels, and how many classes there are of them. */
-export type Batch = Required<RawSamples> & { classes: number };
+export type Batch = Required<Omit<RawSamples, 'conditions'>> & { classes: number };
 const layouts: readonly Layout[] = [
   { name: 'CIFAR-10', labelBytes: 1, classes: 10 },
   { name: 'CIFAR-100', labelBytes: 2, classes: 100 },

@@ -10,7 +10,12 @@ export interface Samples {
   values: Float32Array | Uint8Array;
   /** Class of each sample, from 0. */
   labels?: Uint32Array;
+  /** What else a network is told of each sample, by name: its shape, and a row a sample. */
+  conditions?: ConditionRows;
 }
+
+/** Rows of conditions by name, with the shape of one. */
+export type ConditionRows = Readonly<Record<string, { shape: readonly number[]; values: Float32Array }>>;
 
 /** Training samples and others of the same law that no training sees. */
 export interface Dataset extends Samples {
@@ -23,6 +28,8 @@ export interface Dataset extends Samples {
   /** Number of classes, 0 without labels. */
   classes: number;
   heldOut: Samples;
+  /** What guidance leads away from, by the names of conditions: a row for all samples. */
+  negative?: ConditionRows;
   /** What was read, assumed, renumbered or passed over, a phrase each. */
   notes: string[];
   /** A line that says what was read: how many samples, their shape, range and classes, and the notes. */
@@ -52,11 +59,26 @@ export interface LoadOptions {
 
 /** The samples at `indices`, `size` values each. */
 export function takeRows(samples: Samples, size: number, indices: ArrayLike<number>): Samples {
-  const { values, labels } = samples;
+  const { values, labels, conditions } = samples;
+  const rows = <T extends Float32Array | Uint8Array>(all: T, width: number, taken: T): T => {
+    for (let i = 0; i < indices.length; i++)
+      taken.set(all.subarray(indices[i] * width, (indices[i] + 1) * width), i * width);
+    return taken;
+  };
   const count = indices.length;
-  const taken = values instanceof Uint8Array ? new Uint8Array(count * size) : new Float32Array(count * size);
-  for (let i = 0; i < count; i++) taken.set(values.subarray(indices[i] * size, (indices[i] + 1) * size), i * size);
-  return { count, values: taken, ...(labels && { labels: Uint32Array.from(indices, (index) => labels[index]) }) };
+  const told = Object.entries(conditions ?? {}).map(([name, { shape, values }]) => {
+    const width = shape.reduce((product, extent) => product * extent, 1);
+    return [name, { shape, values: rows(values, width, new Float32Array(count * width)) }] as const;
+  });
+  return {
+    count,
+    values:
+      values instanceof Uint8Array
+        ? rows(values, size, new Uint8Array(count * size))
+        : rows(values, size, new Float32Array(count * size)),
+    ...(labels && { labels: Uint32Array.from(indices, (index) => labels[index]) }),
+    ...(conditions && { conditions: Object.fromEntries(told) }),
+  };
 }
 
 /**

@@ -19,6 +19,8 @@ export interface RawSamples {
   samples: NumberArray;
   /** A class of each sample [n] or [n, 1], or a one in a row of zeros [n, classes]. */
   labels?: NumberArray;
+  /** What else a network is told of each sample, by name: [n, ...]. */
+  conditions?: Readonly<Record<string, NumberArray>>;
 }
 
 /** What a format read. */
@@ -32,6 +34,8 @@ export interface RawDataset {
   classes?: number;
   /** Names of the classes 0, 1, …, where the files have them. */
   classNames?: string[];
+  /** What guidance leads away from, by the names of conditions: one for all samples, [...] or [1, ...]. */
+  negative?: Readonly<Record<string, NumberArray>>;
   /** Paths of the files that were read; others are passed over aloud. */
   used: readonly string[];
   /** What else is to be said, a phrase each. */

@@ -52,6 +52,7 @@ function assemble(name: string, files: DataFiles, raw: RawDataset, format: strin
     count: laid[i].shape[0],
     values: part,
     ...(classes && { labels: classes.labels[i] }),
+    ...conditionsOf(parts[i].conditions, notes),
   }));
   const size = shape.reduce((product, extent) => product * extent, 1);
   const { heldOut = Math.ceil(samples[0].count / 10), seed = 0 } = options;
@@ -68,9 +69,30 @@ function assemble(name: string, files: DataFiles, raw: RawDataset, format: strin
     classes: classes?.count ?? 0,
     ...split.train,
     heldOut: split.heldOut,
+    ...(Object.keys(raw.negative ?? {}).length && { negative: negativeOf(raw.negative!) }),
     notes,
   });
 }
+
+const floats = ({ values }: NumberArray) => (values instanceof Float32Array ? values : Float32Array.from(values));
+
+/** What each sample is told, and a note of it. */
+function conditionsOf(arrays: RawSamples['conditions'], notes: string[]): Pick<Samples, 'conditions'> {
+  const entries = Object.entries(arrays ?? {});
+  if (!entries.length) return {};
+  notes.push(`each with ${entries.map(([name, { shape }]) => `${name} [${shape.slice(1).join(', ')}]`).join(', ')}`);
+  const rows = entries.map(([name, array]) => [name, { shape: array.shape.slice(1), values: floats(array) }] as const);
+  return { conditions: Object.fromEntries(rows) };
+}
+
+/** One row for all samples, whose first axis may say so. */
+const negativeOf = (arrays: NonNullable<RawDataset['negative']>): NonNullable<Dataset['negative']> =>
+  Object.fromEntries(
+    Object.entries(arrays).map(([name, array]) => [
+      name,
+      { shape: array.shape[0] === 1 ? array.shape.slice(1) : array.shape, values: floats(array) },
+    ]),
+  );
 
 const sideOf = (shape: readonly number[]) => shape.slice(-2).join('x');
 
