@@ -177,7 +177,13 @@ export function createProgram(): Command {
 
   const plan = program
     .command('plan')
-    .description('say what a command would need of memory, without running it; takes the flags of that command');
+    .description('say what a command would need of memory, without running it; takes the flags of that command')
+    .allowExcessArguments()
+    .action((_, { args: [other] }: Command) => {
+      throw new UserError(
+        `plan is for train, teacher or sample${other === undefined ? '' : `, not for ${other}`}: say which`,
+      );
+    });
   const planning = (name: string) => {
     const command = plan
       .command(name)
