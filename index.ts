@@ -2,6 +2,7 @@
 export { compile, type CompileOptions, type Program } from './src/autodiff/compile.js';
 export { evaluate } from './src/autodiff/eager.js';
 export { gradients } from './src/autodiff/gradients.js';
+export { openLora, withLoras, type AppliedLora, type Lora, type LoraPart } from './src/checkpoint/lora.js';
 export {
   encodeSafetensors,
   openSafetensors,
@@ -21,9 +22,11 @@ export { blobSource, bytesSource, urlSource, type Source } from './src/files/sou
 export { memoryStore, type Files, type Store } from './src/files/store.js';
 export { parseDescription, type Description } from './src/flow/description.js';
 export { averageVelocityOf, interpolate, step, velocityOf } from './src/flow/field.js';
+export { withAdapters, type ChosenAdapter } from './src/flow/adapter.js';
 export { loadComponent, loadFolder, openFolder, type LoadedComponent, type ModelFolder } from './src/flow/folder.js';
 export { newDescription, type NewNetworkOptions } from './src/flow/new-description.js';
 export {
+  bindNetwork,
   createNetwork,
   exportNetwork,
   fileWeights,
@@ -58,6 +61,15 @@ export {
   registerBackbone,
   type Architecture,
 } from './src/models/index.js';
+export { drawLatents, type Autoencoder, type LatentLaw } from './src/models/diffusers/autoencoder.js';
+export { autoencoderKl } from './src/models/diffusers/autoencoder-kl.js';
+export { autoencoderTiny } from './src/models/diffusers/autoencoder-tiny.js';
+export {
+  clipText,
+  clipTextWithProjection,
+  type TextEncoder,
+  type TextStates,
+} from './src/models/diffusers/clip-text.js';
 export { defineComponent, type Component, type ComponentParts } from './src/models/component.js';
 export type { BuildOptions, ConditionLaw, Conditions, Model, ModelParts, NetworkInputs } from './src/models/model.js';
 export { fanIn, normal as normalInitializer, ones, xavier, zeros, type Initializer } from './src/nn/initializers.js';
@@ -103,6 +115,7 @@ export {
   leakyRelu,
   logSigmoid,
   mish,
+  quickGelu,
   relu,
   relu6,
   selu,

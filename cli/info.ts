@@ -82,8 +82,11 @@ async function describeFolder(
   const { className, known, components, scheduler } = folder;
   if (known && 'component' in known) {
     const { parts, layout, weights, file } = await loadComponent(folder, known.component, variant);
+    if (flags.lora && !className.startsWith('CLIPText'))
+      throw new UserError(`adapters are for networks and text encoders, and ${path} is a ${className}`, 'lora');
+    const part = /text_encoder_2\/?$/.test(folder.files.name) ? 'second text encoder' : 'text encoder';
     const applied = await Promise.all((flags.lora ?? []).map(openedLora));
-    for (const note of withLoras(weights, layout.parameters, applied, 'text encoder').notes) console.log(note);
+    for (const note of withLoras(weights, layout.parameters, applied, part).notes) console.log(note);
     console.log(`${path}: a component, ${className}
   parameters    ${layout.count} in ${layout.parameters.length} tensors, ${storageSummary(file)}`);
     for (const [name, fact] of Object.entries(parts.facts ?? {})) console.log(`  ${name.padEnd(14)}${fact}`);

@@ -1,5 +1,6 @@
 /** The library with what Node has: files, and devices through Dawn. */
 export * from '../index.js';
+export { adapterAt } from './adapter.js';
 export { openDevice } from './device.js';
 export { fileSource, readSafetensors, readWeights, writeFileAtomic, writeSafetensors } from './files.js';
 export { filesAt, folderStore, modelFolderAt } from './folder.js';

@@ -2,16 +2,20 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { evaluate } from '../src/autodiff/eager.js';
-import { gradients } from '../src/autodiff/gradients.js';
+import { decompose } from '../src/autodiff/decompose.js';
+import { gradients, reachable } from '../src/autodiff/gradients.js';
 import { openDevice } from '../node/device.js';
 import { readSafetensors } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
 import type { SafetensorsFile } from '../src/checkpoint/safetensors.js';
 import type { Device } from '../src/gpu/device.js';
+import type { Profile } from '../src/gpu/profile.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import { loadComponent, openFolder } from '../src/flow/folder.js';
 import { fileWeights } from '../src/flow/network.js';
 import type { Component, ComponentParts } from '../src/models/component.js';
+import { architectureSchema, buildModel, fitArchitecture } from '../src/models/index.js';
+import { predictionOf, type BuildOptions } from '../src/models/model.js';
 import { deviation, drawLatents } from '../src/models/diffusers/autoencoder.js';
 import { autoencoderKl } from '../src/models/diffusers/autoencoder-kl.js';
 import { autoencoderTiny } from '../src/models/diffusers/autoencoder-tiny.js';
@@ -19,6 +23,7 @@ import { clipText, clipTextWithProjection } from '../src/models/diffusers/clip-t
 import { dit } from '../src/models/diffusers/dit.js';
 import { ParameterLayout, type Parameter, type Parameters } from '../src/nn/parameters.js';
 import type { Weights } from '../src/nn/weights.js';
+import { attention } from '../src/ops/attention.js';
 import { sum } from '../src/ops/broadcast.js';
 import { slice } from '../src/ops/movement.js';
 import { add, mul, toFloat } from '../src/ops/pointwise.js';
@@ -369,5 +374,147 @@ describe.skipIf(!haveTorch)('components as PyTorch computes them, in float64', (
       const worst = wanted.reduce((most, value, at) => Math.max(most, Math.abs(value - got[at])), 0);
       expect(worst / scale, parameters[k - real.length]?.name ?? `input ${k}`).toBeLessThan(1e-6);
     });
+  });
+});
+
+describe('a DiT as a backbone', () => {
+  const sizes = {
+    num_attention_heads: 2,
+    attention_head_dim: 4,
+    in_channels: 2,
+    out_channels: 4,
+    num_layers: 2,
+    sample_size: 4,
+    num_embeds_ada_norm: 3,
+  };
+  const { normal } = random(5);
+  const x = tensor(Float32Array.from({ length: 64 }, normal), [2, 2, 4, 4]);
+  const [time, s, w] = [tensor([500, 30]), tensor([0.1, 0]), tensor([2, 4])];
+  const t = tensor([0.5, 0.2]);
+  const built = (options: Partial<BuildOptions>) => {
+    const model = buildModel({ kind: 'dit', ...sizes }, options);
+    const values = new Map(
+      model.parameters.map((parameter, i) => {
+        const { name, shape, student } = parameter;
+        // What a student has beyond its teacher begins as it does; all else is random, so that nothing hides behind a zero.
+        const own = student ? parameter.initializer(shape, 1, i) : null;
+        const { normal } = random(name.length * 100 + i);
+        return [name, own ?? Float32Array.from({ length: sizeOf(shape) }, () => 0.3 * normal())];
+      }),
+    );
+    const layout = new ParameterLayout(model.parameters);
+    return {
+      model,
+      layout,
+      weights: { dtype: 'f32' as const, read: async (name: string) => values.get(name)!.slice() },
+    };
+  };
+
+  it('is at the start of a student what it was, with a second time and a scale of guidance that have gradients', async () => {
+    const student = built({ twoTime: true, guided: true });
+    const p = await bound(student.layout, student.weights);
+    const jump = { t, s };
+    const labels = tensor(Uint32Array.of(1, 3));
+    const one = student.model.apply(p, { x, time, labels });
+    const two = student.model.apply(p, { x, time, labels, jump, guidance: w });
+    const last = ['jump_embedder.2.weight', 'guidance_embedder.2.weight'].map(p);
+    const [alone, told, ...slopes] = interpret([one, two, ...gradients(sum(mul(two, two)), last)]);
+    expect(relative(told, alone)).toBeLessThan(1e-12);
+    for (const slope of slopes) expect(slope.some((value) => Math.abs(value) > 1e-6)).toBe(true);
+    expect(one.shape).toEqual([2, 4, 4, 4]);
+    expect(predictionOf(student.model, p, { x, time, labels }).shape).toEqual([2, 2, 4, 4]);
+  });
+
+  it('takes labels, none by default, and computes blocks anew with the same gradients', async () => {
+    const [whole, anew] = [built({}), built({ checkpointBlocks: true })];
+    const computed = [];
+    for (const { model, layout, weights } of [whole, anew]) {
+      const p = await bound(layout, weights);
+      const free = model.apply(p, { x, time });
+      const none = model.apply(p, { x, time, labels: tensor(Uint32Array.of(3, 3)) });
+      const table = p('transformer_blocks.1.norm1.emb.class_embedder.embedding_table.weight');
+      computed.push(interpret([free, none, ...gradients(sum(mul(free, free)), [x, table])]));
+    }
+    const [first, second] = computed;
+    expect(first[1]).toEqual(first[0]);
+    second.forEach((values, i) => expect(relative(values, first[i])).toBeLessThan(1e-12));
+    const adapted = whole.model.parameters.filter(
+      ({ shape, name }) => shape.length > 1 && whole.model.adapted.test(name),
+    );
+    expect(adapted.length).toBe(2 * 6);
+  });
+
+  it('takes pictures of other sides that patches tile, with positions over those that it was trained on', () => {
+    const whole = architectureSchema.parse({ kind: 'dit', ...sizes });
+    const fitted = fitArchitecture(whole, { sample: [2, 6, 8] });
+    expect(fitted).toMatchObject({ sample_size: [6, 8], trained_size: 4 });
+    expect(fitArchitecture(fitted!, { sample: [2, 4, 4] })).toMatchObject({ sample_size: 4, trained_size: 4 });
+    expect(fitArchitecture(whole, { sample: [2, 5, 8] })).toBeNull();
+    expect(fitArchitecture(whole, { sample: [3, 4, 4] })).toBeNull();
+  });
+});
+
+const refusals: [string, { schema: { safeParse(value: unknown): { success: boolean } } }, Record<string, unknown>][] = [
+  ['norm_type', dit, { norm_type: 'ada_norm_single' }],
+  ['cross_attention_dim', dit, { cross_attention_dim: 768 }],
+  ['activation_fn', dit, { activation_fn: 'swiglu' }],
+  ['caption_channels', dit, { caption_channels: 4096 }],
+  ['down_block_types', autoencoderKl, { down_block_types: ['DownBlock3D'] }],
+  ['act_fn', autoencoderKl, { act_fn: 'snake' }],
+  ['upsample_fn', autoencoderTiny, { upsample_fn: 'bicubic' }],
+  ['hidden_act', clipText, { hidden_act: 'tanh' }],
+];
+describe('options that are not supported', () => {
+  it.each(refusals)('%s is refused by its name', (key, { schema }, options) => {
+    const result = schema.safeParse(options) as { success: boolean; error?: { issues: { path: unknown[] }[] } };
+    expect(result.error?.issues[0].path[0]).toBe(key);
+  });
+  it.each<[string, () => unknown]>([
+    ['norm_num_groups', () => autoencoderKl.build(autoencoderKl.schema.parse({ norm_num_groups: 7 }))],
+    ['down_block_types', () => autoencoderKl.build(autoencoderKl.schema.parse({ block_out_channels: [32, 64] }))],
+    ['latents_mean', () => autoencoderKl.build(autoencoderKl.schema.parse({ latents_mean: [0] }))],
+    ['num_encoder_blocks', () => autoencoderTiny.build(autoencoderTiny.schema.parse({ num_encoder_blocks: [1] }))],
+    [
+      'decoder_block_out_channels',
+      () => autoencoderTiny.build(autoencoderTiny.schema.parse({ decoder_block_out_channels: [64, 64, 64, 32] })),
+    ],
+    ['num_attention_heads', () => clipText.build(clipText.schema.parse({ num_attention_heads: 7 }))],
+    ['patch_size', () => dit.build(dit.schema.parse({ patch_size: 5 }), once)],
+    ['out_channels', () => dit.build(dit.schema.parse({ out_channels: 3 }), once)],
+  ])('%s that cannot work is named', (key, build) => {
+    expect(build).toThrow(key);
+  });
+});
+
+describe('scaled latents', () => {
+  it.each([
+    [{ scaling_factor: 0.3 }, (z: number) => 0.3 * z],
+    [{ scaling_factor: 0.36, shift_factor: 0.1 }, (z: number) => 0.36 * (z - 0.1)],
+    [
+      { latents_mean: [1, 1, 1, 1], latents_std: [2, 2, 2, 2], scaling_factor: 0.5 },
+      (z: number) => ((z - 1) / 2) * 0.5,
+    ],
+    [{}, (z: number) => 0.18215 * z],
+  ])('%j', (options, wanted) => {
+    const { scaled, unscaled } = autoencoderKl.build(autoencoderKl.schema.parse(options));
+    const z = tensor([-1, 0.5, 2, 3], [1, 4, 1, 1]);
+    const [made, back] = interpret([scaled(z), unscaled(scaled(z))]);
+    expect(relative(made, [-1, 0.5, 2, 3].map(wanted))).toBeLessThan(1e-6);
+    expect(relative(back, [-1, 0.5, 2, 3])).toBeLessThan(1e-6);
+  });
+});
+
+describe('attention over one head of many channels, as autoencoders have it', () => {
+  it('becomes products, with the same values and gradients', () => {
+    const { normal } = random(3);
+    const [q, k, v] = [0, 1, 2].map(() => tensor(Float32Array.from({ length: 3 * 260 }, normal), [1, 3, 260]));
+    const mixed = attention(q, k, v, 1);
+    const wanted = [mixed, ...gradients(sum(mul(mixed, v)), [q, k, v])];
+    const profile = { family: 'plain', half: false } as Profile;
+    const made = decompose(wanted, profile);
+    expect(reachable(made).some(({ op }) => op.startsWith('attention'))).toBe(false);
+    const [actual, expected] = [interpret(made), interpret(wanted)];
+    actual.forEach((values, i) => expect(relative(values, expected[i])).toBeLessThan(1e-9));
+    expect(decompose([attention(q, k, v, 2)], profile)[0].op).toBe('attention');
   });
 });

@@ -139,14 +139,18 @@ function attentionKernel(source: string, node: AttentionNode, profile: Profile, 
   };
 }
 
+/** Channels of a head beyond which its sums do not fit the registers of an invocation. */
+const deepestHead = 256;
+
 /**
  * Attention and its gradients by matrix products with all probabilities in memory, in place of the kernels that never
- * store them: where products run on tensor cores, the sequences of small models are short enough for that to win. The
- * backward pass finds the forward pass's probabilities by the sharing of equal nodes.
+ * store them: where products run on tensor cores, the sequences of small models are short enough for that to win; and for
+ * heads that are deeper than registers, such as the one of an autoencoder. The backward pass finds the forward pass's
+ * probabilities by the sharing of equal nodes.
  */
 function byProducts(node: AttentionNode, inputs: readonly Tensor[], profile: Profile) {
-  if (!usesTensorCores(profile)) return null;
   const { heads, scale, causal } = node.attributes;
+  if (!usesTensorCores(profile) && node.inputs[0].shape[2] / heads <= deepestHead) return null;
   const [batch, queries] = node.inputs[0].shape;
   const [q, k, v] = inputs.slice(0, 3).map((x) => apart(x, heads));
   const products = mul(matmul(q, k, { transposeB: true }), scale);
