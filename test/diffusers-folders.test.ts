@@ -75,17 +75,29 @@ async function recorded(name: string) {
   return { architecture, io, weights: `${folder}/${about.weights}`, x, context, about, inputsFor };
 }
 
-/** Software Vulkan compiles a UNet's kernels for minutes in each of these, so by default only in the first. */
-const ways: Record<string, DeviceOptions> = {
-  'plain family': { toggles: 'fast' },
-  'plain family without subgroups': { toggles: 'checked', without: ['subgroups'] },
-  'tiled family': { toggles: 'fast', family: 'tiled' },
-};
-const chosen = Object.entries(ways).slice(0, process.env.UNET_FAMILIES === 'all' ? undefined : 1);
-if (chosen.length === 1)
-  console.log("diffusers' UNets in one kernel family only: UNET_FAMILIES=all runs them in every one");
+/** Software Vulkan compiles the kernels of one of these for several minutes, so by default only the graph is tested. */
+const ways: [string, DeviceOptions][] = [
+  ['plain family', { toggles: 'fast' }],
+  ['plain family without subgroups', { toggles: 'checked', without: ['subgroups'] }],
+  ['tiled family', { toggles: 'fast', family: 'tiled' }],
+];
+const asked = { all: ways, one: ways.slice(0, 1) }[process.env.UNET_FAMILIES ?? ''] ?? [];
+if (!asked.length)
+  console.log(
+    "skipped: gradients of diffusers' recorded UNets on a device (UNET_FAMILIES=one, or all for every family)",
+  );
 
-describe.skipIf(!found).each(chosen)('recorded UNets, %s', (_, options) => {
+describe.skipIf(!found)('recorded UNets in float64', () => {
+  it.each(['ddpm-tiny', 'unet-inpaint-tiny'])('%s: output within 1e-5', { timeout: 300_000 }, async (name) => {
+    const { architecture, io, weights, inputsFor } = await recorded(name);
+    const model = buildModel(architecture);
+    const { parameters } = await bindFile(model, weights);
+    const [out] = interpret([model.apply(parameters, inputsFor(model))]);
+    expect(relative(out, await io.readF32('out'))).toBeLessThan(1e-5);
+  });
+});
+
+describe.skipIf(!found).each(asked)('recorded UNets, %s', (_, options) => {
   it.each(['ddpm-tiny', 'unet-inpaint-tiny'])(
     '%s: output within 1e-4, every gradient within 5e-4 of its largest element',
     { timeout: 900_000 },
