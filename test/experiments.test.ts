@@ -175,11 +175,16 @@ describe('scenes and composition', () => {
     );
     expect(exact.worst.violation).toBeLessThan(1e-10);
     expect(exact.cells).toHaveLength(36);
+    const told: unknown[] = [];
     const shifted = await violationMap(
       images,
       async (x) => x.map((value) => value + 0.1),
-      () => {},
+      (done, total, last) => {
+        expect([done, total]).toEqual([told.length + Number(Boolean(last)), 36]);
+        if (last) told.push(last);
+      },
     );
+    expect(told).toEqual(shifted.cells);
     const alike = { ...images, images: images.images.fill(0.3) };
     await expect(
       violationMap(

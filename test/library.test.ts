@@ -20,6 +20,7 @@ import { build as vite, preview } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readSafetensors } from '../node/files.js';
 import { loadNetwork } from '../src/flow/network.js';
+import { chromiumFlags, chromiumPath } from './support/chromium.js';
 
 /** A project that has installed the package, as someone's first would be. */
 const folder = mkdtempSync(join(tmpdir(), 'semiflow-library-'));
@@ -160,13 +161,7 @@ describe("README's library part", () => {
   });
 });
 
-/** Debian's Chromium. */
-const browser = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((path) => existsSync(path));
-if (!browser) console.log("skipped: no /usr/bin/chromium, so README's library part is not run in a page");
-const flags = [
-  '--headless=new --no-sandbox --disable-gpu-sandbox --enable-unsafe-webgpu --use-webgpu-adapter=swiftshader',
-  '--disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync',
-].flatMap((line) => line.split(' '));
+if (!chromiumPath) console.log("skipped: no /usr/bin/chromium, so README's library part is not run in a page");
 
 const html = (script: string) =>
   `<!doctype html><link rel="icon" href="data:," /><button>Stop</button><script type="module" src="${script}"></script>`;
@@ -206,9 +201,9 @@ describe.each(Object.entries(bundlers))('a page bundled by %s', (name, bundle) =
     expect(size).toBeLessThan(160_000);
   });
 
-  it.skipIf(!browser)('gives the samples of Node in headless Chromium', async () => {
+  it.skipIf(!chromiumPath)('gives the samples of Node in headless Chromium', async () => {
     const server = await preview({ root: folder, build: { outDir: site }, preview: { host: '127.0.0.1' } });
-    const chrome = await chromium.launch({ executablePath: browser, args: flags });
+    const chrome = await chromium.launch({ executablePath: chromiumPath, args: chromiumFlags });
     try {
       const page = await chrome.newPage();
       await page.addInitScript(plainly);

@@ -25,6 +25,16 @@ export interface Calls {
   walk: Call<WalkRequest, Walk, void>;
   /** The semigroup law over the plane of times, for every operator. */
   violations: Call<Subject, Violation, void>;
+  /** A picture to be edited. */
+  picture: Call<Subject, never, Picture>;
+  /** Fills what a mask hides. */
+  fill: Call<FillRequest, Edited, void>;
+  /** Rounds of noise and back. */
+  rounds: Call<RoundsRequest, Edited, void>;
+  /** Takes up the networks in a file, if they are such. */
+  open: Call<{ file: File; description: File | null }, never, Opened>;
+  /** The student of the training among the networks of all parts. */
+  distilShare: Call<null, never, Families>;
   /** What a training can be set to. */
   distilMenu: Call<null, never, DistilMenu>;
   /** The knobs as a method has them. */
@@ -61,8 +71,11 @@ export interface Started {
   /** Whether it computes on the processor. */
   software: boolean;
   /** The families of networks that can be chosen. */
-  families: readonly Pick<Family, 'id' | 'name'>[];
+  families: Families;
 }
+
+/** The families of networks, to choose from. */
+export type Families = readonly Pick<Family, 'id' | 'name'>[];
 
 /** Networks of one kind of samples: a teacher and what was distilled from it. */
 export interface Family {
@@ -140,6 +153,50 @@ export interface Violation {
   t: number;
   s: number;
   violation: number;
+}
+
+/** One picture, and its class where networks know some. */
+export interface Picture {
+  x: Float32Array;
+  label: number | null;
+}
+
+/** One picture that is edited several times over, each time from another noise. */
+interface EditRequest extends Subject {
+  x: Float32Array;
+}
+
+export interface FillRequest extends EditRequest {
+  /** 1 where a pixel is to be filled, row by row. */
+  hidden: Uint8Array<ArrayBuffer>;
+  calls: number;
+}
+
+export interface RoundsRequest extends EditRequest {
+  /** How far towards noise a round goes. */
+  time: number;
+  rounds: number;
+}
+
+/** What came of one way to edit, at first or after a round. */
+export interface Edited {
+  name: string;
+  round?: number;
+  x: Float32Array;
+}
+
+/** What a file is. */
+export interface Opened {
+  /** In a few words. */
+  title: string;
+  /** What is known, a name and a line each. */
+  lines: readonly (readonly [string, string])[];
+  /** Tensors by name, type and shape, where nothing more is known. */
+  tensors: readonly (readonly string[])[];
+  /** What is missing before anything can be computed with it. */
+  missing: readonly (readonly [string, string])[];
+  /** The networks of all parts, with those of the file among them. */
+  families: Families;
 }
 
 /** What of a recipe can be turned while it is followed. */

@@ -23,6 +23,19 @@ export const rounds = 8;
 /** How far the rounds of editing go towards noise. */
 export const editingTime = 0.5;
 
+/** Images with the noise of a round to time t, which all methods share. */
+export function renoised(
+  { count, size }: TestImages,
+  { description: { source } }: Network,
+  x: Float32Array,
+  t: number,
+  seed: number,
+  round: number,
+): Float32Array {
+  const z = sourceNoise(source, count, size, seedFor(seed, hostStreams.editingNoise, round));
+  return x.map((value, i) => (1 - t) * value + t * z[i]);
+}
+
 /** n times: noise to t, by noise that all methods share, and a jump back. */
 export function renoisingChain(
   test: TestImages,
@@ -33,13 +46,7 @@ export function renoisingChain(
   shown: number,
 ): Promise<ChainResult> {
   return chain(test, operator.name, extractor, shown, (x, round) => {
-    const z = sourceNoise(
-      teacher.description.source,
-      test.count,
-      test.size,
-      seedFor(seed, hostStreams.editingNoise, round),
-    );
-    const noisy = x.map((value, i) => (1 - editingTime) * value + editingTime * z[i]);
+    const noisy = renoised(test, teacher, x, editingTime, seed, round);
     return operator.go(noisy, everywhere(test, editingTime), everywhere(test, 0), round);
   });
 }

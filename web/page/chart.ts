@@ -56,7 +56,7 @@ export function drawChart(canvas: HTMLCanvasElement, curves: readonly Curve[], m
     [end, 'right'],
   ] as const) {
     context.textAlign = align;
-    context.fillText(step ? `step ${step}` : '0', across(step), height - 6);
+    context.fillText(step ? `step ${Math.round(step)}` : '0', across(step), height - 6);
   }
   context.globalAlpha = 0.6;
   context.setLineDash([3, 3]);
@@ -97,11 +97,14 @@ function thinned(x: readonly number[], y: readonly number[]): { x: number[]; y: 
   return { x: each.map((bin) => mean(x, bin)), y: each.map((bin) => mean(y, bin)) };
 }
 
-/** Over a twentieth of the curve before each point. */
+/** The geometric mean over a twentieth of the curve around each point. */
 function runningMean(y: readonly number[]): number[] {
-  const share = 2 / (1 + Math.max(3, y.length / 20));
-  let mean = y[0];
-  return y.map((value) => (mean += share * (value - mean)));
+  const reach = Math.max(2, Math.round(y.length / 40));
+  const logs = y.map((value) => Math.log(value));
+  return y.map((_, i) => {
+    const part = logs.slice(Math.max(0, i - reach), i + reach + 1);
+    return Math.exp(part.reduce((sum, value) => sum + value, 0) / part.length);
+  });
 }
 
 /** Round values between powers of ten, a few of them. */

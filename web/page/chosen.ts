@@ -1,6 +1,7 @@
 import type { Family } from '../protocol.js';
 import { choice, field, h, number } from './dom.js';
 import type { Engine } from './engine.js';
+import { named, type FamilyList } from './families.js';
 
 /** What samples are drawn of: chosen in every part that draws some. */
 export interface Chosen {
@@ -33,7 +34,7 @@ export class Status {
  */
 export function chooser(
   engine: Engine,
-  families: readonly Pick<Family, 'id' | 'name'>[],
+  families: FamilyList,
   status: Status,
   onFamily: (chosen: Chosen) => void,
   onChange: (chosen: Chosen) => void,
@@ -65,12 +66,24 @@ export function chooser(
     seeds.value = String(++seed);
     change({ seed });
   };
-  const networks = choice(
-    families.map(({ id, name }) => [id, name] as const),
-    families[0].id,
-    (id) => void choose(id),
-  );
-  void choose(families[0].id);
+  const networks = h('select', {
+    onchange: () => {
+      history.replaceState(null, '', `#${named().part || 'sample'}/${networks.value}`);
+      void choose(networks.value);
+    },
+  });
+  const list = () => {
+    const { value } = networks;
+    networks.replaceChildren(...families.all.map(({ id, name }) => h('option', { value: id }, name)));
+    networks.value = value || families.first;
+  };
+  list();
+  // A family that came later may have taken the place of the one that is shown.
+  families.onChange(() => {
+    list();
+    if (['opened', 'distilled'].includes(networks.value)) void choose(networks.value);
+  });
+  void choose(networks.value);
   return h(
     'div',
     { class: 'controls' },

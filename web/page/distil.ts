@@ -15,8 +15,8 @@ const moving = 500;
 export const distilPart: Part = {
   name: 'distil',
   title: 'Distil',
-  lead: 'The checkerboard’s teacher becomes a flow map here, in this tab. The points are one jump of the student from a fixed noise; behind them lies where the teacher’s true flow leads. Every knob can be turned on the way.',
-  open(engine, section) {
+  lead: 'The checkerboard’s teacher becomes a flow map here, in this tab. The points are one jump of the student from a fixed noise, beside them is where the teacher’s true flow leads. Every knob can be turned on the way.',
+  open(engine, section, { families }) {
     let knobs: Knobs;
     let running: Promise<void> | undefined;
     let started = false;
@@ -156,9 +156,25 @@ export const distilPart: Part = {
     });
     const anew = h('button', { type: 'button', disabled: true, onclick: () => void begin() }, 'Begin anew');
     const save = h('button', { type: 'button', disabled: true, onclick: () => void download() }, 'Save');
+    const share = async () => {
+      const going = running !== undefined;
+      await pause();
+      try {
+        families.set(await engine.call('distilShare', null));
+        status.say('The student can be chosen in the other parts, as “distilled here”.');
+      } catch (failure) {
+        status.fail(failure);
+      }
+      if (going) run();
+    };
+    const other = h(
+      'button',
+      { type: 'button', disabled: true, onclick: () => void share() },
+      'Use in the other parts',
+    );
     const show = () => {
       main.textContent = running ? 'Pause' : started ? 'Go on' : 'Start';
-      anew.disabled = save.disabled = !started;
+      anew.disabled = save.disabled = other.disabled = !started;
     };
     const download = async () => {
       const going = running !== undefined;
@@ -255,7 +271,7 @@ export const distilPart: Part = {
             { class: 'pair' },
             field('Law of ε', law),
             ...(epsilon.kind === 'anneal'
-              ? [epsilonAt('from', 'ε from'), epsilonAt('to', 'to'), epsilonAt('until', 'until this share of the run')]
+              ? [epsilonAt('from', 'ε from'), epsilonAt('to', 'to'), epsilonAt('until', 'by this share')]
               : epsilon.kind === 'constant'
                 ? [epsilonAt('to', 'ε')]
                 : []),
@@ -288,7 +304,7 @@ export const distilPart: Part = {
 
     const figure = (label: string, output: HTMLElement) => h('div', {}, output, h('span', {}, label));
     section.append(
-      h('div', { class: 'controls' }, main, anew, save, field('Go on from a flow map', load)),
+      h('div', { class: 'controls' }, main, anew, save, other, field('Go on from a flow map', load)),
       status.element,
       h(
         'div',

@@ -1,11 +1,18 @@
 /** The page: its parts, of which one is shown at a time, and what is said where nothing can be computed. */
-import type { Started } from '../protocol.js';
 import { distilPart } from './distil.js';
 import { h } from './dom.js';
+import { editPart } from './edit.js';
 import { Engine } from './engine.js';
+import { FamilyList, named } from './families.js';
+import { openPart } from './open.js';
 import { operatorPart } from './operator.js';
 import { samplePart } from './sample.js';
 import { themeButton } from './theme.js';
+
+/** What all parts have in common. */
+export interface Shared {
+  families: FamilyList;
+}
 
 /** A part of the page: made when it is first shown. */
 export interface Part {
@@ -15,10 +22,10 @@ export interface Part {
   /** What it is for, in a sentence. */
   readonly lead: string;
   /** Fills its section. @returns what draws it anew, in other colours or another size */
-  open(engine: Engine, section: HTMLElement, started: Started): () => void;
+  open(engine: Engine, section: HTMLElement, shared: Shared): () => void;
 }
 
-const parts: readonly Part[] = [samplePart, operatorPart, distilPart];
+const parts: readonly Part[] = [samplePart, operatorPart, editPart, distilPart, openPart];
 
 const failure = document.getElementById('failure')!;
 const device = document.getElementById('device')!;
@@ -38,11 +45,13 @@ function fail(message: string): void {
 const sentence = (text: string): string => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? '' : '.'}`;
 
 const redraws = new Map<string, () => void>();
+let shown = '';
 const engine = new Engine(fail);
 
 /** Shows the part that the address names. */
-function show(started: Started): void {
-  const wanted = parts.find(({ name }) => `#${name}` === location.hash) ?? parts[0];
+function show(shared: Shared): void {
+  const { part: name } = named();
+  const wanted = parts.find((part) => part.name === name) ?? parts[0];
   for (const part of parts) {
     const section = document.getElementById(part.name)!;
     section.hidden = part !== wanted;
@@ -50,15 +59,15 @@ function show(started: Started): void {
     if (part === wanted) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
   }
+  shown = wanted.name;
   document.title = `${wanted.title} · semiflow`;
   const redrawn = redraws.get(wanted.name);
   if (redrawn) redrawn();
-  else redraws.set(wanted.name, wanted.open(engine, document.getElementById(wanted.name)!, started));
+  else redraws.set(wanted.name, wanted.open(engine, document.getElementById(wanted.name)!, shared));
 }
 
-const redraw = () => {
-  for (const draw of redraws.values()) draw();
-};
+/** Draws the part that is shown anew; the others are when they are shown. */
+const redraw = () => redraws.get(shown)?.();
 
 for (const { name, title, lead } of parts) {
   nav.append(h('a', { href: `#${name}` }, title));
@@ -75,11 +84,11 @@ themeButton(document.getElementById('theme')!, redraw);
 
 engine
   .call('start', null)
-  .then((started) => {
-    const { adapter, software } = started;
+  .then(({ adapter, software, families }) => {
+    const shared = { families: new FamilyList(families) };
     device.textContent = software ? `${adapter}: a software GPU, so it takes its time` : adapter;
-    addEventListener('hashchange', () => show(started));
+    addEventListener('hashchange', () => show(shared));
     addEventListener('resize', redraw);
-    show(started);
+    show(shared);
   })
   .catch((error: Error) => fail(error.message));

@@ -63,9 +63,9 @@ function drawPoints(
   [, extent]: readonly [number, number],
   origin: Float32Array = x,
 ): void {
-  const { context, at, scale } = plot(canvas, extent);
+  const { context, at, side, scale } = plot(canvas, extent);
   const colours = hues();
-  const size = Math.max(1, 1.35 * scale);
+  const size = Math.max(1.35 * scale, side / 180);
   context.globalAlpha = 0.75;
   for (let i = 0; i + 1 < x.length; i += 2) {
     context.fillStyle = colours[hueOf(origin[i], origin[i + 1])];

@@ -22,7 +22,7 @@ import { equalEulerSteps, rmse, type SolverError } from '../../src/metrics/flow-
 import { Turns } from '../../src/flow/turns.js';
 import type { DistillationConfig } from '../../trainers/config.js';
 import { objectives } from '../../trainers/objectives/index.js';
-import type { DistilMenu, DistilNews, Knobs } from '../protocol.js';
+import type { DistilMenu, DistilNews, Families, Knobs } from '../protocol.js';
 import type { Models } from './models.js';
 
 /** Points that are shown and measured. */
@@ -145,13 +145,28 @@ export class Distillation {
     });
   }
 
+  /** The student of now among the networks that every part can choose. */
+  async share(): Promise<Families> {
+    const student = await loadNetwork(await openWeights(blobSource(await this.file(), 'the student')));
+    const teacher = await this.models.network(teacherName.family, teacherName.member);
+    this.models.add(
+      'distilled',
+      'distilled here',
+      new Map([
+        ['flow map', student],
+        ['teacher', teacher],
+      ]),
+    );
+    return this.models.families;
+  }
+
   private current(): Training<Network> {
     if (!this.training) throw new UserError('nothing has been trained yet: start first');
     return this.training;
   }
 
   private async made(knobs: Knobs, start?: Network): Promise<Training<Network>> {
-    const { network: teacher } = await this.models.runner(teacherName.family, teacherName.member);
+    const teacher = await this.models.network(teacherName.family, teacherName.member);
     const { method, lambda, epsilon, rate, steps, batch, seed } = knobs;
     const base = methodRecipe(method, distillationDefaults([2], 'velocity'), true);
     const recipe: DistillationConfig = { ...base, lambda, epsilon, steps, batch, seed };
@@ -164,7 +179,7 @@ export class Distillation {
   private measured(tell: (news: DistilNews) => void): Promise<Measure> {
     this.measure ??= (async () => {
       tell({ text: 'Following the teacher in fine steps, to measure by…' });
-      const { network: teacher } = await this.models.runner(teacherName.family, teacherName.member);
+      const teacher = await this.models.network(teacherName.family, teacherName.member);
       const runner = new Runner(this.device, teacher, count);
       try {
         const { noise, x: truth } = await drawSamplesBy(runner, {

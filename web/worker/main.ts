@@ -2,7 +2,9 @@
 import './jitless.js';
 import { openDevice, SemiflowError, type Device } from '../../index.js';
 import { Distillation } from './distil.js';
+import { fill, picture, rounds } from './edit.js';
 import { Models } from './models.js';
+import { open } from './open.js';
 import { violations, walk } from './operator.js';
 import { sample } from './sample.js';
 import type { CallName, Calls, FromWorker, ToWorker } from '../protocol.js';
@@ -31,6 +33,11 @@ const answers: { readonly [Name in CallName]: Answer<Name> } = {
   sample: (request, tell, signal) => sample(models, request, tell, signal),
   walk: (request, tell, signal) => walk(models, request, tell, signal),
   violations: (subject, tell, signal) => violations(models, subject, tell, signal),
+  picture: (subject) => picture(models, subject),
+  fill: (request, tell, signal) => fill(models, request, tell, signal),
+  rounds: (request, tell, signal) => rounds(models, request, tell, signal),
+  open: ({ file, description }) => open(models, file, description),
+  distilShare: () => distillation.share(),
   distilMenu: async () => distillation.menu(),
   distilKnobs: async (method) => distillation.knobs(method),
   distilBegin: ({ knobs, file }) => distillation.begin(knobs, file),

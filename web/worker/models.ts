@@ -12,7 +12,7 @@ import {
   type Network,
 } from '../../index.js';
 import { isPoints } from '../../src/models/model.js';
-import type { Family, Member } from '../protocol.js';
+import type { Families, Family, Member } from '../protocol.js';
 
 /** A family before its files are read. */
 interface Shipped {
@@ -54,12 +54,31 @@ interface Held {
 
 export class Models {
   private readonly held = new Map<string, Promise<Held>>();
+  /** Of families that were added. */
+  private readonly names = new Map<string, string>();
 
   constructor(private readonly device: Device) {}
 
   /** What can be chosen. */
-  get families(): readonly Pick<Family, 'id' | 'name'>[] {
-    return Object.entries(shipped).map(([id, { name }]) => ({ id, name }));
+  get families(): Families {
+    const own = Object.entries(shipped).map(([id, { name }]) => ({ id, name }));
+    return [...own, ...[...this.names].map(([id, name]) => ({ id, name }))];
+  }
+
+  /** Takes up a family of one's own, in place of one with the same id. */
+  add(id: string, name: string, networks: Held['networks'], classNames?: readonly string[]): void {
+    void this.held.get(id)?.then(({ runners }) => {
+      for (const runner of runners.values()) runner.dispose();
+    });
+    this.names.set(id, name);
+    this.held.set(id, Promise.resolve({ name, networks, classNames, runners: new Map() }));
+  }
+
+  /** A member's network. @throws UserError where there is none of that name */
+  async network(id: string, member: string): Promise<Network> {
+    const network = (await this.opened(id)).networks.get(member);
+    if (!network) throw new UserError(`${id} has no ${member}`);
+    return network;
   }
 
   /** What a family is. @throws UserError where its files cannot be read */
@@ -81,9 +100,8 @@ export class Models {
 
   /** A member ready to be asked, with the batch of all parts. @throws UserError where there is none of that name */
   async runner(id: string, member: string): Promise<Runner> {
-    const { networks, runners } = await this.opened(id);
-    const network = networks.get(member);
-    if (!network) throw new UserError(`${id} has no ${member}`);
+    const network = await this.network(id, member);
+    const { runners } = await this.opened(id);
     let runner = runners.get(member);
     if (!runner) runners.set(member, (runner = new Runner(this.device, network, batchOf(network))));
     return runner;
