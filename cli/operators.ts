@@ -2,6 +2,7 @@ import { readSafetensors, writeSafetensors } from '../node/files.js';
 import type { SafetensorsFile, TensorData } from '../src/checkpoint/safetensors.js';
 import { UserError } from '../src/errors.js';
 import { conditionShapes, readConditions } from '../src/flow/conditions.js';
+import { excess, MemoryError, memoryLine, shortage } from '../src/flow/memory.js';
 import { fitNetwork, type Network } from '../src/flow/network.js';
 import { batchFor, equalSteps, Runner, type ConditionValues } from '../src/flow/runner.js';
 import type { Solver } from '../src/flow/solvers.js';
@@ -9,7 +10,7 @@ import { sameShape, sizeOf } from '../src/tensor/shape.js';
 import { numberBetween, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { checkOutput } from './output.js';
-import { openSession, type DeviceFlags } from './session.js';
+import { memoryOf, openSession, type DeviceFlags } from './session.js';
 
 export interface OperatorFlags extends DeviceFlags {
   model: string;
@@ -142,6 +143,9 @@ async function withRunner(
 ): Promise<void> {
   const device = await openSession(flags);
   const runner = new Runner(device, network, batchFor(network.model.sampleShape, count));
+  const [needs, memory] = [runner.needs('velocity'), memoryOf(device)];
+  if (excess(needs, memory)) throw new MemoryError(shortage(needs, memory), []);
+  console.log(`memory: ${memoryLine(needs)}`);
   const { tensors, says } = await apply(runner);
   await writeSafetensors(flags.out, tensors);
   console.log(`${says} of ${count} samples on ${device.profile.description}: ${flags.out}`);

@@ -154,6 +154,8 @@ describe('training in pages', () => {
     batch: 16,
     // One call of the network, so that there is little to compile.
     lambda: lambdaOf({ diagonal: 1 }),
+    // At the start a student is its teacher: what it has to learn comes from the data.
+    velocity: 'data',
     // Every step is clipped: one norm over all pages decides.
     optimizer: { ...defaults.optimizer, clipNorm: 1e-5, weightDecay: 0.1 },
   };

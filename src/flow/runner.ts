@@ -301,9 +301,9 @@ export class Runner extends Resource {
     return traced;
   }
 
-  /** What drawing by a sampler needs, computed without any of it. */
-  needs(sampler: Sampler): MemoryNeeds {
-    const { step, measured } = samplerEntry(sampler.name);
+  /** What drawing by a sampler needs, or asking for the velocity, computed without any of it. */
+  needs(what: Sampler | 'velocity'): MemoryNeeds {
+    const { step, measured } = what === 'velocity' ? { step: what, measured: undefined } : samplerEntry(what.name);
     const { arena, storages } = planProgram(this.device.profile, this.trace((measured ?? step)!));
     const bytesOf = (wanted: (storage: TensorStorage) => boolean) =>
       [...storages].filter(wanted).reduce((sum, { bytes }) => sum + bytes, 0);
