@@ -163,7 +163,6 @@ describe('training in pages', () => {
     ['f32', recipe],
     ['f16', { ...recipe, precision: 'f16' }],
     ['a low-rank adapter', { ...recipe, student: { ...recipe.student, loraRank: 40 } }],
-    ['a weighting that is learned', { ...recipe, weighting: { ...recipe.weighting, kind: 'uncertainty' } as never }],
   ];
 
   it.each(recipes)('with %s takes the steps of one page, and resumes there and back, to the bit', async (_, config) => {

@@ -121,8 +121,9 @@ const restShare = 0.8;
  */
 export class Trainer extends Resource {
   private step = 0;
-  /** Milliseconds that a step took of late. */
+  /** Milliseconds that a step took of late; 0 while only the first have run, in which drivers still compile. */
   private pace = 0;
+  private warm = false;
   private constructor(
     readonly device: Device,
     private readonly plan: TrainerPlan,
@@ -202,7 +203,8 @@ export class Trainer extends Resource {
     await this.rest(steps);
     const rings: Float32Array[] = [];
     for (const { ring } of this.members) rings.push((await this.device.read(ring)) as Float32Array);
-    this.pace = (performance.now() - start) / steps;
+    if (this.warm) this.pace = (performance.now() - start) / steps;
+    this.warm = true;
     return Array.from({ length: steps }, (_, i) => this.metricsOf(first + i, rings));
   }
 
