@@ -50,6 +50,8 @@ export function chooser(
     status.say('Reading the networks…');
     try {
       const family = await engine.call('family', id);
+      // Others were chosen while these were read.
+      if (networks.value !== id) return;
       chosen = { family, seed, label: null };
       const options = [['', 'in turn'], ...family.classes.map((name, i) => [String(i), name])] as [string, string][];
       const select = choice(options, '', (value) => change({ label: value === '' ? null : Number(value) }));

@@ -25,11 +25,13 @@ import { objectives } from '../../trainers/objectives/index.js';
 import type { DistilMenu, DistilNews, Families, Knobs } from '../protocol.js';
 import type { Models } from './models.js';
 
-/** Points that are shown and measured. */
-const count = 1024;
-const eulerSteps = [1, 2, 4, 8, 16, 32, 64];
+/** Points that are shown and measured: what a processor or a GPU takes along without slowing the training. */
+const counts = { software: 512, hardware: 2048 };
+/** Euler steps that are measured at first; more are, by doubling, once the student is better. */
+const eulerSteps = [1, 2, 4, 8, 16];
+const mostEulerSteps = 128;
 /** Steps of Heun's method that stand for the teacher's true flow. */
-const fineSteps = 64;
+const fineSteps = 32;
 /** Milliseconds between losses that are told, and between looks at the student. */
 const [tellEvery, lookEvery] = [120, 700];
 const teacherName = { family: 'checkerboard', member: 'teacher' } as const;
@@ -38,7 +40,10 @@ const teacherName = { family: 'checkerboard', member: 'teacher' } as const;
 interface Measure {
   noise: Float32Array;
   truth: Float32Array;
+  /** The error of the teacher's Euler steps. */
   euler: SolverError[];
+  /** Adds a row for that many steps. */
+  add(steps: number): Promise<void>;
 }
 
 export class Distillation {
@@ -51,6 +56,10 @@ export class Distillation {
     private readonly device: Device,
     private readonly models: Models,
   ) {}
+
+  private get count(): number {
+    return this.device.profile.software ? counts.software : counts.hardware;
+  }
 
   /** What there is to choose from. */
   menu(): DistilMenu {
@@ -180,23 +189,17 @@ export class Distillation {
     this.measure ??= (async () => {
       tell({ text: 'Following the teacher in fine steps, to measure by…' });
       const teacher = await this.models.network(teacherName.family, teacherName.member);
+      const count = this.count;
       const runner = new Runner(this.device, teacher, count);
-      try {
-        const { noise, x: truth } = await drawSamplesBy(runner, {
-          count,
-          seed: 0,
-          steps: fineSteps,
-          sampler: { name: 'heun' },
-        });
-        const euler = [];
-        for (const steps of eulerSteps) {
-          const { x } = await drawSamplesBy(runner, { count, seed: 0, steps, sampler: { name: 'euler' } });
-          euler.push({ steps, error: rmse(x, truth, 2) });
-        }
-        return { noise, truth, euler };
-      } finally {
-        runner.dispose();
-      }
+      const drawn = (steps: number, name: 'heun' | 'euler') =>
+        drawSamplesBy(runner, { count, seed: 0, steps, sampler: { name } });
+      const { noise, x: truth } = await drawn(fineSteps, 'heun');
+      const euler: SolverError[] = [];
+      const add = async (steps: number) => {
+        euler.push({ steps, error: rmse((await drawn(steps, 'euler')).x, truth, 2) });
+      };
+      for (const steps of eulerSteps) await add(steps);
+      return { noise, truth, euler, add };
     })();
     this.measure.catch(() => (this.measure = null));
     return this.measure;
@@ -205,14 +208,19 @@ export class Distillation {
   /** Where one jump of the student of now leads. */
   private async look(
     training: Training<Network>,
-    { noise, truth, euler }: Measure,
+    { noise, truth, euler, add }: Measure,
     tell: (news: DistilNews) => void,
   ): Promise<void> {
+    const { count } = this;
     const runner = new Runner(this.device, await training.now(), count);
     try {
       const [t, s] = [new Float32Array(count).fill(1), new Float32Array(count)];
       const x = await runner.follow({ x: noise, t, s }, equalSteps(1), { name: 'jump' });
       const error = rmse(x, truth, 2);
+      for (let last = euler[euler.length - 1]; error < last.error && last.steps < mostEulerSteps;) {
+        await add(2 * last.steps);
+        last = euler[euler.length - 1];
+      }
       tell({ look: { step: training.step, x, noise, truth, error, worth: equalEulerSteps(error, euler) } });
     } finally {
       runner.dispose();
