@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import { UserError } from '../src/errors.js';
 import type { Dataset, LoadOptions } from '../src/data/dataset.js';
 import { datasetNames, namedDataset } from '../src/data/named.js';
@@ -23,8 +24,12 @@ export async function loadDataset(spec: string, options: LoadOptions = {}): Prom
       `${path}: no data set has this name and there is no such file; names are ${datasetNames.join(', ')}`,
       'data',
     );
-  return readDataset(files, { decoder: decodePicture, ...(size && { size }), ...(pixels && { pixels }), ...options });
+  const given = { ...(size && { size }), ...(pixels && { pixels }) };
+  return readDataset(files, { decoder: decodePicture, memory: totalmem() * memoryShare, ...given, ...options });
 }
+
+/** Of the memory of this machine, what samples may take; beyond it they are read in shards. */
+const memoryShare = 0.4;
 
 /** The parts of what `loadDataset` takes. */
 async function parseDataSpec(spec: string): Promise<{ path: string } & Pick<LoadOptions, 'size' | 'pixels'>> {

@@ -2,6 +2,8 @@ import type { ConditionRows } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
 import type { Description } from '../src/flow/description.js';
 import { fingerprint } from '../src/files/fingerprint.js';
+import type { StoredSamples } from '../src/data/shards.js';
+import type { Device } from '../src/gpu/device.js';
 import type { Profile } from '../src/gpu/profile.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import type { Conditions, Model } from '../src/models/model.js';
@@ -11,7 +13,9 @@ import { add, greater, mul, sub, toFloat, where } from '../src/ops/pointwise.js'
 import { integers, normal, uniform } from '../src/ops/random.js';
 import { sameShape, sizeOf, type Shape } from '../src/tensor/shape.js';
 import { fromStorage, tensor, Tensor } from '../src/tensor/tensor.js';
+import { shardFeed } from './shards.js';
 import { streams } from './streams.js';
+import type { Feed } from './trainer.js';
 
 /** Samples that a run draws from, resident on the device. */
 export interface SampleSet {
@@ -23,6 +27,8 @@ export interface SampleSet {
   values: Float32Array | Uint8Array;
   range: readonly [number, number];
   labels?: Uint32Array;
+  /** All samples, where these are those that memory holds at a time. */
+  stored?: StoredSamples;
   /** What else a network is told of each sample, by name: its shape, and a row a sample. */
   conditions?: ConditionRows;
   /** The same where guidance leads away from: one row for all samples. */
@@ -31,13 +37,35 @@ export interface SampleSet {
 
 /** Rows of values on the device, in as many storages as a binding's limit asks for. */
 class Rows {
-  private readonly pages = new Map<number, Tensor[]>();
+  private readonly pages = new Map<number, Tensor<'storage'>[]>();
 
+  /** @param fixed whether they stay what they are; else `write` brings them */
   constructor(
     private readonly name: string,
     private readonly values: Float32Array | Uint8Array,
     private readonly count: number,
+    private readonly fixed = true,
   ) {}
+
+  /** Other rows in place of all, wherever a program reads them. */
+  write(device: Device, values: Float32Array | Uint8Array): void {
+    for (const { storage, first } of this.storages())
+      if (storage.owner) device.write(storage, values.subarray(first, first + storage.length));
+  }
+
+  dispose(): void {
+    for (const { storage } of this.storages()) storage.dispose();
+  }
+
+  private *storages(): Generator<{ storage: TensorStorage; first: number }> {
+    for (const pages of this.pages.values()) {
+      let first = 0;
+      for (const { attributes } of pages) {
+        yield { storage: attributes.storage, first };
+        first += attributes.storage.length;
+      }
+    }
+  }
 
   /** The rows of u32 indices [n]: [n, values of a row]. Which pages they lie in changes no bit of them. */
   at(index: Tensor, { maxBindingBytes }: Pick<Profile, 'maxBindingBytes'>): Tensor {
@@ -56,7 +84,7 @@ class Rows {
   }
 
   /** Pages of so many rows, made once. */
-  private cut(each: number): Tensor[] {
+  private cut(each: number): Tensor<'storage'>[] {
     const known = this.pages.get(each);
     if (known) return known;
     const size = this.values.length / this.count;
@@ -64,7 +92,8 @@ class Rows {
     const pages = Array.from({ length: Math.ceil(this.count / each) }, (_, i) => {
       const rows = Math.min(each, this.count - i * each);
       const part = this.values.subarray(i * each * size, (i * each + rows) * size);
-      return fromStorage(new TensorStorage(this.name, dtype, part.length, part, true), [rows, size]);
+      const initial = this.fixed ? part : undefined;
+      return fromStorage(new TensorStorage(this.name, dtype, part.length, initial, this.fixed), [rows, size]);
     });
     this.pages.set(each, pages);
     return pages;
@@ -74,12 +103,35 @@ class Rows {
 /** Draws data and labels by random index. */
 export class SampleSource {
   private readonly values: Rows;
-  private readonly labels: Tensor | null;
+  private readonly labels: Tensor<'storage'> | null;
+  /** Brings samples that memory does not hold all. */
+  readonly feed?: Feed;
   private readonly conditions: readonly (readonly [name: string, shape: Shape, rows: Rows])[];
 
-  constructor(private readonly set: SampleSet) {
-    this.values = new Rows('data', set.values, set.count);
-    this.labels = set.labels ? tensor(set.labels) : null;
+  /** @param order what the shards of a set that is read in such follow from */
+  constructor(
+    readonly set: SampleSet,
+    order: { seed: number; batch: number },
+  ) {
+    const { stored, labels } = set;
+    this.values = new Rows('data', set.values, set.count, !stored);
+    const changing = stored && labels ? new TensorStorage('labels', 'u32', labels.length) : null;
+    this.labels = changing ? fromStorage(changing) : labels ? tensor(labels) : null;
+    if (stored)
+      this.feed = shardFeed(
+        stored,
+        { size: set.count, ...order },
+        {
+          write: (device, shard) => {
+            this.values.write(device, shard.values);
+            if (changing?.owner) device.write(changing, shard.labels!);
+          },
+          dispose: () => {
+            this.values.dispose();
+            changing?.dispose();
+          },
+        },
+      );
     this.conditions = Object.entries(set.conditions ?? {}).map(
       ([name, { shape, values }]) => [name, shape, new Rows(name, values, set.count)] as const,
     );
@@ -173,11 +225,12 @@ export function checkFit(
 }
 
 /** What a run remembers of its data, to know them again. */
-export const sampleFingerprint = ({ shape, values, range, labels, ...told }: SampleSet): Promise<string> =>
+export const sampleFingerprint = ({ shape, values, range, labels, stored, ...told }: SampleSet): Promise<string> =>
   fingerprint([
     JSON.stringify({ shape, range }),
     values,
     ...(labels ? [labels] : []),
+    ...(stored ? [`${stored.count} ${stored.mark}`] : []),
     ...[told.conditions, told.negative].flatMap((conditions = {}) =>
       Object.entries(conditions).flatMap(([name, { shape, values }]) => [`${name} [${shape}]`, values]),
     ),

@@ -1,7 +1,7 @@
 import type { ClassifierNetwork } from '../src/features/classifier-file.js';
 import { crossEntropy } from '../src/ops/losses.js';
 import { add, mul } from '../src/ops/pointwise.js';
-import { SampleSource, type SampleSet } from './batches.js';
+import type { SampleSource } from './batches.js';
 import { UserError } from '../src/errors.js';
 import type { Loss, LossContext } from './trainer.js';
 
@@ -9,9 +9,9 @@ import type { Loss, LossContext } from './trainer.js';
  * The loss of a step of training a classifier on labelled images.
  * @throws UserError where the images have no labels
  */
-export function classificationLoss({ model }: ClassifierNetwork, data: SampleSet, batch: number) {
+export function classificationLoss({ model }: ClassifierNetwork, source: SampleSource, batch: number) {
+  const data = source.set;
   if (!data.labels) throw new UserError('a classifier learns from labels, and these images have none');
-  const source = new SampleSource(data);
   const [black, white] = data.range;
   return ({ parameters, key, profile }: LossContext): Loss => {
     const { x, labels } = source.draw(key, batch, profile);

@@ -189,11 +189,12 @@ function distillationTask(
   network: Network,
   set: SampleSet,
 ) {
-  const source = new SampleSource(set);
+  const source = new SampleSource(set, recipe);
   const { epsilon, tangent, reach, steps, ema, seed, student: start } = recipe;
   const common = {
     kind: 'flow-map',
     ...commonOf(recipe),
+    feed: source.feed,
     schedules: {
       epsilon: (step: number) => epsilonAt(epsilon, step, steps),
       warmup: (step: number) => warmupAt(tangent.warmup, step),
@@ -345,11 +346,13 @@ export const planTeacher = (
 /** A teacher's training without its files and what it remembers. */
 function teacherTask({ teacher, data }: TeacherSubject, recipe: TeacherConfig) {
   const { layout, weights: initial } = teacher;
-  const loss = flowMatchingLoss(teacher, new SampleSource(data), recipe);
+  const source = new SampleSource(data, recipe);
+  const loss = flowMatchingLoss(teacher, source, recipe);
   const averages = { [exported]: recipe.ema.export };
   return {
     kind: 'teacher',
     ...commonOf(recipe),
+    feed: source.feed,
     learners: [{ name: 'teacher', layout, initial, averages, optimizer: optimizerOf(recipe), loss }],
     ...wholeNetwork('teacher', teacher, exportNetwork),
   };
@@ -372,9 +375,10 @@ export async function trainClassifier(
   const { layout, weights: initial } = classifier;
   const averages = { [exported]: recipe.ema.export };
   const planOf = (changed: ClassificationConfig) => {
-    const loss = classificationLoss(classifier, data, changed.batch);
+    const source = new SampleSource(data, changed);
+    const loss = classificationLoss(classifier, source, changed.batch);
     const learner = { name: 'classifier', layout, initial, averages, optimizer: optimizerOf(changed), loss };
-    return { ...commonOf(changed), learners: [learner] };
+    return { ...commonOf(changed), learners: [learner], feed: source.feed };
   };
   const task = {
     kind: 'classifier',

@@ -67,6 +67,16 @@ export interface TrainerPlan {
   learners: readonly Learner[];
   /** Numbers that losses see, by name, as functions of the steps done. */
   schedules?: Readonly<Record<string, (step: number) => number>>;
+  /** Brings data that do not all lie on the device. */
+  feed?: Feed;
+}
+
+/** Data that change while a run goes on. */
+export interface Feed {
+  /** Brings what a step (counted from 0) reads onto the device; undefined where it is there already. */
+  before(step: number, device: Device): Promise<void> | undefined;
+  /** Gives the memory of it back. */
+  dispose(): void;
 }
 
 /** What a loss may be built from. */
@@ -197,6 +207,7 @@ export class Trainer extends Resource {
     const first = this.step;
     const start = performance.now();
     for (let i = 0; i < steps; i++) {
+      await this.plan.feed?.before(this.step, this.device);
       for (const member of this.turns()) member.program.run();
       this.step++;
     }
@@ -220,12 +231,14 @@ export class Trainer extends Resource {
   /** The next step with timestamps around each kernel. It counts as a step. */
   async profileStep(): Promise<KernelTime[]> {
     const times: KernelTime[] = [];
+    await this.plan.feed?.before(this.step, this.device);
     for (const { program } of this.turns()) times.push(...(await program.profile()));
     this.step++;
     return times;
   }
 
   protected free(): void {
+    this.plan.feed?.dispose();
     for (const { storages, ring, program } of this.members)
       for (const held of [...allOf(storages), ring, program]) held.dispose();
     for (const held of [...Object.values(this.shared), this.rounding]) held?.dispose();

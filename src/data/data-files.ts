@@ -3,7 +3,7 @@ import { gunzip, gunzipStart, isGzip } from '../files/gzip.js';
 import { kindOf } from '../files/kind.js';
 import { isTar, tarFiles } from '../files/tar.js';
 import { isZip, openZip } from '../files/zip.js';
-import { bytesSource, readAll } from '../files/source.js';
+import { bytesSource, readAll, type Source } from '../files/source.js';
 import type { Files } from '../files/store.js';
 
 /** Files in which a data set is looked for, with what formats ask of them. */
@@ -16,6 +16,8 @@ export interface DataFiles {
   readonly head: Uint8Array;
   /** How messages call a file. */
   where(path: string): string;
+  /** A file to be read in parts, as it lies; null where there is none. */
+  open(path: string): Promise<Source | null>;
   /** Whether there is such a file, be it outside of `paths`, as neighbours of a file that stands alone are. */
   holds(path: string): Promise<boolean>;
   /**
@@ -53,7 +55,8 @@ export async function lookInto(files: Files): Promise<DataFiles> {
     return source !== null;
   };
   const where = (path: string) => names.get(path) ?? (files.name === path ? path : `${files.name}/${path}`);
-  const found = { name: files.name, paths, where, holds, bytes };
+  const open = (path: string) => files.open(path);
+  const found = { name: files.name, paths, where, holds, open, bytes };
   if (paths.length > 1) return { ...found, head: new Uint8Array(0) };
   await holds(paths[0]);
   const head = await headOf(files, paths[0]);

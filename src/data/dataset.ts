@@ -3,6 +3,7 @@ import { random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
 import type { PictureDecoder } from './picture.js';
 import type { Sides } from './resample.js';
+import type { StoredSamples } from './shards.js';
 
 /** Samples, a row each. Bytes stand for `range[0] + byte / 255 * (range[1] - range[0])` of their data set. */
 export interface Samples {
@@ -30,6 +31,8 @@ export interface Dataset extends Samples {
   heldOut: Samples;
   /** What guidance leads away from, by the names of conditions: a row for all samples. */
   negative?: ConditionRows;
+  /** All training samples, where memory does not hold them: the set itself shows a part of them. */
+  stored?: StoredSamples;
   /** What was read, assumed, renumbered or passed over, a phrase each. */
   notes: string[];
   /** A line that says what was read: how many samples, their shape, range and classes, and the notes. */
@@ -53,6 +56,8 @@ export interface LoadOptions {
   pixels?: [number, number] | 'none';
   /** Height and width that images are resized and cropped to; without it they keep their own, which must be one. */
   size?: Sides;
+  /** Bytes that samples may take; beyond them training reads those files in shards that can be read in parts. Default all. */
+  memory?: number;
   /** Reads pictures of other kinds than PNG; `loadDataset` has one, a page brings its own. */
   decoder?: PictureDecoder;
 }

@@ -42,6 +42,21 @@ export interface RawDataset {
   notes?: string[];
 }
 
+/** An array of which rows are read when they are wanted. */
+export interface StoredArray {
+  /** [n, ...], as of `RawSamples`. */
+  shape: number[];
+  /** Rows by rising indices, [indices.length, ...]. */
+  read(rows: Uint32Array): Promise<NumberArray>;
+}
+
+/** What a format found of a set that memory does not hold: training samples are left in their files. */
+export interface RawStored extends Omit<RawDataset, 'train'> {
+  train: { samples: StoredArray; labels?: NumberArray };
+  /** What a run knows them by. */
+  mark: string;
+}
+
 /** A kind of files that hold a data set: a file of this folder, and a line in `formats.ts`. */
 export interface DataFormat {
   /** Its name in the line that says what was read. */
@@ -52,4 +67,9 @@ export interface DataFormat {
   recognizes(files: DataFiles): boolean;
   /** @throws UserError in one line, naming file, cause and mend */
   read(files: DataFiles, options: LoadOptions): Promise<RawDataset>;
+  /**
+   * The same where its samples take more than `memory` bytes; null where they do not, or the files can only be read whole.
+   * @throws UserError as `read`
+   */
+  store?(files: DataFiles, options: LoadOptions, memory: number): Promise<RawStored | null>;
 }

@@ -1,15 +1,30 @@
 import { UserError } from '../errors.js';
 import type { NumberArray } from './format.js';
-import { bytesOf, isNumberKind, readNumbers } from './numbers.js';
+import { bytesOf, isNumberKind, readNumbers, type NumberKind } from './numbers.js';
 
 export const isNpy = (bytes: Uint8Array): boolean =>
   bytes.length >= 10 && [...'\x93NUMPY'].every((character, i) => bytes[i] === character.charCodeAt(0));
 
+/** What the header of a .npy file says. */
+export interface NpyHeader {
+  shape: number[];
+  kind: NumberKind;
+  /** Whether low bytes come first, and the last index runs fastest. */
+  little: boolean;
+  rowMajor: boolean;
+  /** Where elements begin, and where they end. */
+  start: number;
+  end: number;
+}
+
+/** Bytes in which every header lies. */
+export const mostHeader = 65536 + 12;
+
 /**
- * An array of NumPy's .npy format, versions 1 to 3: numbers of any size and byte order, in C or Fortran order.
- * @throws UserError where it is another kind of file, ends early, goes on behind its data, or holds what are no numbers
+ * The header of NumPy's .npy format, versions 1 to 3, of numbers of any size and byte order, in C or Fortran order.
+ * @throws UserError where it is another kind of file, or holds what are no numbers
  */
-export function parseNpy(bytes: Uint8Array, name: string): NumberArray {
+export function npyHeader(bytes: Uint8Array, name: string): NpyHeader {
   if (!isNpy(bytes)) throw new UserError(`${name} is not a .npy file`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const damaged = (what: string) => new UserError(`${name}: ${what}: it is damaged; save or fetch it again`);
@@ -34,14 +49,41 @@ export function parseNpy(bytes: Uint8Array, name: string): NumberArray {
   const shape = extents.split(',').flatMap((text) => (text.trim() ? [Number(text.replace('L', ''))] : []));
   const count = shape.reduce((size, extent) => size * extent, 1);
   const end = offset + count * bytesOf(kind);
-  if (!Number.isSafeInteger(count) || bytes.length < end)
-    throw new UserError(`${name} ends after ${bytes.length} bytes, ${end} are announced; save or fetch it again`);
-  if (bytes.length > end) throw damaged(`${bytes.length - end} bytes lie behind its data`);
-  const values = readNumbers(bytes.subarray(offset), kind, count, descr[1] !== '>');
+  if (!Number.isSafeInteger(count)) throw damaged(`[${shape}] elements are announced, more than any file holds`);
+  return { shape, kind, little: descr[1] !== '>', rowMajor: order !== 'True', start: offset, end };
+}
+
+/**
+ * An array of that format.
+ * @throws UserError as `npyHeader`; also where it ends early or goes on behind its data
+ */
+export function parseNpy(bytes: Uint8Array, name: string): NumberArray {
+  const { shape, kind, little, rowMajor, start, end } = npyHeader(bytes, name);
+  checkEnd(bytes.length, end, name);
+  const array = npyElements(bytes.subarray(start), shape, kind, little, name);
+  return rowMajor ? array : toRowMajor(array);
+}
+
+/** @throws UserError where a file is not as long as its header says */
+export function checkEnd(size: number, end: number, name: string): void {
+  if (size < end) throw new UserError(`${name} ends after ${size} bytes, ${end} are announced; save or fetch it again`);
+  if (size > end)
+    throw new UserError(`${name}: ${size - end} bytes lie behind its data: it is damaged; save or fetch it again`);
+}
+
+/** Elements of an array in row-major order. @throws UserError where one is beyond what a double holds */
+export function npyElements(
+  bytes: Uint8Array,
+  shape: number[],
+  kind: NumberKind,
+  little: boolean,
+  name: string,
+): NumberArray {
+  const count = shape.reduce((size, extent) => size * extent, 1);
+  const values = readNumbers(bytes, kind, count, little);
   const lost = kind === 'i8' || kind === 'u8' ? values.findIndex((value) => !Number.isSafeInteger(value)) : -1;
   if (lost >= 0) throw new UserError(`${name}: element ${lost} is ${values[lost]}, beyond 2^53: save smaller numbers`);
-  const array = { shape, values, ...(kind === 'b1' && { boolean: true as const }) };
-  return order === 'True' ? toRowMajor(array) : array;
+  return { shape, values, ...(kind === 'b1' && { boolean: true as const }) };
 }
 
 /** The same array with its last index running fastest; Fortran's order has its first one so. */

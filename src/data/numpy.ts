@@ -1,9 +1,12 @@
 import { UserError } from '../errors.js';
+import { fingerprint } from '../files/fingerprint.js';
 import { bytesSource } from '../files/source.js';
 import { isZip, openZip } from '../files/zip.js';
 import type { DataFiles } from './data-files.js';
 import type { DataFormat, NumberArray, RawDataset } from './format.js';
-import { isNpy, parseNpy } from './npy.js';
+import { checkEnd, isNpy, mostHeader, npyElements, npyHeader, parseNpy } from './npy.js';
+import { bytesOf } from './numbers.js';
+import { runsOf } from './shards.js';
 
 /** What people call the arrays of a .npz, in small letters: by hand, NumPy's own default, Keras, MedMNIST, guided diffusion. */
 const names = {
@@ -37,11 +40,56 @@ export const numpy: DataFormat = {
     const arrays = files.paths.length === 1 ? files.paths : files.paths.filter(isArray);
     if (arrays.length === 1)
       return { train: { samples: parseNpy(await files.bytes(arrays[0]), files.where(arrays[0])) }, used: arrays };
-    const keyOf = (file: string) => file.replace(/^.*\//, '').replace(/\.npy(\.gz)?$/i, '');
     const entries = new Map(arrays.map((file) => [keyOf(file), () => files.bytes(file)]));
     return { ...(await readArrays(entries, files.name)), used: arrays };
   },
+  async store(files, _, memory) {
+    const arrays = files.paths.length === 1 ? files.paths : files.paths.filter((path) => path.endsWith('.npy'));
+    const spelled = new Map(arrays.map((path) => [keyOf(path).toLowerCase().replaceAll('-', '_'), path]));
+    const of = (candidates: readonly string[]) =>
+      candidates.map((candidate) => spelled.get(candidate)).find((path) => path !== undefined);
+    const path = arrays.length === 1 ? arrays[0] : of(names.samples);
+    const source = path === undefined || files.paths.some(isArchive) ? null : await files.open(path);
+    if (!source || path === undefined) return null;
+    const head = await source.read(0, Math.min(mostHeader, source.size));
+    if (!isNpy(head)) return null;
+    const where = files.where(path);
+    const { shape, kind, little, rowMajor, start, end } = npyHeader(head, where);
+    const size = shape.slice(1).reduce((product, extent) => product * extent, 1);
+    const kept = size * (kind === 'u1' || kind === 'b1' ? 1 : 4);
+    if (!rowMajor || shape.length < 2 || shape[0] * kept <= memory) return null;
+    checkEnd(source.size, end, where);
+    const rowBytes = size * bytesOf(kind);
+    const read = async (rows: Uint32Array): Promise<NumberArray> => {
+      const bytes = new Uint8Array(rows.length * rowBytes);
+      let at = 0;
+      for (const [first, behind] of runsOf(rows)) {
+        bytes.set(await source.read(start + first * rowBytes, (behind - first) * rowBytes), at);
+        at += (behind - first) * rowBytes;
+      }
+      return npyElements(bytes, [rows.length, ...shape.slice(1)], kind, little, where);
+    };
+    const whole = async (candidates: readonly string[]) => {
+      const found = arrays.length === 1 ? undefined : of(candidates);
+      return found === undefined ? undefined : parseNpy(await files.bytes(found), files.where(found));
+    };
+    const [labels, test, testLabels] = [
+      await whole(names.labels),
+      await whole(names.testSamples),
+      await whole(names.testLabels),
+    ];
+    const tail = await source.read(Math.max(0, source.size - 2 ** 20), 2 ** 20);
+    const used = [names.samples, names.labels, names.testSamples, names.testLabels].flatMap((list) => of(list) ?? []);
+    return {
+      train: { samples: { shape, read }, ...(labels && { labels }) },
+      ...(test && { heldOut: { samples: test, ...(testLabels && { labels: testLabels }) } }),
+      used: arrays.length === 1 ? arrays : used,
+      mark: await fingerprint([JSON.stringify({ shape, kind }), head, tail]),
+    };
+  },
 };
+
+const keyOf = (file: string) => file.replace(/^.*\//, '').replace(/\.npy(\.gz)?$/i, '');
 
 /** Arrays that people keep a file each, or one file among texts. */
 function someArrays(paths: readonly string[]): boolean {

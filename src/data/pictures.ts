@@ -1,6 +1,7 @@
 import { UserError } from '../errors.js';
 import type { DataFiles } from './data-files.js';
 import type { DataFormat, RawDataset, RawSamples } from './format.js';
+import { fingerprint } from '../files/fingerprint.js';
 import { kindOf } from '../files/kind.js';
 import type { LoadOptions } from './dataset.js';
 import { cover, resizing, type Picture, type PictureDecoder } from './picture.js';
@@ -20,9 +21,7 @@ export const pictures: DataFormat = {
   looks: '.png, .jpg, .webp and other pictures, in folders by class where there are classes',
   recognizes: ({ paths }) => paths.some((path) => pictureName.test(path)),
   async read(files, options) {
-    const found = files.paths.filter((path) => pictureName.test(path));
-    const { parts, notes: partNotes, strip } = partsOf(found);
-    const { labelOf, classNames, notes, metadata, chosen } = await labelling(files, parts, strip);
+    const { labelOf, classNames, notes, metadata, chosen } = await listing(files);
     const [train, heldOut] = chosen;
     const decoded = [];
     for (const part of [train, ...(heldOut ? [heldOut] : [])]) decoded.push(await decodeAll(files, part, options));
@@ -30,22 +29,58 @@ export const pictures: DataFormat = {
     const [first] = decoded[0];
     decoded.forEach((part, i) => checkSizes(files, chosen[i]!, part, first, train[0]));
     const samples = decoded.map((part) => planes(part, channels));
-    const withLabels = (i: number): RawSamples => ({
-      samples: samples[i],
-      ...(labelOf && {
-        labels: { shape: [chosen[i]!.length], values: Float64Array.from(chosen[i]!, (path) => labelOf(path)!) },
-      }),
-    });
+    const withLabels = (i: number): RawSamples => ({ samples: samples[i], ...labelsOf(chosen[i]!, labelOf) });
     return {
       train: withLabels(0),
       ...(heldOut && { heldOut: withLabels(1) }),
       pixels: [0, 255],
       ...(classNames && { classNames }),
       used: [...chosen.flatMap((part) => part ?? []), ...metadata],
-      notes: [...partNotes, ...notes, ...sizeNotes(decoded.flat(), options.size)],
+      notes: [...notes, ...sizeNotes(decoded.flat(), options.size)],
     } satisfies RawDataset;
   },
+  async store(files, options, memory) {
+    const { labelOf, classNames, notes, metadata, chosen } = await listing(files);
+    const [train, heldOut] = chosen;
+    const few = await decodeAll(files, train.slice(0, together), options);
+    const channels = few.some((picture) => picture.channels === 3) ? 3 : 1;
+    if (!few.length) return null;
+    const [{ height, width }] = few;
+    if (train.length * channels * height * width <= memory) return null;
+    const decoded = async (paths: readonly string[]) => {
+      const found = await decodeAll(files, paths, options);
+      checkSizes(files, paths, found, few[0], train[0]);
+      const coloured = channels === 3 ? -1 : found.findIndex((picture) => picture.channels === 3);
+      if (coloured >= 0)
+        throw new UserError(
+          `${files.where(paths[coloured])} has colours, the first pictures are grey: make all of one kind`,
+        );
+      return planes(found, channels);
+    };
+    const read = (rows: Uint32Array) => decoded(Array.from(rows, (row) => train[row]));
+    const shape = [train.length, channels, height, width];
+    return {
+      train: { samples: { shape, read }, ...labelsOf(train, labelOf) },
+      ...(heldOut && { heldOut: { samples: await decoded(heldOut), ...labelsOf(heldOut, labelOf) } }),
+      pixels: [0, 255],
+      ...(classNames && { classNames }),
+      used: [...chosen.flatMap((part) => part ?? []), ...metadata],
+      notes: [...notes, ...(options.size ? [resizing('where they have another size', options.size)] : [])],
+      mark: await fingerprint([JSON.stringify({ shape, size: options.size }), ...train]),
+    };
+  },
 };
+
+/** Which pictures there are, in parts, and their classes. */
+async function listing(files: DataFiles): Promise<Labelling> {
+  const { parts, notes, strip } = partsOf(files.paths.filter((path) => pictureName.test(path)));
+  const labels = await labelling(files, parts, strip);
+  return { ...labels, notes: [...notes, ...labels.notes] };
+}
+
+/** Labels of pictures, where there are any. */
+const labelsOf = (paths: readonly string[], labelOf: Labelling['labelOf']): Pick<RawSamples, 'labels'> =>
+  labelOf ? { labels: { shape: [paths.length], values: Float64Array.from(paths, (path) => labelOf(path)!) } } : {};
 
 type Parts = readonly [string[], string[]?];
 

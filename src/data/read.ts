@@ -2,7 +2,10 @@ import { UserError } from '../errors.js';
 import type { Files } from '../files/store.js';
 import { contentsOf, type DataFiles, lookInto } from './data-files.js';
 import { type Dataset, type LoadOptions, type Samples, splitHeldOut } from './dataset.js';
-import type { NumberArray, RawDataset, RawSamples } from './format.js';
+import type { NumberArray, RawDataset, RawSamples, RawStored } from './format.js';
+import { shardRows, type StoredSamples } from './shards.js';
+import { random } from '../tensor/philox.js';
+import { hostStreams } from '../tensor/streams.js';
 import { formats } from './formats.js';
 import { classesOf } from './labels.js';
 import { channelsFirst } from './layout.js';
@@ -28,11 +31,95 @@ export async function readDataset(files: Files, options: LoadOptions = {}): Prom
       `${found.name}: holds no data that semiflow knows: ${contentsOf(found.paths, found.head)} (known are ${looks}); give another folder or the path of a file`,
     );
   }
-  return assemble(name, found, await format.read(found, options), format.name, options);
+  const { memory } = options;
+  const stored = memory === undefined ? null : await format.store?.(found, options, memory);
+  if (stored) return assembleStored(name, found, stored, format.name, { ...options, memory: memory! });
+  return assemble(name, found, await format.read(found, options), format.name, options).set;
+}
+
+/** Samples that are held out of a set that memory does not hold, where its files hold none out. */
+const mostHeldOut = 10_000;
+
+/**
+ * Puts a data set together whose training samples stay in their files: one shard of them, and what is held out, show what
+ * they are.
+ */
+async function assembleStored(
+  name: string,
+  files: DataFiles,
+  raw: RawStored,
+  format: string,
+  options: LoadOptions & { memory: number },
+): Promise<Dataset> {
+  const { samples, labels } = raw.train;
+  const [total, ...rest] = samples.shape;
+  const given = [
+    ...(labels ? [{ labels, samples: total }] : []),
+    ...(raw.heldOut?.labels ? [{ labels: raw.heldOut.labels, samples: raw.heldOut.samples.shape[0] }] : []),
+  ];
+  const classes = given.length === (raw.heldOut ? 2 : 1) ? classesOf(given, files.name) : null;
+  const partOf = (values: Uint32Array): NumberArray => ({ shape: [values.length], values });
+  const pick = (rows: Uint32Array) => (classes ? { labels: partOf(rows.map((row) => classes.labels[0][row])) } : {});
+
+  const { seed = 0 } = options;
+  const held = raw.heldOut
+    ? new Uint32Array(0)
+    : someRows(total, options.heldOut ?? Math.min(mostHeldOut, Math.ceil(total / 10)), seed);
+  const out = new Set(held);
+  const trained = raw.heldOut ? null : Uint32Array.from({ length: total }, (_, i) => i).filter((row) => !out.has(row));
+  const count = trained?.length ?? total;
+  // A shard that is trained on, the next one, and what either is made from.
+  const bytes = 4 * rest.reduce((product, extent) => product * extent, 1);
+  const size = Math.min(count, Math.max(2, Math.floor(options.memory / 4 / bytes)));
+  const read = async (rows: Uint32Array): Promise<RawSamples> => {
+    const own = trained ? rows.map((row) => trained[row]) : rows;
+    return { samples: await samples.read(own), ...pick(own) };
+  };
+  const heldOut = raw.heldOut
+    ? { samples: raw.heldOut.samples, ...(classes && { labels: partOf(classes.labels[1]) }) }
+    : { samples: await samples.read(held), ...pick(held) };
+  const first = {
+    ...raw,
+    train: await read(shardRows(count, size, seed, 0)),
+    heldOut,
+    classes: Math.max(classes?.count ?? 0, raw.classes ?? 0),
+  };
+  const { set, convert } = assemble(name, files, first, format, options);
+  const stored: StoredSamples = {
+    count,
+    mark: raw.mark,
+    read: async (rows) => {
+      const part = await read(rows);
+      if (!(part.samples.values instanceof Uint8Array)) extremesOf([part.samples], files.name);
+      return {
+        count: rows.length,
+        values: convert(part.samples),
+        ...(part.labels && { labels: Uint32Array.from(part.labels.values) }),
+      };
+    },
+  };
+  const note = `${count} samples to train on, of which memory holds ${size} at a time: they are read in shards`;
+  return summarize({ ...set, stored, notes: [...set.notes, ...(classes?.notes ?? []), note] });
+}
+
+/** Rows by chance, rising. @throws UserError unless one is left on either side */
+function someRows(total: number, count: number, seed: number): Uint32Array {
+  if (!Number.isInteger(count) || count < 1 || count >= total)
+    throw new UserError(`${count} of ${total} samples cannot be held out; hold out 1 to ${total - 1}`);
+  const draw = random(seed, 0, hostStreams.heldOutSplit);
+  const chosen = new Set<number>();
+  while (chosen.size < count) chosen.add(draw.below(total));
+  return Uint32Array.from(chosen).sort();
+}
+
+/** A data set, and what makes values of other samples of its files as its own were made. */
+interface Assembled {
+  set: Dataset;
+  convert(samples: NumberArray): Float32Array | Uint8Array;
 }
 
 /** Puts a data set together: layout, range, labels and split are the same for every format. */
-function assemble(name: string, files: DataFiles, raw: RawDataset, format: string, options: LoadOptions): Dataset {
+function assemble(name: string, files: DataFiles, raw: RawDataset, format: string, options: LoadOptions): Assembled {
   const where = files.name;
   const notes = [`${format} files`, ...(raw.notes ?? [])];
   const parts = raw.heldOut ? [raw.train, raw.heldOut] : [raw.train];
@@ -44,7 +131,7 @@ function assemble(name: string, files: DataFiles, raw: RawDataset, format: strin
     throw new UserError(
       `${where}: test images of ${sideOf(laid[1].shape)} do not fit the training images of ${sideOf(laid[0].shape)}; give files of one set`,
     );
-  const { values, range, shape } = points
+  const { values, range, shape, convert } = points
     ? asTheyAre(laid, where, options)
     : asImages(laid, where, notes, raw.pixels, options);
   const classes = labelsOf(parts, laid, where, notes, raw);
@@ -61,7 +148,7 @@ function assemble(name: string, files: DataFiles, raw: RawDataset, format: strin
     : splitHeldOut(samples[0], size, heldOut, seed, name);
   const rest = files.paths.filter((path) => !raw.used.includes(path));
   if (rest.length) notes.push(`passed over: ${contentsOf(rest)}`);
-  return summarize({
+  const set = summarize({
     name,
     kind: points ? 'points' : 'images',
     shape,
@@ -72,6 +159,7 @@ function assemble(name: string, files: DataFiles, raw: RawDataset, format: strin
     ...(Object.keys(raw.negative ?? {}).length && { negative: negativeOf(raw.negative!) }),
     notes,
   });
+  return { set, convert: (other) => convert(points ? other : channelsFirst(other, where).array) };
 }
 
 const floats = ({ values }: NumberArray) => (values instanceof Float32Array ? values : Float32Array.from(values));
@@ -107,6 +195,8 @@ interface Valued {
   range: [number, number];
   /** Of one sample. */
   shape: number[];
+  /** Makes such values of other samples. */
+  convert(laid: NumberArray): Float32Array | Uint8Array;
 }
 
 /** Points and latents are taken as they are; their range is where they lie. */
@@ -120,7 +210,8 @@ function asTheyAre(parts: readonly NumberArray[], where: string, { size }: LoadO
   const { low, high } = extremesOf(parts, where);
   // All alike, they still need a square to be drawn in.
   const margin = low === high ? Math.max(1, Math.abs(low)) / 2 : 0;
-  return { values: parts.map(({ values }) => Float32Array.from(values)), range: [low - margin, high + margin], shape };
+  const convert = ({ values }: NumberArray) => Float32Array.from(values);
+  return { values: parts.map(convert), range: [low - margin, high + margin], shape, convert };
 }
 
 function asImages(
@@ -142,16 +233,17 @@ function asImages(
   const from = pixelRange(values, boolean, found, where, declared);
   const { range = [-1, 1] } = options;
   notes.push(`pixels ${format(found.low)} … ${format(found.high)} of ${from[0]} … ${from[1]}`);
-  const scaled = parts.map((part) => rescale(part.values, found.whole, from, range));
   const [channels, height, width] = shape.slice(1);
   const { size = [height, width] } = options;
-  if (size[0] === height && size[1] === width) return { values: scaled, range, shape: [channels, height, width] };
-  notes.push(resizing(`from ${height}x${width}`, size));
-  return {
-    values: scaled.map((part) => resized(part, channels, [height, width], size, range)),
-    range,
-    shape: [channels, ...size],
+  const same = size[0] === height && size[1] === width;
+  // Of samples that are read later it is not known whether they are whole numbers, but by their type.
+  const whole = options.memory === undefined || !float ? found.whole : false;
+  const convert = (part: NumberArray) => {
+    const scaled = rescale(part.values, whole, from, range);
+    return same ? scaled : resized(scaled, channels, [height, width], size, range);
   };
+  if (!same) notes.push(resizing(`from ${height}x${width}`, size));
+  return { values: parts.map(convert), range, shape: [channels, ...size], convert };
 }
 
 /** Images one by one at another size, as bytes where they are bytes. */

@@ -25,6 +25,8 @@ export const hostStreams = {
   testLabels: 2015,
   /** The order in which held-out samples are used. */
   heldOutOrder: 2016,
+  /** The order in which shards of a data set are read. */
+  shards: 2020,
   qualitySamples: 2017,
   densitySamples: 2018,
   pictures: 2019,
