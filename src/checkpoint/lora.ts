@@ -43,7 +43,7 @@ export interface PeftOptions {
 }
 
 const matrix = /^(.+?)(?:\.lora_(down|up|[AB])(?:\.\w+)?|[._]lora(?:_linear_layer|_conv2d_layer)?\.(down|up))\.weight$/;
-const alphaOf = /^(.+?)(?:\.lora(?:_linear_layer)?)?\.alpha$/;
+const alphaOf = /^(.+?)(?:[._]lora(?:_linear_layer)?)?\.alpha$/;
 
 /** What stands in front of a module's path, by who wrote the file, with the network that it names. */
 const fronts: readonly (readonly [string, LoraPart | null])[] = [
@@ -243,7 +243,7 @@ export function withLoras(
       products.set(target!.name, [...(products.get(target!.name) ?? []), { module, file, scale }]);
     }
     return [
-      `${file.name} folded into ${used.length} weights of the ${part}${scale === 1 ? '' : `, ${scale} times`}`,
+      `${file.name} folded into ${used.length} weight${used.length === 1 ? '' : 's'} of the ${part}${scale === 1 ? '' : `, ${scale} times`}`,
       ...(used.length < modules.length ? [`its ${modules.length - used.length} for other networks passed over`] : []),
     ].join(', ');
   });
