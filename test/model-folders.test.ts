@@ -2,16 +2,18 @@ import { mkdtempSync, mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { readSafetensors } from '../node/files.js';
 import { modelFolderAt } from '../node/folder.js';
 import { Float16Array } from '@petamoriken/float16';
 import { encodeSafetensors, type TensorData } from '../src/checkpoint/safetensors.js';
 import { memoryStore, type Store } from '../src/files/store.js';
 import { folderDescription, loadFolder, openFolder } from '../src/flow/folder.js';
 import { alphaBars } from '../src/flow/noise-schedule.js';
-import { fitNetwork } from '../src/flow/network.js';
+import { fitNetwork, loadNetwork } from '../src/flow/network.js';
 import { lawOf } from '../src/flow/scheduler-config.js';
 import { buildModel } from '../src/models/index.js';
 import { ParameterLayout, type Parameter } from '../src/nn/parameters.js';
+import { runHere } from './support/command-line.js';
 import { arenaOf } from './support/weights.js';
 import { archive, ordered, tensor } from './pickle-maker.js';
 
@@ -457,5 +459,112 @@ describe("a scheduler's configuration", () => {
     ['betas beyond 1', { trained_betas: [0.5, 1.5] }, /trained_betas.1: /],
   ])('%s that is not supported is named', (_, stated, message) => {
     expect(() => law(stated)).toThrow(message);
+  });
+});
+
+describe('the command line', () => {
+  const place = mkdtempSync(join(tmpdir(), 'semiflow-command-'));
+  const at = (...path: string[]) => join(place, ...path);
+  const put = (folder: string, files: Record<string, Uint8Array | object>) => {
+    mkdirSync(at(folder));
+    for (const [name, content] of Object.entries(files))
+      writeFileSync(at(folder, name), content instanceof Uint8Array ? content : JSON.stringify(content));
+    return at(folder);
+  };
+  const weights = { [`${stem}.safetensors`]: file(state), [`${stem}.fp16.safetensors`]: file(state, true) };
+  const plain = put('plain', { 'config.json': config, 'scheduler_config.json': scheduler, ...weights });
+  const told = {
+    ...config,
+    _class_name: 'UNet2DConditionModel',
+    in_channels: 4,
+    out_channels: 3,
+    cross_attention_dim: 3,
+  };
+  const {
+    _class_name: _,
+    _diffusers_version: __,
+    ...toldSizes
+  } = {
+    ...told,
+    down_block_types: ['CrossAttnDownBlock2D'],
+  };
+  const conditional = put('conditional', {
+    'config.json': { ...toldSizes, _class_name: 'UNet2DConditionModel' },
+    'scheduler_config.json': scheduler,
+    [`${stem}.safetensors`]: file(
+      buildModel({ kind: 'unet-2d-condition', ...toldSizes }).parameters.map((parameter, i) => ({
+        ...parameter,
+        values: parameter.initializer(parameter.shape, 2, i),
+      })),
+    ),
+  });
+  const empty = put('empty', { 'notes.json': {} });
+  let count = 0;
+  const written = (tensors: Record<string, number[]>) => {
+    const path = at(`input-${count++}.safetensors`);
+    const entries = Object.entries(tensors).map(([name, shape]) => {
+      const values = new Float32Array(shape.reduce((size, extent) => size * extent, 1));
+      return { name, shape, values };
+    });
+    writeFileSync(path, file(entries));
+    return path;
+  };
+
+  it('says what a folder holds, and bakes it into one file', async () => {
+    expect((await runHere(['info', plain, conditional])).line).toBe('');
+    for (const more of [[], ['--weights', 'fp16']]) {
+      const out = at(`baked-${more.length}.safetensors`);
+      expect((await runHere(['import', plain, out, ...more])).line).toBe('');
+      const baked = await loadNetwork(await readSafetensors(out));
+      const { network } = await loadFolder((await modelFolderAt(plain))!.folder);
+      expect(baked.description).toEqual(network.description);
+      expect(await arenaOf(baked)).toEqual(await arenaOf(network));
+    }
+  });
+
+  const x = [2, 4, 6, 4];
+  const velocity = (model: string, input: string) => [
+    'velocity',
+    ...['--model', model, '--input', input, '--t', '0.5', '--out', at('v.safetensors')],
+  ];
+  it.each<[string, string[], RegExp]>([
+    ['a folder that is described twice', ['info', plain, '--arch', 'a.yaml'], /^--arch: .* says itself what it is/],
+    ['a folder of nothing', ['info', empty], /a folder without a run or a network in it/],
+    ['a folder of nothing as a model', velocity(empty, at('x')), /without config.json or model_index.json/],
+    ['a variant that is not there', ['info', plain, '--weights', 'bf16'], /^--weights: .* no bf16 weights/],
+    [
+      'a file without context',
+      velocity(conditional, written({ x: [2, 3, 6, 4], channels: [2, 1, 6, 4] })),
+      /holds no context: the network is told it of each sample, \[2, 77, 3\], or \[77, 3\] for all/,
+    ],
+    [
+      'further channels of other sides',
+      velocity(conditional, written({ x: [2, 3, 6, 4], channels: [2, 1, 4, 4], context: [5, 3] })),
+      /channels has shape \[2,1,4,4\] beside 2 samples: \[2, 1, 6, 4\] is wanted, or \[1, 6, 4\] for all/,
+    ],
+    [
+      'a context of another width',
+      velocity(conditional, written({ x: [2, 3, 6, 4], channels: [1, 6, 4], context: [2, 5, 4] })),
+      /context has shape \[2,5,4\] beside 2 samples: \[2, 5, 3\] is wanted/,
+    ],
+    [
+      'samples of other channels',
+      velocity(plain, written({ x })),
+      /x has shape \[2,4,6,4\], the network takes \[n, 3, 4, 4\]/,
+    ],
+    [
+      'samples without conditions',
+      ['sample', '--model', conditional, '--out', at('s.npy')],
+      /^--conditions: the network is told context \[77, 3\] and channels \[1, 4, 4\]: give a safetensors file of it/,
+    ],
+    [
+      'conditions that it does not know',
+      ['sample', '--model', plain, '--conditions', written({ text: [2] }), '--out', at('s.npy')],
+      /^--conditions: .* holds text, and the network is told nothing beside time and class/,
+    ],
+  ])('%s is refused in one line', async (_, args, message) => {
+    const { line, exitCode } = await runHere(args);
+    expect(line).toMatch(message);
+    expect(exitCode).toBe(2);
   });
 });
