@@ -325,8 +325,28 @@ describe('folders and what they are', () => {
     await expect(described(files)).rejects.toThrow(message);
   });
 
-  it('unknown options that say nothing are none', async () => {
+  it('options that say nothing of the network are passed over: unknown ones without a value, those of training scripts', async () => {
     expect(await described(both({ new_thing: null, other: false }))).toMatchObject(wanted);
+    expect(await described(both({ decay: 0.9999, optimization_step: 7, dropout: 0.3 }))).toMatchObject(wanted);
+  });
+
+  it('names that blocks had in the first versions are read', async () => {
+    const first = { down_block_types: ['UNetResAttnDownBlock2D'], up_block_types: ['UNetResUpBlock2D'] };
+    expect((await described(both(first))).architecture).toEqual((await described(both({}))).architecture);
+  });
+
+  it('numbers that JSON does not have, as Python writes them, are no obstacle', async () => {
+    const text = JSON.stringify({ ...scheduler, lambda_min_clipped: 0 }).replace(':0', ':-Infinity');
+    expect(text).toContain('-Infinity');
+    expect(await described({ 'config.json': config, 'scheduler_config.json': text })).toMatchObject(wanted);
+  });
+
+  it('heads by their number alone', async () => {
+    const heads = { attention_head_dim: null, num_attention_heads: 2, down_block_types: ['CrossAttnDownBlock2D'] };
+    expect((await described(conditional(heads))).architecture).toMatchObject({ num_attention_heads: 2 });
+    await expect(described(conditional({ ...heads, num_attention_heads: null }))).rejects.toThrow(
+      /num_attention_heads: this or attention_head_dim is needed/,
+    );
   });
 });
 
@@ -523,10 +543,8 @@ describe('the command line', () => {
   });
 
   const x = [2, 4, 6, 4];
-  const velocity = (model: string, input: string) => [
-    'velocity',
-    ...['--model', model, '--input', input, '--t', '0.5', '--out', at('v.safetensors')],
-  ];
+  const velocity = (model: string, input: string) =>
+    `velocity --model ${model} --input ${input} --t 0.5 --out ${at('v.safetensors')}`.split(' ');
   it.each<[string, string[], RegExp]>([
     ['a folder that is described twice', ['info', plain, '--arch', 'a.yaml'], /^--arch: .* says itself what it is/],
     ['a folder of nothing', ['info', empty], /a folder without a run or a network in it/],

@@ -97,11 +97,19 @@ const below = (files: Files, folder: string): Files => ({
   },
 });
 
+/** Options that training scripts leave among those of a network: they are of its average, and change nothing. */
+const ofTraining = new Set(
+  'decay inv_gamma min_decay min_value optimization_step power update_after_step use_ema_warmup'.split(' '),
+);
+
+/** Numbers that Python writes and JSON does not have. */
+const notInJson = /(?<=[:[,]\s*)(-?Infinity|NaN)(?=\s*[,\]}])/g;
+
 async function readJson(files: Files, path: string): Promise<Options | null> {
   const text = await readText(files, path);
   if (text === null) return null;
   try {
-    const tree: unknown = JSON.parse(text);
+    const tree: unknown = JSON.parse(text.replace(notInJson, 'null'));
     if (tree && typeof tree === 'object' && !Array.isArray(tree)) return tree as Options;
   } catch {
     // Said below.
@@ -116,7 +124,7 @@ async function readJson(files: Files, path: string): Promise<Options | null> {
 function completed({ files, className, options }: ModelFolder, { schema }: Backbone | Component): Options {
   const known = (schema as { shape?: Options }).shape ?? {};
   const stated = Object.entries(options).filter(
-    ([key, value]) => Object.hasOwn(known, key) || (value !== null && value !== false),
+    ([key, value]) => Object.hasOwn(known, key) || !(ofTraining.has(key) || value === null || value === false),
   );
   const result = schema.safeParse(Object.fromEntries(stated));
   if (result.success) return result.data;

@@ -19,3 +19,10 @@ export const unused = () =>
     .unknown()
     .optional()
     .transform(() => undefined);
+
+/** Kinds of blocks; the first versions had `UNetRes` in front of their names. */
+export const blockTypes = <const N extends string>(...names: [N, ...N[]]) =>
+  z
+    .array(z.preprocess((name) => (typeof name === 'string' ? name.replace(/^UNetRes/, '') : name), z.enum(names)))
+    .min(1)
+    .max(16);

@@ -20,7 +20,7 @@ import {
   type Layer,
 } from './blocks.js';
 import { classEmbeddings, timeEmbedding } from './embedding.js';
-import { only, unused } from './options.js';
+import { blockTypes, only, unused } from './options.js';
 import { fitSides, pictureInputs } from './pictures.js';
 import { adaptedLayers, commonOptions, enlargement } from './unet-2d.js';
 import { applyStages, channelsFirst, channelsLast, stageParameters, type Stage } from './unet.js';
@@ -38,13 +38,19 @@ const schema = z.strictObject({
   ...commonOptions,
   in_channels: extent.default(4),
   out_channels: extent.default(4),
-  down_block_types: levels(
-    z.enum(['DownBlock2D', 'CrossAttnDownBlock2D', 'AttnDownBlock2D', 'ResnetDownsampleBlock2D']),
+  down_block_types: blockTypes(
+    'DownBlock2D',
+    'CrossAttnDownBlock2D',
+    'AttnDownBlock2D',
+    'ResnetDownsampleBlock2D',
   ).default(['CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'CrossAttnDownBlock2D', 'DownBlock2D']),
   mid_block_type: z.enum(['UNetMidBlock2DCrossAttn', 'UNetMidBlock2D']).nullable().default('UNetMidBlock2DCrossAttn'),
-  up_block_types: levels(z.enum(['UpBlock2D', 'CrossAttnUpBlock2D', 'AttnUpBlock2D', 'ResnetUpsampleBlock2D'])).default(
-    ['UpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D', 'CrossAttnUpBlock2D'],
-  ),
+  up_block_types: blockTypes('UpBlock2D', 'CrossAttnUpBlock2D', 'AttnUpBlock2D', 'ResnetUpsampleBlock2D').default([
+    'UpBlock2D',
+    'CrossAttnUpBlock2D',
+    'CrossAttnUpBlock2D',
+    'CrossAttnUpBlock2D',
+  ]),
   only_cross_attention: perLevel(z.boolean()).default(false),
   block_out_channels: levels(extent).default([320, 640, 1280, 1280]),
   layers_per_block: perLevel(repetition).default(2),
@@ -57,7 +63,7 @@ const schema = z.strictObject({
     .nullable()
     .default(null),
   /** The NUMBER of heads of transformers, by a mistake that files keep; of plain attention the channels of a head. */
-  attention_head_dim: perLevel(extent).default(8),
+  attention_head_dim: perLevel(extent).nullable().default(8),
   /** The number of heads of transformers, if it is stated. */
   num_attention_heads: perLevel(extent).nullable().default(null),
   use_linear_projection: z.boolean().default(false),
@@ -120,8 +126,8 @@ function build(config: Config, options: BuildOptions): ModelParts {
   const upTypes = each('up_block_types', config.up_block_types);
   const rounds = each('layers_per_block', config.layers_per_block);
   const onlyCross = each('only_cross_attention', config.only_cross_attention);
-  const headSizes = each('attention_head_dim', config.attention_head_dim);
-  const heads = each('num_attention_heads', config.num_attention_heads ?? config.attention_head_dim);
+  const headSizes = each<number | null>('attention_head_dim', config.attention_head_dim);
+  const heads = each<number | null>('num_attention_heads', config.num_attention_heads ?? config.attention_head_dim);
   const contexts = each<number | null>('cross_attention_dim', config.cross_attention_dim);
   const depths = each('transformer_layers_per_block', config.transformer_layers_per_block);
   const nested = depths.some((depth) => Array.isArray(depth));
@@ -169,10 +175,12 @@ function build(config: Config, options: BuildOptions): ModelParts {
   const transformer = (name: string, channels: number, level: number, depth: number, onlyCross: boolean) => {
     const context = contexts[level];
     if (context !== null) seen.add(context);
+    const count = heads[level] ?? 0;
+    requireThat(count > 0, 'num_attention_heads', 'this or attention_head_dim is needed');
     const { norm_num_groups: groups, use_linear_projection: linearProjection } = config;
     return pixelTransformer(name, {
       channels,
-      heads: heads[level],
+      heads: count,
       depth,
       context,
       onlyCross,
@@ -200,7 +208,7 @@ function build(config: Config, options: BuildOptions): ModelParts {
       if (type === 'CrossAttnDownBlock2D')
         layers.push(transformer(attentions, channels, level, depth, onlyCross[level]));
       if (type === 'AttnDownBlock2D')
-        layers.push(pixelAttention(attentions, { channels, headSize: headSizes[level], norm }));
+        layers.push(pixelAttention(attentions, { channels, headSize: headSizes[level] ?? channels, norm }));
       return layers;
     });
     if (level === widths.length - 1) return { rounds: made };
@@ -234,7 +242,8 @@ function build(config: Config, options: BuildOptions): ModelParts {
       const depth = depthOf(upDepths[i], 'reverse_transformer_layers_per_block', round);
       if (type === 'CrossAttnUpBlock2D') layers.push(transformer(attentions, channels, level, depth, onlyCross[level]));
       // Head sizes are not turned round for the way up: as diffusers has it.
-      if (type === 'AttnUpBlock2D') layers.push(pixelAttention(attentions, { channels, headSize: headSizes[i], norm }));
+      if (type === 'AttnUpBlock2D')
+        layers.push(pixelAttention(attentions, { channels, headSize: headSizes[i] ?? channels, norm }));
       return layers;
     });
     if (i === last) return { rounds: made };

@@ -13,7 +13,7 @@ import type { BuildOptions, ModelParts } from '../model.js';
 import { extent, repetition } from '../sides.js';
 import { activationNames, downsampler, pixelAttention, residualBlock, upsampler, type Layer } from './blocks.js';
 import { classEmbeddings, timeEmbedding } from './embedding.js';
-import { only, unused } from './options.js';
+import { blockTypes, only, unused } from './options.js';
 import { fitSides, pictureInputs, sampleSize } from './pictures.js';
 import { applyStages, channelsFirst, channelsLast, stageParameters, type Stage } from './unet.js';
 
@@ -39,17 +39,19 @@ const schema = z.strictObject({
   ...commonOptions,
   in_channels: extent.default(3),
   out_channels: extent.default(3),
-  down_block_types: z
-    .array(z.enum(['DownBlock2D', 'AttnDownBlock2D', 'ResnetDownsampleBlock2D']))
-    .min(1)
-    .max(16)
-    .default(['DownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D', 'AttnDownBlock2D']),
+  down_block_types: blockTypes('DownBlock2D', 'AttnDownBlock2D', 'ResnetDownsampleBlock2D').default([
+    'DownBlock2D',
+    'AttnDownBlock2D',
+    'AttnDownBlock2D',
+    'AttnDownBlock2D',
+  ]),
   mid_block_type: z.literal('UNetMidBlock2D').nullable().default('UNetMidBlock2D'),
-  up_block_types: z
-    .array(z.enum(['UpBlock2D', 'AttnUpBlock2D', 'ResnetUpsampleBlock2D']))
-    .min(1)
-    .max(16)
-    .default(['AttnUpBlock2D', 'AttnUpBlock2D', 'AttnUpBlock2D', 'UpBlock2D']),
+  up_block_types: blockTypes('UpBlock2D', 'AttnUpBlock2D', 'ResnetUpsampleBlock2D').default([
+    'AttnUpBlock2D',
+    'AttnUpBlock2D',
+    'AttnUpBlock2D',
+    'UpBlock2D',
+  ]),
   block_out_channels: z.array(extent).min(1).max(16).default([224, 448, 672, 896]),
   layers_per_block: repetition.default(2),
   /** Of blocks with attention. */
