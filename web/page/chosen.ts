@@ -71,6 +71,13 @@ export function chooser(
   const networks = h('select', {
     onchange: () => {
       history.replaceState(null, '', `#${named().part || 'sample'}/${networks.value}`);
+      addEventListener('hashchange', () => {
+        const { part, family } = named();
+        const here = networks.closest('section')?.id === part;
+        if (!here || family === networks.value || !families.all.some(({ id }) => id === family)) return;
+        networks.value = family;
+        void choose(family);
+      });
       void choose(networks.value);
     },
   });
@@ -84,6 +91,13 @@ export function chooser(
   families.onChange(() => {
     list();
     if (['opened', 'distilled'].includes(networks.value)) void choose(networks.value);
+  });
+  addEventListener('hashchange', () => {
+    const { part, family } = named();
+    const here = networks.closest('section')?.id === part;
+    if (!here || family === networks.value || !families.all.some(({ id }) => id === family)) return;
+    networks.value = family;
+    void choose(family);
   });
   void choose(networks.value);
   return h(

@@ -57,7 +57,7 @@ function shown(name: string, { title, lines, tensors, missing }: Opened): HTMLEl
     ...(missing.length ? [h('h3', {}, 'What is missing'), list(missing)] : []),
     ...(missing.length || tensors.length
       ? []
-      : [h('p', {}, 'It can be chosen in the other parts: ', h('a', { href: '#sample' }, 'sample it'), '.')]),
+      : [h('p', {}, 'It can be chosen in the other parts: ', h('a', { href: '#sample/opened' }, 'sample it'), '.')]),
     ...(tensors.length
       ? [
           h(

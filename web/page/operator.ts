@@ -5,6 +5,7 @@ import { chooser, Status, type Chosen } from './chosen.js';
 import { ramp, signed } from './colours.js';
 import { field, h, number } from './dom.js';
 import { Cancelled, newest } from './engine.js';
+import { named } from './families.js';
 import type { Part } from './main.js';
 import { drawMosaic, drawSamples, plot } from './pictures.js';
 import { Plane, violationRange } from './plane.js';
@@ -160,7 +161,14 @@ export const operatorPart: Part = {
         `Δₖ is the mean squared difference between k jumps and one. Differences of pictures are drawn ${gain} times as large; of points, each line leads from one jump to where the chain arrived.`,
       ),
     );
-    return redraw;
+    // What nobody looks at does not keep the device from other parts; it is begun anew on return.
+    addEventListener('hashchange', () => {
+      if (named().part !== 'operator') mapping?.abort();
+    });
+    return () => {
+      redraw();
+      if (mapping?.signal.aborted) void map();
+    };
   },
 };
 
