@@ -171,7 +171,7 @@ describe('adapters', () => {
       r: 16,
       rank_pattern: { '.*': rank },
       lora_alpha: 8,
-      alpha_pattern: { [out]: 2, 'attn1.to_[qk]': 6 },
+      alpha_pattern: { [out]: 2, '^down_blocks.0.*attn1.to_[qk]': 6 },
     };
     expect(await scaleOf(patterns)).toEqual([3, 1, 4, 4]);
     const stated = { 'unet.r': rank, 'unet.lora_alpha': 6, 'text_encoder.r': rank, 'text_encoder.lora_alpha': 2 };

@@ -76,18 +76,24 @@ export const isLora = ({ tensors }: SafetensorsFile): boolean => [...tensors.key
 /** A path in which dots and underscores are the same: kohya's files have no dots, and names have underscores of their own. */
 const flat = (path: string): string => path.replaceAll('.', '_');
 
+/** A module's path, and what is left of it behind each of its fronts; and the network that these name. */
+function withoutFronts(path: string): { part: LoraPart | null; rests: string[] } {
+  let part: LoraPart | null = null;
+  const rests = [path];
+  for (;;) {
+    const last = rests[rests.length - 1];
+    const front = fronts.find(([text]) => last.startsWith(text) && last.length > text.length);
+    if (!front) return { part, rests };
+    part ??= front[1];
+    rests.push(last.slice(front[0].length));
+  }
+}
+
 /** What a module may be called, and whose it is. */
 function placeOf(path: string): Pick<LoraModule, 'paths' | 'part'> {
-  let part: LoraPart | null = null;
-  const paths = [path];
-  for (let rest: string | null = path; rest !== null;) {
-    const front: (typeof fronts)[number] | undefined = fronts.find(([text]) => rest!.startsWith(text));
-    rest = front ? rest.slice(front[0].length) : null;
-    part ??= front?.[1] ?? null;
-    if (rest) paths.push(rest);
-  }
+  const { part, rests } = withoutFronts(path);
   // Attention processors stood for their projections, and text encoders had other names for theirs.
-  const names = paths.flatMap((name) => {
+  const names = rests.flatMap((name) => {
     const present = name.replace('.processor.', '.');
     const text = present.replace(/\.self_attn\.to_([qkv])$/, '.self_attn.$1_proj');
     const out = present.replace(/\.to_out$/, '.to_out.0');
@@ -130,7 +136,8 @@ function patterned(patterns: unknown, path: string, origin: string): unknown {
     if (key.length > 500 || /\)[*+?{]/.test(key))
       throw new UserError(`${origin}: the pattern ${quote(key)} is too involved: name the modules`, 'lora');
     try {
-      if (new RegExp(`^(?:.*\\.)?(?:${key})$`).test(path)) return value;
+      const pattern = new RegExp(`^(?:.*\\.)?(?:${key})$`);
+      if (withoutFronts(path).rests.some((rest) => pattern.test(rest))) return value;
     } catch {
       throw new UserError(`${origin}: the pattern ${quote(key)} is no regular expression`, 'lora');
     }
