@@ -238,7 +238,7 @@ export class Runner extends Resource {
     const { conditions: laws, nullClass } = this.network.model;
     for (const [name, { shape, optional }] of Object.entries(laws))
       if (!optional && !conditions[name])
-        throw new UserError(`the network is told ${name}, [${shape}] a sample: give it`, 'conditions');
+        throw new UserError(`the network is told ${name} [${shape}] of each sample, and none is given here`);
     for (const [name, values] of [...Object.entries(conditions), ...Object.entries(negative)]) {
       const law = Object.hasOwn(laws, name) ? laws[name] : undefined;
       if (!law) {
