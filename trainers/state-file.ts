@@ -8,7 +8,7 @@ import type { Arena, TrainerState } from './trainer.js';
 const blank = '0'.repeat(64);
 
 /** Elements, and bytes of a file, that are held at a time. */
-const chunk = 2 ** 24;
+const chunk = 2 ** 22;
 
 /**
  * A training's state as a safetensors file whose metadata holds a checksum over all of the file, part by part: it is read

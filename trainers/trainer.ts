@@ -426,11 +426,14 @@ function needsOf(members: PlannedTraining['members'], working: number): MemoryNe
       data: bytesOf(others.filter(({ filler }) => !filler)),
       'gradients and activations': working,
     },
-    // Reading and copying a tensor; a checkpoint's checksum; the average that pictures are drawn from.
+    // A few copies of a tensor, or of a checkpoint's piece under its checksum, or the average that pictures are drawn from.
     host: hostBytes(
       storages,
-      Math.max(4 * largest.reduce((most, size) => Math.max(most, size), 0), checksumPiece) +
+      Math.max(
+        4 * largest.reduce((most, size) => Math.max(most, size), 0),
+        3 * Math.min(checksumPiece, bytesOf(learned)),
         4 * layouts.reduce((sum, { length }) => sum + length, 0),
+      ),
     ),
   };
 }

@@ -25,26 +25,27 @@ export function chunkedFingerprint(chunks: AsyncIterable<Uint8Array>): Promise<s
   return fingerprint(pieces(chunks));
 }
 
-/** Chunks as pieces of one length, but for the last. */
+/** Chunks as pieces of one length, but for the last, each in the same memory as the one before. */
 async function* pieces(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let waiting: Uint8Array[] = [];
-  let bytes = 0;
-  let first = true;
-  const take = () => {
-    const all = endToEnd(waiting);
-    [waiting, bytes, first] = [[], 0, false];
-    return all;
-  };
+  let held = new Uint8Array(2 ** 16);
+  let [bytes, none] = [0, true];
   for await (const chunk of chunks) {
     for (let at = 0; at < chunk.length;) {
       const part = chunk.subarray(at, at + checksumPiece - bytes);
-      waiting.push(part);
+      if (bytes + part.length > held.length) {
+        const larger = new Uint8Array(Math.min(checksumPiece, Math.max(2 * held.length, bytes + part.length)));
+        larger.set(held.subarray(0, bytes));
+        held = larger;
+      }
+      held.set(part, bytes);
       at += part.length;
       bytes += part.length;
-      if (bytes === checksumPiece) yield take();
+      if (bytes < checksumPiece) continue;
+      yield held;
+      [bytes, none] = [0, false];
     }
   }
-  if (bytes || first) yield take();
+  if (bytes || none) yield held.subarray(0, bytes);
 }
 
 const hexadecimal = (bytes: Uint8Array): string =>
