@@ -3,7 +3,7 @@ import type { Jump } from '../nn/layers.js';
 import { slice } from '../ops/movement.js';
 import type { Parameter, Parameters } from '../nn/parameters.js';
 import { sizeOf, type Shape } from '../tensor/shape.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { constant, type Tensor } from '../tensor/tensor.js';
 
 /** What a network is called with. */
 export interface NetworkInputs {
@@ -98,9 +98,16 @@ export function modelOf(parts: ModelParts): Model {
   };
 }
 
-/** What a network says of the sample: its output without the channels behind those of the sample. */
+/**
+ * What a network says of the sample: its output without the channels behind those of the sample. Conditions that may be left
+ * out, and are, are zeros, so that every parameter has its part in the output.
+ */
 export function predictionOf(model: Model, parameters: Parameters, inputs: NetworkInputs): Tensor {
-  const output = model.apply(parameters, inputs);
+  const zeros = Object.entries(model.conditions).flatMap(([name, { shape, optional }]) =>
+    optional ? [[name, constant(0, [inputs.x.shape[0], ...shape])] as const] : [],
+  );
+  const conditions = { ...Object.fromEntries(zeros), ...inputs.conditions };
+  const output = model.apply(parameters, { ...inputs, conditions });
   const [channels] = model.sampleShape;
   return output.shape[1] === channels ? output : slice(output, 1, 0, channels);
 }
