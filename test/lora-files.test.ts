@@ -325,6 +325,14 @@ describe('the command line', () => {
     expect((await runHere(['info', at('teacher.safetensors'), '--lora', at('peft')])).line).toBe('');
   });
 
+  it('says of an adapter in the place of a network what it is', async () => {
+    await prepare();
+    const [adapter, out] = [at('kohya.safetensors'), at('none.safetensors')];
+    const { line, exitCode } = await runHere(['merge', '--model', adapter, '--lora', adapter, '--out', out]);
+    expect(line).toMatch(/kohya\.safetensors is an adapter, not a network: fold it into its network/);
+    expect(exitCode).toBe(2);
+  });
+
   it.each([
     [['peft:two'], /peft:two.*no such file/],
     [['teacher.safetensors'], /"net\.0\.(weight|bias)" is no part of a low-rank adapter/],

@@ -1,4 +1,5 @@
 import { UserError } from '../errors.js';
+import { isLora } from '../checkpoint/lora.js';
 import type { SafetensorsFile, StreamedTensor } from '../checkpoint/safetensors.js';
 import type { Profile } from '../gpu/profile.js';
 import { bytesPerElement, TensorStorage, type DType, type Filler } from '../gpu/storage.js';
@@ -147,9 +148,9 @@ export function fitFor(description: Description): NonNullable<Wanted['fit']> {
  */
 export async function loadNetwork(file: SafetensorsFile, description?: Description): Promise<Network> {
   const own = file.metadata[metadataKey];
-  if (own === undefined && adapterKey in file.metadata)
+  if (own === undefined && (adapterKey in file.metadata || (!description && isLora(file))))
     throw new UserError(
-      `${file.name} is an adapter, not a network: fold it into its teacher with \`semiflow merge --model TEACHER --lora ${file.name} --out FILE\``,
+      `${file.name} is an adapter, not a network: fold it into its network with \`semiflow merge --model NETWORK --lora ${file.name} --out FILE\``,
     );
   if (own === undefined && file.tensors.has('firstMoment') && file.tensors.has('secondMoment'))
     throw new UserError(
