@@ -285,6 +285,8 @@ export class Trainer extends Resource {
         if (wrong >= 0)
           throw new UserError(`the saved ${name} holds ${values[wrong]} at ${start + wrong}: the state is damaged`);
         this.device.write(storage, values, offset);
+        // What waits to be written is held twice.
+        await this.device.finished();
       }
     }
     this.rounding?.run();
