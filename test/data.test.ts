@@ -25,6 +25,7 @@ import sharp from 'sharp';
 import { resample } from '../src/data/resample.js';
 import { zipSync } from 'fflate';
 import { op, pickle } from './pickle-maker.js';
+import { runHere } from './support/command-line.js';
 import { chunk, makePng, pngKinds, pngSignature } from './png-maker.js';
 
 let folder: string;
@@ -1107,6 +1108,15 @@ describe('pictures of other kinds and sizes', () => {
       [-1, 1, 0, Math.fround(-0.6)].sort(),
     );
     expect(await messageOf(loadDataset('moons#size=4'))).toMatch(/moons is generated/);
+  });
+
+  it('are told on the command line, before anything is opened', async () => {
+    const own = await folderOf({ 'a.png': 'x' });
+    const told = async (...args: string[]) => (await runHere(['teacher', '--data', own, ...args])).line;
+    expect(await told('--size', '4by4')).toMatch(/^--size: "4by4" is no size/);
+    expect(await told('--range', '3')).toMatch(/^--range: "3" is no range/);
+    expect(await told('--range', '-1,1', '--size', '4')).toMatch(/a\.png is no picture/);
+    expect((await runHere(['teacher', '--resume', own, '--size', '4'])).line).toMatch(/^--size: .* give --data too/);
   });
 
   it('are resampled as Pillow does, from the middle', () => {
