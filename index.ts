@@ -2,7 +2,15 @@
 export { compile, type CompileOptions, type Program } from './src/autodiff/compile.js';
 export { evaluate } from './src/autodiff/eager.js';
 export { gradients } from './src/autodiff/gradients.js';
-export { openLora, withLoras, type AppliedLora, type Lora, type LoraPart } from './src/checkpoint/lora.js';
+export {
+  openLora,
+  withLoras,
+  type AdaptedWeights,
+  type AppliedLora,
+  type Lora,
+  type LoraPart,
+  type PeftOptions,
+} from './src/checkpoint/lora.js';
 export {
   encodeSafetensors,
   openSafetensors,
@@ -62,7 +70,7 @@ export {
   type Architecture,
 } from './src/models/index.js';
 export { drawLatents, type Autoencoder, type LatentLaw } from './src/models/diffusers/autoencoder.js';
-export { autoencoderKl } from './src/models/diffusers/autoencoder-kl.js';
+export { autoencoderKl, type AutoencoderKl } from './src/models/diffusers/autoencoder-kl.js';
 export { autoencoderTiny } from './src/models/diffusers/autoencoder-tiny.js';
 export {
   clipText,

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { prepare as prepareTraining, type TrainFlags } from '../cli/train.js';
 import { adapterAt } from '../node/adapter.js';
 import { openDevice } from '../node/device.js';
 import { readSafetensors, writeSafetensors } from '../node/files.js';
@@ -14,7 +15,7 @@ import { bytesSource } from '../src/files/source.js';
 import { withAdapters } from '../src/flow/adapter.js';
 import { parseDescription } from '../src/flow/description.js';
 import { loadComponent, loadFolder } from '../src/flow/folder.js';
-import { createNetwork, exportNetwork, loadNetwork } from '../src/flow/network.js';
+import { createNetwork, exportNetwork, loadNetwork, type Network } from '../src/flow/network.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import { clipText } from '../src/models/diffusers/clip-text.js';
 import { adaptedParameters, loraParameters } from '../src/nn/lora.js';
@@ -323,6 +324,22 @@ describe('the command line', () => {
     expect(await merged.weights.read('net.2.weight')).toEqual(await teacher.weights.read('net.2.weight'));
     expect((await runHere(['info', at('kohya.safetensors'), at('peft/adapter_model.safetensors')])).line).toBe('');
     expect((await runHere(['info', at('teacher.safetensors'), '--lora', at('peft')])).line).toBe('');
+  });
+
+  it('prepares a training of the adapted teacher, which remembers its adapters', async () => {
+    await prepare();
+    const lora = [`${at('kohya.safetensors')}:0.5`];
+    const { from, lora: remembered } = await prepareTraining({
+      teacher: at('teacher.safetensors'),
+      lora,
+    } as TrainFlags);
+    expect(remembered).toEqual(lora);
+    const before = await teacher.weights.read('net.0.weight');
+    const wanted = before.map((value, i) => value + 0.5 * up.data[Math.floor(i / 3)] * down.data[i % 3]);
+    expect(relative(await (from as Network).weights.read('net.0.weight'), wanted)).toBeLessThan(1e-6);
+    await expect(prepareTraining({ data: 'checkerboard', method: 'meanflow', lora } as TrainFlags)).rejects.toThrow(
+      /adapts a teacher/,
+    );
   });
 
   it('says of an adapter in the place of a network what it is', async () => {

@@ -17,6 +17,7 @@ export interface Autoencoder extends ComponentParts {
   readonly latentChannels: number;
   /** Pixels along a side of a picture for one of its latent. */
   readonly factor: number;
+  /** Where latents of pictures lie. */
   encode(p: Parameters, images: Tensor): LatentLaw;
   /** Pictures, which may exceed -1 to 1, of latents as the encoder gives them. */
   decode(p: Parameters, latents: Tensor): Tensor;
