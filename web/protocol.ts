@@ -91,6 +91,8 @@ export interface Family {
   /** Whether it can be asked without a class. */
   nullClass: boolean;
   members: readonly Member[];
+  /** Samples that a part shows of it. */
+  count: number;
 }
 
 /** A network of a family. */

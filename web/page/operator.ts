@@ -17,8 +17,7 @@ const operators: readonly (readonly [OperatorName, string, string])[] = [
   ['euler', 'Euler step', 'straight along the velocity of t'],
 ];
 
-/** Samples worked with, and how many pictures of them are shown. */
-const counts = { pictures: 16, points: 2048 };
+/** Pictures that are shown of those worked with. */
 const shownPictures = 4;
 /** By how much differences of pictures are amplified. */
 const gain = 2;
@@ -40,7 +39,7 @@ export const operatorPart: Part = {
 
     const work = newest(async () => {
       const { family, seed, label } = chosen;
-      const request = { family: family.id, seed, label, count: counts[family.kind], times };
+      const request = { family: family.id, seed, label, count: family.count, times };
       try {
         const onPart = (walk: Walk) => {
           if (chosen.family !== family) return;
@@ -62,7 +61,7 @@ export const operatorPart: Part = {
       const { signal } = (mapping = new AbortController());
       for (const plane of planes.values()) plane.clear();
       const { family, seed, label } = chosen;
-      const subject = { family: family.id, seed, label, count: counts[family.kind] };
+      const subject = { family: family.id, seed, label, count: family.count };
       try {
         let tried = 0;
         status.say('Trying the law over the planes…');

@@ -11,9 +11,6 @@ import { equalTimes, timeLine } from './times.js';
 const budgets = [1, 2, 4, 8];
 const columns = budgets.map((_, column) => column);
 
-/** Samples shown of each kind. */
-const counts = { pictures: 16, points: 2048 };
-
 /** Samples of one member in one column. */
 interface Tile {
   canvas: HTMLCanvasElement;
@@ -43,7 +40,7 @@ export const samplePart: Part = {
       stale.clear();
       const { family, seed, label } = chosen;
       status.say('Sampling…');
-      const request = { family: family.id, seed, label, count: counts[family.kind] };
+      const request = { family: family.id, seed, label, count: family.count };
       try {
         const schedulesNow = now.map((column) => schedules[column]);
         const onPart = (samples: SampleTile) => {

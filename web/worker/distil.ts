@@ -23,10 +23,8 @@ import { Turns } from '../../src/flow/turns.js';
 import type { DistillationConfig } from '../../trainers/config.js';
 import { objectives } from '../../trainers/objectives/index.js';
 import type { DistilMenu, DistilNews, Families, Knobs } from '../protocol.js';
-import type { Models } from './models.js';
+import { pointsShown, type Models } from './models.js';
 
-/** Points that are shown and measured: what a processor or a GPU takes along without slowing the training. */
-const counts = { software: 512, hardware: 2048 };
 /** Euler steps that are measured at first; more are, by doubling, once the student is better. */
 const eulerSteps = [1, 2, 4, 8, 16];
 const mostEulerSteps = 128;
@@ -56,10 +54,6 @@ export class Distillation {
     private readonly device: Device,
     private readonly models: Models,
   ) {}
-
-  private get count(): number {
-    return this.device.profile.software ? counts.software : counts.hardware;
-  }
 
   /** What there is to choose from. */
   menu(): DistilMenu {
@@ -189,7 +183,7 @@ export class Distillation {
     this.measure ??= (async () => {
       tell({ text: 'Following the teacher in fine steps, to measure by…' });
       const teacher = await this.models.network(teacherName.family, teacherName.member);
-      const count = this.count;
+      const count = pointsShown(this.device);
       const runner = new Runner(this.device, teacher, count);
       const drawn = (steps: number, name: 'heun' | 'euler') =>
         drawSamplesBy(runner, { count, seed: 0, steps, sampler: { name } });
@@ -211,7 +205,7 @@ export class Distillation {
     { noise, truth, euler, add }: Measure,
     tell: (news: DistilNews) => void,
   ): Promise<void> {
-    const { count } = this;
+    const count = noise.length / 2;
     const runner = new Runner(this.device, await training.now(), count);
     try {
       const [t, s] = [new Float32Array(count).fill(1), new Float32Array(count)];

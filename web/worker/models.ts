@@ -1,6 +1,5 @@
 /** The networks that the page works with: those shipped with it, read when they are first asked for, and what comes later. */
 import {
-  batchFor,
   loadNetwork,
   namedDataset,
   openSafetensors,
@@ -41,9 +40,9 @@ const shipped: Readonly<Record<string, Shipped>> = {
   },
 };
 
-/** How many samples a program handles at a time: what the parts show, so that each sampler compiles once. */
-const batchOf = ({ model: { sampleShape } }: Network): number =>
-  batchFor(sampleShape, isPoints(sampleShape) ? 2048 : 16);
+/** Points that parts show: what a processor, or a GPU, moves while one drags. */
+export const pointsShown = ({ profile }: Device): number => (profile.software ? 512 : 2048);
+const picturesShown = 16;
 
 interface Held {
   name: string;
@@ -95,7 +94,17 @@ export class Models {
     const [[, first]] = networks;
     const { dataRange = [-1, 1], data = '' } = first.description;
     const range = kind === 'pictures' ? dataRange : (namedDataset(data, { count: 1, heldOut: 1 })?.range ?? [-3, 3]);
-    return { id, name, kind, shape: sampleShape, range, classes: classList, nullClass, members };
+    return {
+      id,
+      name,
+      kind,
+      shape: sampleShape,
+      range,
+      classes: classList,
+      nullClass,
+      members,
+      count: this.shown(first),
+    };
   }
 
   /** A member ready to be asked, with the batch of all parts. @throws UserError where there is none of that name */
@@ -103,8 +112,13 @@ export class Models {
     const network = await this.network(id, member);
     const { runners } = await this.opened(id);
     let runner = runners.get(member);
-    if (!runner) runners.set(member, (runner = new Runner(this.device, network, batchOf(network))));
+    if (!runner) runners.set(member, (runner = new Runner(this.device, network, this.shown(network))));
     return runner;
+  }
+
+  /** Samples that parts show, which is how many a program handles at a time: each sampler compiles once for all parts. */
+  private shown({ model: { sampleShape } }: Network): number {
+    return isPoints(sampleShape) ? pointsShown(this.device) : picturesShown;
   }
 
   private opened(id: string): Promise<Held> {
