@@ -393,3 +393,59 @@ function buildConfig({ kind, ...stated }: Architecture): Record<string, unknown>
   const backbone = Object.values(folderClasses).find((entry) => 'backbone' in entry && entry.backbone.name === kind)!;
   return 'backbone' in backbone ? backbone.backbone.schema.parse(stated) : {};
 }
+
+describe.each<[string, string, Record<string, unknown>]>([
+  ['UNet2DModel', 'UNet2DModel', unet2d],
+  ['UNet2DConditionModel', 'UNet2DConditionModel', { ...unet2dCondition, in_channels: 6, time_cond_proj_dim: 3 }],
+])('%s as a student', (_, className, config) => {
+  const architecture = architectureOf(className, { ...config, sample_size: [4, 4] });
+  const student = { twoTime: true, guided: true };
+  const [plain, two, anew] = [{}, student, { ...student, checkpointBlocks: true }].map((how) =>
+    buildModel(architecture, how),
+  );
+  const [channels, ...sides] = plain.sampleShape;
+  const inputs: NetworkInputs = {
+    x: tensor(drawn([2, channels, ...sides]), [2, channels, ...sides]),
+    time: tensor([10, 700], [2]),
+    conditions: Object.fromEntries(
+      Object.entries(plain.conditions).map(([name, { shape }]) => [name, tensor(drawn([2, ...shape]), [2, ...shape])]),
+    ),
+  };
+  const asked = { ...inputs, jump: { t: tensor([0.1, 0.7]), s: tensor([0, 0.2]) }, guidance: tensor([2, 5]) };
+  const held = new Map<string, Tensor>();
+  const p = (name: string) => held.get(name)!;
+  two.parameters.forEach((parameter, i) => {
+    const { name, shape, order, initializer } = parameter;
+    held.set(name, inMemory(tensor(initializer(shape, 3, i), shape), order));
+  });
+
+  it('starts as the network that it was, whatever jump and guidance are', () => {
+    const [before, after] = interpret([plain.apply(p, inputs), two.apply(p, asked)]);
+    expect(relative(after, before)).toBeLessThan(1e-12);
+    const own = [...two.studentParameters].map((name) => name.split('.')[0]);
+    expect(new Set(own)).toEqual(new Set(['jump_embedder', 'guidance_embedder']));
+  });
+
+  it('has the same gradients with layers that are computed anew', () => {
+    const weight = tensor(drawn([2, channels, ...sides]), [2, channels, ...sides]);
+    const slopesOf = (model: Model) => {
+      const out = slice(model.apply(p, asked), 1, 0, channels);
+      return interpret(gradients(sum(mul(out, weight)), [...held.values(), inputs.x]));
+    };
+    const [kept, again] = [slopesOf(two), slopesOf(anew)];
+    expect(kept.length).toBe(held.size + 1);
+    // Beside the largest, as biases of keys have a gradient of rounding alone.
+    const most = (values: Float64Array) => values.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
+    const largest = Math.max(...kept.map(most));
+    kept.forEach((slope, i) => expect(most(slope.map((value, k) => again[i][k] - value))).toBeLessThan(1e-9 * largest));
+  });
+
+  it('has adapters on attention and convolutions, not on norms and embeddings', () => {
+    const adapted = plain.parameters.filter(({ name }) => plain.adapted.test(name)).map(({ name }) => name);
+    expect(
+      adapted.some((name) => name.endsWith('attentions.0.to_q.weight') || name.endsWith('attn2.to_q.weight')),
+    ).toBe(true);
+    expect(adapted.some((name) => name.endsWith('resnets.0.conv1.weight'))).toBe(true);
+    expect(adapted.filter((name) => /norm|embedding|\.bias$/.test(name))).toEqual([]);
+  });
+});
