@@ -106,6 +106,7 @@ export function check<S extends z.ZodType>(
 const madeWith = z.looseObject({
   teacher: z.string().optional(),
   lora: z.array(z.string()).optional(),
+  init: z.string().optional(),
   arch: z.string().optional(),
   data: z.string().optional(),
   objectives: z.array(z.string()).optional(),

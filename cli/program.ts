@@ -62,7 +62,11 @@ function addTeacher(command: Command): Command {
   command
     .option('--data <name or path>', 'data set: a name such as checkerboard, or IDX files')
     .option('--model <kind>', 'mlp, sit, vit or unet, with the default size for the data')
-    .option('--arch <yaml or module>', 'the architecture in full, instead of --model')
+    .option(
+      '--init <file or folder>',
+      'go on from the weights of a teacher; from the folder of its run, with its optimizer as well',
+    )
+    .option('--arch <yaml or module>', 'the architecture in full, instead of --model; with --init what that file is')
     .option('--prediction <kind>', 'velocity, noise, data or v (default velocity)')
     .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve (default straight)')
     .option('--out <file>', 'where the teacher is written (default rf.safetensors)')

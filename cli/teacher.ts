@@ -1,19 +1,21 @@
+import { stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { teacherDefaults, teacherSchema, type TeacherConfig } from '../trainers/config.js';
-import { RunFiles } from '../trainers/run-files.js';
+import { readMark, RunFiles } from '../trainers/run-files.js';
 import { trainTeacher } from '../trainers/runs.js';
+import type { TrainerState } from '../trainers/trainer.js';
 import { writeSafetensors } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { loadDataset } from '../node/data.js';
 import { UserError } from '../src/errors.js';
 import { parseDescription, type Description } from '../src/flow/description.js';
-import { createNetwork } from '../src/flow/network.js';
+import { createNetwork, parametersByName, type Network } from '../src/flow/network.js';
 import { buildModel } from '../src/models/index.js';
 import { renderReport } from '../src/report/html.js';
 import { parseRecipe, resolveConfig } from './config.js';
 import { teacherKnobs } from './knobs.js';
-import { loadModuleOf } from './networks.js';
+import { loadModuleOf, readTeacher } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import { drawTeacherPictures } from '../trainers/evaluation/pictures.js';
 import { checkOutput } from './output.js';
@@ -32,35 +34,44 @@ import {
 } from './training-flags.js';
 
 export interface TeacherFlags extends TrainingFlags, NewNetworkFlags {
+  /** Weights to go on from, or the folder of a run whose optimizer goes on as well. */
+  init?: string;
   out?: string;
   run?: string;
 }
 
 /** What a run's config.yaml holds besides the recipe. */
 interface SavedRun {
+  /** What it went on from, and what describes that where it does not say so itself. */
+  init?: string;
+  arch?: string;
   data: string;
   out: string;
   description: Description;
   recipe: TeacherConfig;
 }
 
-/** `semiflow teacher`: trains a rectified flow by flow matching, or goes on with a run. */
+/** `semiflow teacher`: trains a rectified flow by flow matching, from nothing or from weights, or goes on with a run. */
 export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const run = flags.resume ? await reopenTeacher(flags.resume, flags) : await prepareTeacher(flags);
   const { dataset, description, recipe, folder, out } = run;
   if (flags.printConfig) return printTree({ description, recipe });
-  await checkOutput(out, ['.safetensors']);
+  await checkOutput(out, ['.safetensors'], run.init);
   console.log(dataset.summary);
 
-  const network = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
+  const fresh = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
+  if (run.from) fresh.layout.check(parametersByName(run.from.network.layout), run.init!);
+  const network = run.from ? { ...fresh, weights: run.from.network.weights } : fresh;
   const options = trainOptions(flags, folder, {
+    ...(run.init !== undefined && { init: resolve(run.init) }),
+    ...(run.arch !== undefined && { arch: resolve(run.arch) }),
     data: settledData(run.data),
     out: resolve(out),
     description,
     recipe,
   } satisfies SavedRun);
   const device = await openSession(flags);
-  const training = await trainTeacher({ device, teacher: network, data: dataset }, recipe, {
+  const training = await trainTeacher({ device, teacher: network, data: dataset, init: run.from?.init }, recipe, {
     ...options,
     memory: memoryOf(device),
   });
@@ -92,6 +103,8 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
 
 /** A run that is ready to start or to go on. */
 export interface PreparedTeacher extends SavedRun {
+  /** Null where the network starts from nothing. */
+  from: Origin | null;
   dataset: Dataset;
   folder: string;
 }
@@ -102,17 +115,24 @@ export async function prepareTeacher(flags: TeacherFlags): Promise<PreparedTeach
   const { made } = parseRecipe(file);
   const data = flags.data ?? made.data;
   if (data === undefined) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
-  const dataset = await loadDataset(data);
   const out = flags.out ?? 'rf.safetensors';
+  const described = flags.arch ?? flags.model ?? flags.prediction ?? flags.path;
   // What a run's own configuration describes holds unless flags describe another network.
-  const described = made.description !== undefined && !(flags.arch ?? flags.model ?? flags.prediction ?? flags.path);
-  if (described) await loadModuleOf(made.description, '.');
-  const description = described
-    ? parseDescription(made.description, file!.name)
-    : await describeNetwork(flags, dataset);
+  const init = flags.init ?? (described ? undefined : made.init);
+  const arch = init === undefined ? undefined : (flags.arch ?? (flags.init ? undefined : made.arch));
+  const from = init === undefined ? null : await originOf(init, arch, flags);
+  const dataset = await loadDataset(data, { range: from?.network.description.dataRange });
+  const description = from
+    ? descriptionFor(from.network.description, dataset)
+    : made.description !== undefined && !described
+      ? await readMade(made.description, file!.name)
+      : await describeNetwork(flags, dataset);
   const { sampleShape, nullClass } = buildModel(description.architecture);
   const defaults = teacherDefaults(sampleShape, nullClass);
   return {
+    ...(init !== undefined && { init }),
+    ...(arch !== undefined && { arch }),
+    from,
     data,
     dataset,
     description,
@@ -122,17 +142,70 @@ export async function prepareTeacher(flags: TeacherFlags): Promise<PreparedTeach
   };
 }
 
+/** What a teacher starts from. */
+interface Origin {
+  /** Its weights are those of a file; a run's are in its state. */
+  network: Network;
+  init: 'weights' | TrainerState;
+}
+
+/**
+ * The teacher in a file or in a folder as others save one, or in the folder of a run with its optimizer.
+ * @throws UserError where there is none, or flags say what the network is to be
+ */
+async function originOf(path: string, arch: string | undefined, flags: NewNetworkFlags): Promise<Origin> {
+  for (const name of ['model', 'prediction', 'path'] as const)
+    if (flags[name] !== undefined)
+      throw new UserError(`--${name} cannot go with --init: the network is what ${path} says it is`);
+  const files = await runAt(path);
+  if (!files) {
+    return { network: await readTeacher(path, arch), init: 'weights' };
+  }
+  if (arch !== undefined) throw new UserError(`${path} is a run, which says itself what it is: leave --arch out`);
+  const state = await files.state();
+  if (!state) throw new UserError(`${path} has saved no step yet, from which training could go on`, 'init');
+  const { description: saved } = await readConfig<SavedRun>(files, teacherSchema);
+  const description = await readMade(saved, files.path(configFile));
+  return { network: createNetwork(description, 0), init: state };
+}
+
+/** The run of a teacher in a folder; null where there is none, such as at a file. */
+async function runAt(path: string): Promise<RunFiles | null> {
+  if (!(await stat(path).catch(() => null))?.isDirectory()) return null;
+  const store = folderStore(path);
+  return (await readMark(store)) && RunFiles.open(store, 'teacher');
+}
+
+/** What a network is, as a run's configuration has it. */
+async function readMade(description: unknown, origin: string): Promise<Description> {
+  await loadModuleOf(description, '.');
+  return parseDescription(description, origin);
+}
+
+/** A teacher's description once it has learned from other data. */
+const descriptionFor = (description: Description, { name, kind, range }: Dataset): Description => ({
+  ...description,
+  data: name,
+  ...(kind === 'images' && { dataRange: description.dataRange ?? range }),
+});
+
 /** An interrupted run of a teacher. */
 export async function reopenTeacher(folder: string, flags: TeacherFlags): Promise<PreparedTeacher> {
   const files = await RunFiles.open(folderStore(folder), 'teacher');
   refuseBesideResume(flags, ['run', 'arch', 'model', 'prediction', 'path']);
   const saved = await readConfig<SavedRun>(files, teacherSchema);
-  await loadModuleOf(saved.description, '.');
+  const description = await readMade(saved.description, files.path(configFile));
   const [data, out] = [flags.data ?? saved.data, flags.out ?? saved.out];
+  const init = flags.init ?? saved.init;
+  if (init !== undefined && saved.init === undefined)
+    throw new UserError('--init cannot go with --resume of a run that started from nothing');
   return {
+    ...saved,
+    ...(init !== undefined && { init }),
+    from: init === undefined ? null : await originOf(init, saved.arch, {}),
     data,
-    dataset: await loadDataset(data),
-    description: parseDescription(saved.description, files.path(configFile)),
+    dataset: await loadDataset(data, { range: init === undefined ? undefined : description.dataRange }),
+    description,
     recipe: resolveConfig(teacherSchema, saved.recipe, teacherKnobs, flags, await configOf(flags)),
     out,
     folder,

@@ -196,3 +196,91 @@ describe('before the first step', () => {
     }
   });
 });
+
+describe('teacher --init', () => {
+  // So small a step that weights stay as they are, to the bit.
+  const still = ['--data', 'checkerboard', '--steps', '1', '--batch', '8', '--learning-rate', '1e-30'];
+  const teach = (name: string, ...flags: string[]) =>
+    runHere(['teacher', ...still, '--run', file(name), '--out', file(`${name}.safetensors`), ...flags]);
+  const arena = async (run: string, name: string) =>
+    (await readSafetensors(file(`${run}/state.safetensors`))).readF32(`teacher.${name}`);
+  const inputsOf = (run: string) =>
+    (JSON.parse(readFileSync(file(`${run}/run.json`), 'utf8')) as { inputs: Record<string, string> }).inputs;
+
+  it('goes on from the weights of a file with a fresh optimizer', async () => {
+    expect((await teach('from-file', '--init', file('teacher.safetensors'))).line).toBe('');
+    const [before, after] = [
+      await readSafetensors(file('teacher.safetensors')),
+      await readSafetensors(file('from-file.safetensors')),
+    ];
+    for (const name of before.tensors.keys()) {
+      // An average of equal numbers differs by its rounding.
+      const [given, kept] = [await before.readF32(name), await after.readF32(name)];
+      given.forEach((value, i) => expect(kept[i]).toBeCloseTo(value, 6));
+    }
+    expect((await arena('from-file', 'progress'))[2]).toBe(1);
+    expect(after.metadata.semiflow).toContain('checkerboard');
+  });
+
+  it("goes on from a run with the run's optimizer", async () => {
+    expect((await teach('from-run', '--init', file('rf'))).line).toBe('');
+    expect(await arena('from-run', 'parameters')).toEqual(await arena('rf', 'parameters'));
+    expect((await arena('from-run', 'progress'))[2]).toBe(4);
+    // The same weights, batch and noise, and other moments: what is left of the run's is .9 and .99 of them.
+    expect((await teach('from-weights', '--init', file('from-run.safetensors'))).line).toBe('');
+    for (const [moment, decay] of [
+      ['firstMoment', 0.9],
+      ['secondMoment', 0.99],
+    ] as const) {
+      const [before, kept] = [await arena('rf', moment), await arena('from-run', moment)];
+      const fresh = await arena('from-weights', moment);
+      expect(Math.max(...before.map(Math.abs))).toBeGreaterThan(0);
+      before.forEach((value, i) => expect(kept[i] - fresh[i]).toBeCloseTo(decay * value, 5));
+    }
+  });
+
+  it('is part of what the run is, and resumes with it alone', async () => {
+    expect(Object.keys(inputsOf('rf'))).toEqual(['data']);
+    expect(inputsOf('from-file').init).toMatch(/^[0-9a-f]{64}$/);
+    expect(inputsOf('from-run').init).not.toBe(inputsOf('from-file').init);
+    const again = (name: string, ...flags: string[]) =>
+      runHere(['teacher', '--resume', file(name), '--steps', '3', ...flags]);
+    for (const [name, init, says] of [
+      ['from-file', 'other.safetensors', /--init: the init is not what this run/],
+      ['from-run', 'other.safetensors', /other\.safetensors has no tensor "net/],
+      ['rf', 'other.safetensors', /--init cannot go with --resume/],
+    ] as const) {
+      const { line, exitCode } = await again(name, '--init', file(init));
+      expect(line).toMatch(says);
+      expect(exitCode).toBe(2);
+    }
+    copyFileSync(file('teacher.safetensors'), file('teacher-moved.safetensors'));
+    expect((await again('from-file')).line).toBe('');
+    expect((await again('from-file', '--init', file('teacher-moved.safetensors'))).line).toBe('');
+    expect((await again('from-run')).line).toBe('');
+  });
+
+  it('refuses in a line what does not fit', async () => {
+    for (const [flags, says] of [
+      [['--init', file('none.safetensors')], /none\.safetensors/],
+      [['--init', file('run/student.safetensors')], /is a flow map, not a teacher/],
+      [['--init', file('run')], /training of a flow-map, not of a teacher/],
+      [['--init', folder], /is a folder without config\.json/],
+      [
+        ['--init', 'checkpoints/rf-fashion-mnist.safetensors'],
+        /--data: checkerboard holds samples of shape \[2\], the network takes \[1,28,28\]/,
+      ],
+      [['--init', file('teacher.safetensors'), '--model', 'mlp'], /--model cannot go with --init/],
+      [['--init', file('teacher.safetensors'), '--prediction', 'v'], /--prediction cannot go with --init/],
+      [['--init', file('rf'), '--arch', 'x.yaml'], /leave --arch out/],
+      [['--init', file('rf'), '--precision', 'f16'], /--precision: the optimizer that is to go on has no loss scale/],
+    ] as const) {
+      const { line, exitCode } = await teach('refused', ...flags);
+      expect(line).toMatch(says);
+      expect(exitCode).toBe(2);
+      expect(existsSync(file('refused'))).toBe(false);
+    }
+    const { line } = await teach('from-file', '--init', file('from-file.safetensors'));
+    expect(line).toMatch(/is the input itself/);
+  });
+});

@@ -139,8 +139,7 @@ export class RunFiles {
           `the ${name} is not what this run was started with (its content differs): give that, or start a new run`,
           name,
         );
-    const source = await this.store.open(stateFile);
-    const state = source && (await decodeState(source, await this.id()));
+    const state = await this.state();
     const step = state?.step ?? 0;
     if (step > recipe.steps)
       throw new UserError(`${step} steps are done already: ask for at least as many, not ${recipe.steps}`, 'steps');
@@ -155,6 +154,15 @@ export class RunFiles {
     this.mark = { ...this.mark, recipe };
     await this.writeMark();
     return state;
+  }
+
+  /**
+   * The last checkpoint; null before the first.
+   * @throws UserError where it is damaged, or of another run
+   */
+  async state(): Promise<TrainerState | null> {
+    const source = await this.store.open(stateFile);
+    return source && decodeState(source, await this.id());
   }
 
   /**

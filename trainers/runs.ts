@@ -30,7 +30,7 @@ import { planWithin, savingsOf, type Savings } from './memory.js';
 import { RunFiles } from './run-files.js';
 import { epsilonAt, reachAt, warmupAt } from './schedules.js';
 import { checkWeights, train, type TrainOptions, type Training } from './train.js';
-import type { OptimizerOptions, PlannedTraining, Trainer } from './trainer.js';
+import type { OptimizerOptions, PlannedTraining, Trainer, TrainerState } from './trainer.js';
 import { uncertaintyParameters } from './uncertainty.js';
 
 type Recipe = TeacherConfig | DistillationConfig | ClassificationConfig;
@@ -317,20 +317,32 @@ export interface TeacherSubject {
   device: Device;
   teacher: Network;
   data: SampleSet;
+  /**
+   * Where the teacher's weights come from another training: `weights`, with a fresh optimizer; or the state of a run of a
+   * teacher, whose weights, averages and moments then stand in place of the network's own. The run remembers which.
+   */
+  init?: 'weights' | TrainerState;
 }
 
-/** The training of a teacher on data. */
+/**
+ * The training of a teacher on data.
+ * @throws UserError where recipe, network, data and what it goes on from do not fit together
+ */
 export async function trainTeacher(
   subject: TeacherSubject,
   recipe: TeacherConfig,
   options: TrainOptions = {},
 ): Promise<Training<Network>> {
-  const { device, teacher, data } = subject;
-  noteFit(data, teacher.model, recipe.labelDropout, options);
+  const { device, data, init } = subject;
+  noteFit(data, subject.teacher.model, recipe.labelDropout, options);
+  const start = init === undefined || init === 'weights' ? undefined : init.arenas;
+  const weights = start ? await startingWeights(subject.teacher, start, recipe) : subject.teacher.weights;
+  const teacher = { ...subject.teacher, weights };
   const task = {
-    ...teacherTask(subject, recipe),
+    ...teacherTask({ ...subject, teacher }, recipe),
     weightsFile: 'teacher.safetensors',
-    inputs: { data: await sampleFingerprint(data) },
+    inputs: { data: await sampleFingerprint(data), ...(init && { init: await networkFingerprint(teacher) }) },
+    start,
     savings: teacherSavings(subject, recipe),
   };
   return train(device, task, options);
@@ -363,6 +375,26 @@ const teacherSavings = (subject: TeacherSubject, recipe: TeacherConfig): Savings
     const teacher = changed.checkpointBlocks ? checkpointed(subject.teacher) : subject.teacher;
     return teacherTask({ ...subject, teacher }, changed);
   });
+
+/**
+ * The weights that a teacher's run had, where its optimizer can go on.
+ * @throws UserError where the run was of another network, or of another precision
+ */
+async function startingWeights(
+  { layout }: Network,
+  { 'teacher.parameters': parameters, 'teacher.progress': progress }: TrainerState['arenas'],
+  { precision }: TeacherConfig,
+): Promise<Weights> {
+  if (parameters?.length !== layout.length || !progress)
+    throw new UserError('the state that training is to go on from is of another network', 'init');
+  const [lossScale] = await progress.read(0, 1);
+  if ((lossScale === 1) !== (precision === 'f32'))
+    throw new UserError(
+      `the optimizer that is to go on has ${lossScale === 1 ? 'no loss scale, as in f32' : 'a loss scale, as in f16'}: keep its precision, or start from the weights alone`,
+      'precision',
+    );
+  return layout.weightsOf((from, to) => parameters.read(from, to));
+}
 
 /** The training of a classifier, whose features judge samples. */
 export async function trainClassifier(

@@ -22,7 +22,7 @@ import type { ParameterLayout } from '../src/nn/parameters.js';
 import type { Weights } from '../src/nn/weights.js';
 import { planWithin, type Savings } from './memory.js';
 import { RunFiles, type RunIdentity } from './run-files.js';
-import { Trainer, type StepMetrics, type TrainerPlan } from './trainer.js';
+import { Trainer, type StepMetrics, type TrainerPlan, type TrainerState } from './trainer.js';
 
 /** Something to be trained: its learners, and what comes of them. */
 export interface Task<Result> extends TrainerPlan, RunIdentity {
@@ -32,6 +32,8 @@ export interface Task<Result> extends TrainerPlan, RunIdentity {
   weightsFile: string;
   /** Number of weights that are trained. */
   trained: number;
+  /** Arenas that a new run starts from in place of the learners' initial weights and of fresh moments. */
+  start?: TrainerState['arenas'];
   /** What has been learned, from the averages of now, which change with the next step. */
   result(average: Trainer['average']): Promise<Result>;
   /** What is saved of it. */
@@ -99,7 +101,8 @@ export async function train<Result>(
           onNote,
         });
   try {
-    const state = resume && files ? await files.resume(task) : null;
+    const saved = resume && files ? await files.resume(task) : null;
+    const state = saved ?? (task.start && { step: 0, arenas: task.start });
     if (files) for (const [name, text] of Object.entries(given)) await files.write(name, text);
     const planned = planWithin(device, task, options.memory, task.savings);
     const { kernels, bytes, lowerBound, needs } = planned;

@@ -223,7 +223,8 @@ export function studentOf(
   return { ...student, weights: joinedWeights(teacher.weights, (name) => own.has(name), student.weights) };
 }
 
-const parametersByName = ({ parameters }: ParameterLayout) =>
+/** The parameters of a layout as `ParameterLayout.check` wants those of a file. */
+export const parametersByName = ({ parameters }: ParameterLayout) =>
   new Map(parameters.map((parameter) => [parameter.name, parameter]));
 
 /** Bytes that every adapter binds (WebGPU's least): the pages of weights that are read only have no more. */
