@@ -107,6 +107,7 @@ const madeWith = z.looseObject({
   teacher: z.string().optional(),
   lora: z.array(z.string()).optional(),
   init: z.string().optional(),
+  student: z.string().optional(),
   arch: z.string().optional(),
   data: z.string().optional(),
   objectives: z.array(z.string()).optional(),

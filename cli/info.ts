@@ -13,6 +13,8 @@ import { UserError } from '../src/errors.js';
 import { loadComponent, type ModelFolder } from '../src/flow/folder.js';
 import { missingSummary, networkSummary, storageSummary, tensorSummary } from '../src/flow/summary.js';
 import { folderClasses } from '../src/models/diffusers/index.js';
+import type { DistillationConfig } from '../trainers/config.js';
+import { objectives } from '../trainers/objectives/index.js';
 import { readMark } from '../trainers/run-files.js';
 import { textTable } from '../src/report/table.js';
 import { sizeOf } from '../src/tensor/shape.js';
@@ -120,13 +122,23 @@ async function describeRun(path: string): Promise<void> {
   const weights = (await store.list()).filter((name) => name.endsWith('.safetensors') && name !== 'state.safetensors');
   const method = 'method' in mark.recipe ? ` by ${String(mark.recipe.method)}` : '';
   console.log(`${path}: the training of a ${mark.kind}${method}, saved at step ${step} of ${mark.recipe.steps}
-  semiflow      ${mark.semiflow}
+  semiflow      ${mark.semiflow}${besideOf(mark.recipe)}
   weights       ${weights.join(', ') || 'none yet'}
   made from     ${
     Object.entries(mark.inputs)
       .map(([name, hash]) => `${name} ${hash.slice(0, 16)}…`)
       .join(', ') || 'nothing of its own'
   }`);
+}
+
+/** The line on a network that learns beside what is trained, where a recipe has one. */
+function besideOf(recipe: object): string {
+  const { lambda, distribution } = recipe as Partial<DistillationConfig>;
+  if (!lambda || !distribution || !objectives().some(({ name, fake }) => fake && lambda[name] > 0)) return '';
+  const { rank, rate, updates, guidance } = distribution;
+  const what = rank ? `an adapter of rank ${rank} of its teacher` : 'a copy of its teacher';
+  return `
+  beside it     the fake, ${what} that learns its samples at rate ${rate}, ${updates} to 1; compared at ${guidance} times the guidance`;
 }
 
 function describeClassifier(file: SafetensorsFile, { config, layout }: ClassifierNetwork): void {

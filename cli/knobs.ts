@@ -130,6 +130,30 @@ export const distillationKnobs = (): KnobGroup[] => [
     ],
   },
   {
+    heading: "Distribution matching, and the network that learns the student's samples (the fake):",
+    knobs: [
+      {
+        flag: 'distribution-guidance',
+        path: 'distribution.guidance',
+        help: "of the teacher it is compared with, times the recipe's: 1 keeps the flow, 1.5 favours one jump",
+      },
+      {
+        flag: 'noise-share',
+        path: 'distribution.noiseShare',
+        help: 'share of its jumps that start from pure noise',
+      },
+      { flag: 'distribution-strength', path: 'distribution.strength', help: 'what a row counts beside another' },
+      { flag: 'distribution-warmup', path: 'distribution.warmup', help: 'steps in which it is let in' },
+      { flag: 'fake-rate', path: 'distribution.rate', help: 'learning rate of the fake' },
+      { flag: 'fake-updates', path: 'distribution.updates', help: "the fake's updates for each of the student's" },
+      {
+        flag: 'fake-rank',
+        path: 'distribution.rank',
+        help: 'the fake as a low-rank adapter of the teacher; 0 is a copy',
+      },
+    ],
+  },
+  {
     heading: 'Without --data:',
     knobs: [
       { flag: 'pool', path: 'pool.samples', help: "teacher's samples to mix x_t from" },

@@ -44,6 +44,7 @@ function addTrain(command: Command): Command {
   command
     .option('--teacher <file>', 'teacher, as safetensors, as PyTorch saved it, or a folder as diffusers saves it')
     .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
+    .option('--student <file>', 'a flow map of the same teacher that goes on learning, with a fresh optimizer')
     .option('--data <name or path>', 'data to mix x_t from; without it the teacher samples its own')
     .option('--method <name>', 'preset of the recipe, listed below (default fmap)')
     .option('--model <kind>', 'without a teacher: mlp, sit, vit or unet, with the default size for the data')

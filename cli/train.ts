@@ -15,7 +15,7 @@ import type { Device } from '../src/gpu/device.js';
 import { buildModel } from '../src/models/index.js';
 import { parseRecipe, resolveConfig } from './config.js';
 import { distillationKnobs } from './knobs.js';
-import { loadModuleOf, readTeacher } from './networks.js';
+import { loadModuleOf, readNetwork, readTeacher } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { finishReport } from './run-report.js';
@@ -38,6 +38,8 @@ export interface TrainFlags extends TrainingFlags, NewNetworkFlags {
   /** Adapters folded in. */
   lora?: string[];
   teacher?: string;
+  /** A flow map that goes on learning. */
+  student?: string;
   method?: string;
   /** Modules of objectives of one's own. */
   objective?: string[];
@@ -52,6 +54,8 @@ export interface TrainFlags extends TrainingFlags, NewNetworkFlags {
 /** What a run's config.yaml holds besides the recipe: where things come from. */
 interface SavedRun {
   teacher?: string;
+  /** The flow map that it went on from. */
+  student?: string;
   arch?: string;
   /** Adapters folded in. */
   lora?: string[];
@@ -104,7 +108,8 @@ export async function carryOut(
     disposable: flags.disposable,
     memory: memoryOf(device),
   };
-  const training = await distil({ device, teacher, student, data: data || null }, recipe, options);
+  const start = run.student === undefined ? undefined : await readStudent(run.student, recipe);
+  const training = await distil({ device, teacher, student, start, data: data || null }, recipe, options);
   const files = training.files!;
   const draw = async () => {
     const now = await training.now();
@@ -141,6 +146,7 @@ export async function prepare(flags: TrainFlags, given?: { name: string; text: s
   const path = flags.teacher ?? made.teacher;
   const arch = flags.arch ?? (flags.teacher ? undefined : made.arch);
   const data = flags.data ?? made.data;
+  const student = flags.student ?? made.student;
   const lora = flags.lora ?? (flags.teacher ? undefined : made.lora);
   if (lora && !path) throw new UserError('adapts a teacher: give --teacher', 'lora');
   const from = path ? await readTeacher(path, arch, lora) : await fresh(flags, data, made.description, file?.name);
@@ -151,6 +157,7 @@ export async function prepare(flags: TrainFlags, given?: { name: string; text: s
     from,
     recipe: recipeOf(flags, file, defaults, path !== undefined),
     ...(path ? { teacher: path, arch, lora } : { description }),
+    ...(student !== undefined && { student }),
     ...(objectives.length && { objectives }),
     data,
     out: flags.out ?? 'runs/flow-map',
@@ -208,17 +215,37 @@ export async function reopen(path: string, flags: TrainFlags = {}): Promise<Prep
   await loadModuleOf(saved.description, '.');
   const [teacher, arch, data] = [flags.teacher ?? saved.teacher, flags.arch ?? saved.arch, flags.data ?? saved.data];
   const lora = flags.lora ?? saved.lora;
+  const student = flags.student ?? saved.student;
   const from = teacher
     ? await readTeacher(teacher, arch, lora)
     : parseDescription(saved.description, files.path(configFile));
   const recipe = resolveConfig(distillationSchema(), saved.recipe, distillationKnobs(), flags, await configOf(flags));
   if (flags.method !== undefined) recipe.method = flags.method as typeof recipe.method;
-  return { ...saved, teacher, arch, lora, data, from, recipe, out: path };
+  return { ...saved, teacher, ...(student !== undefined && { student }), arch, lora, data, from, recipe, out: path };
 }
 
-function savedRun({ teacher, arch, lora, data, description, objectives, recipe }: PreparedRun): SavedRun {
+/**
+ * A flow map that goes on learning.
+ * @throws UserError where it is none, or the recipe starts otherwise
+ */
+async function readStudent(path: string, { student }: DistillationConfig): Promise<Network> {
+  const network = await readNetwork(path);
+  if (network.description.role !== 'flow-map')
+    throw new UserError(`${path} is a teacher: what goes on learning is a flow map`, 'student');
+  if (student.init === 'scratch')
+    throw new UserError(`${path} goes on as it is, it cannot start from scratch: leave --init out`, 'student');
+  if (student.loraRank)
+    throw new UserError(
+      `an adapter would be one of ${path}, not of the teacher that it is merged into: train it whole`,
+      'student',
+    );
+  return network;
+}
+
+function savedRun({ teacher, student, arch, lora, data, description, objectives, recipe }: PreparedRun): SavedRun {
   return {
     ...(teacher && { teacher: resolve(teacher) }),
+    ...(student && { student: resolve(student) }),
     ...(arch && { arch: resolve(arch) }),
     ...(lora && { lora: lora.map((file) => resolve(file)) }),
     ...(data && { data: settledData(data) }),

@@ -8,6 +8,7 @@ import { expand, sum } from '../src/ops/broadcast.js';
 import { reshape } from '../src/ops/movement.js';
 import { mul, sqrt, square, sub } from '../src/ops/pointwise.js';
 import { normal } from '../src/ops/random.js';
+import { normals } from '../src/tensor/philox.js';
 import type { Tensor } from '../src/tensor/tensor.js';
 import { train, type Progress, type Task, type TrainOptions } from '../trainers/train.js';
 import type { Learner, LossContext } from '../trainers/trainer.js';
@@ -59,6 +60,11 @@ function taskOf(learners: Learner[], over: Partial<Task<Float32Array>> = {}): Ta
 /** Mean squares of the weights and some noise, times a scheduled number. */
 const noisy = ({ parameters, key, schedule }: LossContext) => ({
   total: mul(sum(square(sub(parameters('w'), normal(key, 0, [size])))), scalar(schedule.factor)),
+  parts: {},
+});
+/** w · factor: the gradient is the factor everywhere. */
+const linear = ({ parameters, schedule }: LossContext) => ({
+  total: mul(sum(parameters('w')), scalar(schedule.factor)),
   parts: {},
 });
 const scalar = (x: Tensor) => reshape(x, []);
@@ -176,11 +182,6 @@ describe('a training', () => {
 });
 
 describe('half precision', () => {
-  /** w · factor: the gradient is the factor everywhere. */
-  const linear = ({ parameters, schedule }: LossContext) => ({
-    total: mul(sum(parameters('w')), scalar(schedule.factor)),
-    parts: {},
-  });
   const half = (factor: (step: number) => number) =>
     taskOf([learner('a', linear)], { precision: 'f16', ...constantly(factor) });
 
@@ -247,6 +248,30 @@ describe('two learners', () => {
       { initial: layout.weightsOf(start(0)), every: 3, averages: {} },
     ),
   ];
+
+  it('may move several times within a step, each time with numbers of its own', async () => {
+    const often = learner(
+      'often',
+      ({ parameters, key }) => ({ total: sum(parameters('w')), parts: { drawn: sum(normal(key, 0, [size])) } }),
+      { turns: 3, averages: {} },
+    );
+    const { training, seen } = await stepsOf(
+      taskOf(
+        [learner('a', linear), often],
+        constantly(() => 1),
+      ),
+    );
+    // The row of a step is that of its last turn.
+    seen.forEach((metrics, step) => {
+      const drawn = normals(size, 3, step + 2 * 2 ** 26, 0).reduce((all, value) => all + value, 0);
+      expect(metrics['often.drawn']).toBeCloseTo(drawn, 4);
+    });
+    // Adam goes by its rate where the gradient stays as it is, if each of its updates is counted.
+    const { arenas } = await valuesOf(training.trainer.state());
+    expect(arenas['often.progress'][2]).toBe(60);
+    expect(arenas['often.parameters'][0]).toBeCloseTo(1 - 60 * 0.1, 3);
+    expect(arenas['a.parameters'][0]).toBeCloseTo(1 - 20 * 0.1, 3);
+  });
 
   it('take turns, each with its own loss, rate and state, and resume to the bit', async () => {
     const task = taskOf(pair());

@@ -164,6 +164,17 @@ describe('within the limits that WebGPU promises, everything that ships is a val
       );
   });
 
+  it.each([
+    ...(Object.keys(architectures) as Name[]).map((name) => [name, 'a whole', 0] as const),
+    ['sit', 'a low-rank', 2] as const,
+  ])('%s: distribution matching, with %s fake', async (name, _, rank) => {
+    const { teacher, data, defaults } = subjectOf(name);
+    const recipe = { ...methodRecipe('distribution', { ...defaults, ...small }, true), ...small };
+    await compiles(
+      distil({ device, teacher, data }, { ...recipe, distribution: { ...recipe.distribution, rank, updates: 2 } }),
+    );
+  });
+
   it.each(methodNames)('the method %s, and blocks computed anew', async (method) => {
     const { teacher, data, defaults } = subjectOf('sit');
     const recipe = { ...methodRecipe(method, { ...defaults, ...small }, true), ...small, checkpointBlocks: true };

@@ -13,7 +13,7 @@ import { reshape } from '../src/ops/movement.js';
 import { constant, tensor, type Tensor } from '../src/tensor/tensor.js';
 import { distillationDefaults, lambdaOf } from '../trainers/config.js';
 import { methodRecipe } from '../trainers/methods.js';
-import { sharesOf } from '../trainers/distillation.js';
+import { sharesOf } from '../trainers/shares.js';
 import { objectiveNamed, objectives } from '../trainers/objectives/index.js';
 import type { ObjectiveInputs } from '../trainers/objectives/objective.js';
 import { squaredErrors, type Weighting } from '../trainers/regression.js';
@@ -77,6 +77,14 @@ function inputs(
     solverSteps: 1,
     difference: 5e-3,
     tangent: { form: 'finite', normalization: 0, warmup: tensor([1]) },
+    // A fake of data that are wider.
+    samples: {
+      t: mul(t, 0.9),
+      z: mul(x, 0.3),
+      real: askable(velocity),
+      fake: askable((x, t) => mul(velocity(x, t), 1.1)),
+      strength: tensor([2]),
+    },
     ...options,
   };
 }
@@ -221,7 +229,9 @@ describe('the gradient of each objective at the true flow map of a Gaussian', ()
     expect(size(await gradientAt(name, 0.3, 0))).toBeLessThan(2e-6);
   });
   // With the exact target network fixed, the loss of u + a x is least at a = 0: its slope there is 2 a E[x²].
-  it.each(objectives().map((one) => one.name))('%s: leads back to the map from either side', async (name) => {
+  // What asks a fake leads to a distribution, not to a map: distribution.test.ts.
+  const regressed = objectives().filter(({ fake }) => !fake);
+  it.each(regressed.map((one) => one.name))('%s: leads back to the map from either side', async (name) => {
     const small = name === 'meanVelocity' ? 5e-3 : 0.02;
     for (const slope of await gradientAt(name, small, 0.1)) expect(slope).toBeGreaterThan(0.01);
     for (const slope of await gradientAt(name, small, -0.1)) expect(slope).toBeLessThan(-0.01);

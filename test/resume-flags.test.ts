@@ -12,7 +12,10 @@ import { runHere } from './support/command-line.js';
 
 // One device for all commands: each would compile the same kernels anew.
 let device: Device;
-vi.mock('../cli/session.js', () => ({ openSession: () => Promise.resolve({ __proto__: device, dispose: () => {} }) }));
+vi.mock('../cli/session.js', () => ({
+  openSession: () => Promise.resolve({ __proto__: device, dispose: () => {} }),
+  memoryOf: () => ({}),
+}));
 // What is drawn and measured of a finished run has tests of its own.
 vi.mock('../cli/run-report.js', () => ({ finishReport: async () => null }));
 
@@ -282,5 +285,40 @@ describe('teacher --init', () => {
     }
     const { line } = await teach('from-file', '--init', file('from-file.safetensors'));
     expect(line).toMatch(/is the input itself/);
+  });
+});
+
+describe('train --student', () => {
+  const flags = ['--teacher', file('teacher.safetensors'), '--data', 'moons', '--batch', '8', '--no-evaluate'];
+  const map = file('run/student.safetensors');
+  const go = (name: string, ...more: string[]) =>
+    runHere(['train', ...flags, '--method', 'lmd', '--steps', '1', '--out', file(name), ...more]);
+
+  it('goes on from a flow map, which the run remembers', async () => {
+    expect((await go('from-map', '--student', map, '--learning-rate', '1e-30')).line).toBe('');
+    const [before, after] = [await readSafetensors(map), await readSafetensors(file('from-map/student.safetensors'))];
+    for (const name of before.tensors.keys()) {
+      const [given, kept] = [await before.readF32(name), await after.readF32(name)];
+      given.forEach((value, i) => expect(kept[i]).toBeCloseTo(value, 6));
+    }
+    const again = (...more: string[]) =>
+      runHere(['train', '--resume', file('from-map'), '--steps', '2', '--no-evaluate', ...more]);
+    expect((await again('--student', file('from-map/student.safetensors'))).line).toMatch(/--student: the student is/);
+    expect((await again()).line).toBe('');
+  });
+
+  it('refuses in a line what does not fit', async () => {
+    for (const [more, says] of [
+      [['--student', file('teacher.safetensors')], /--student: .* is a teacher: what goes on learning is a flow map/],
+      [['--student', map, '--init', 'scratch'], /--student: .* cannot start from scratch/],
+      [['--student', map, '--lora-rank', '2'], /--student: an adapter would be one of/],
+      [['--student', 'checkpoints/flow-map-fashion-mnist.safetensors'], /the flow map to start from has no tensor/],
+      [['--student', file('none.safetensors')], /none\.safetensors/],
+    ] as const) {
+      const { line, exitCode } = await go('refused', ...more);
+      expect(line).toMatch(says);
+      expect(exitCode).toBe(2);
+      expect(existsSync(file('refused'))).toBe(false);
+    }
   });
 });

@@ -237,11 +237,17 @@ export const sampleFingerprint = ({ shape, values, range, labels, stored, ...tol
   ]);
 
 /** z [count, ...shape] from the distribution where a teacher's trajectories start. */
-export function drawSource(source: Description['source'], key: Tensor, count: number, shape: Shape): Tensor {
-  const z = normal(key, streams.noise, [count, ...shape]);
+export function drawSource(
+  source: Description['source'],
+  key: Tensor,
+  count: number,
+  shape: Shape,
+  of: { noise: number; source: number } = streams,
+): Tensor {
+  const z = normal(key, of.noise, [count, ...shape]);
   if (source.kind === 'normal') return z;
   const centers = tensor(source.centers.flat(), [source.centers.length, ...shape]);
-  return add(gather(centers, integers(key, streams.source, [count], source.centers.length)), mul(z, source.std));
+  return add(gather(centers, integers(key, of.source, [count], source.centers.length)), mul(z, source.std));
 }
 
 /**

@@ -47,6 +47,32 @@ const averageSchema = z.strictObject({
   width: positive.max(0.28),
 });
 
+/** How samples of the student are judged by what tells them from the teacher's. */
+const distributionSchema = z.strictObject({
+  /** How much stronger than the recipe's the guidance of the teacher is that samples are compared with. */
+  guidance: notNegative,
+  /** Share of jumps that start from pure noise; the others start where the recipe draws them. */
+  noiseShare: share,
+  /** What the gradient counts beside the other objectives', row by row, once `warmup` steps are done. */
+  strength: positive,
+  warmup: whole,
+  /** The fake network: its learning rate, its updates for each one of the student, and its rank; 0 trains a whole copy. */
+  rate: positive,
+  updates: z.number().int().min(1).max(16),
+  rank: whole,
+});
+
+/** A third of a batch with this strength is the weight 6 beside the other two thirds; 20 broke a map in a study. */
+const distributionDefaults: z.infer<typeof distributionSchema> = {
+  guidance: 1,
+  noiseShare: 0.5,
+  strength: 12,
+  warmup: 50,
+  rate: 1e-3,
+  updates: 1,
+  rank: 0,
+};
+
 /** λ of every objective; a recipe that was written before there was one leaves it out. */
 const lambdaSchema = () =>
   z.strictObject(
@@ -108,6 +134,8 @@ export const distillationSchema = () =>
     labelDropout: share.default(0),
     /** Where the student starts, and whether all of it is trained (rank 0) or a low-rank adapter. */
     student: z.strictObject({ init: z.enum(['teacher', 'scratch']), loraRank: whole, loraAlpha: positive }),
+    /** Distribution matching; runs of before had none. */
+    distribution: distributionSchema.default(distributionDefaults),
     /** Samples of the teacher that x_t is mixed from where no data is given, and the steps that draw each. */
     pool: z.strictObject({ samples: z.number().int().positive(), steps: z.number().int().positive() }),
   });
@@ -211,6 +239,7 @@ export function distillationDefaults(
     guidance: { from: 1, to: 1 },
     labelDropout: nullClass ? 0.1 : 0,
     student: { init: 'teacher', loraRank: 0, loraAlpha: 16 },
+    distribution: distributionDefaults,
     pool: points ? { samples: 65536, steps: 64 } : { samples: 4096, steps: 25 },
   };
 }

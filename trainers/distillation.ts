@@ -1,66 +1,22 @@
-import { averageVelocityOf, interpolate, velocityOf, type Condition } from '../src/flow/field.js';
+import { averageVelocityOf, velocityOf, type Condition } from '../src/flow/field.js';
 import { bindNetwork, type Network } from '../src/flow/network.js';
 import { parametrization } from '../src/flow/parametrization.js';
 import { answered, askable, mapTensors, Question, together } from '../src/flow/questions.js';
 import type { Solver } from '../src/flow/solvers.js';
-import { UserError } from '../src/errors.js';
 import type { Parameters } from '../src/nn/parameters.js';
 import { expand, sum } from '../src/ops/broadcast.js';
-import { concat, slice } from '../src/ops/movement.js';
-import { abs, add, greater, mul, stopGradient, sub, where } from '../src/ops/pointwise.js';
+import { concat } from '../src/ops/movement.js';
+import { abs, greater, mul, stopGradient, sub, where } from '../src/ops/pointwise.js';
 import { uniform } from '../src/ops/random.js';
 import { constant, Tensor } from '../src/tensor/tensor.js';
-import { drawSource, shownLabels, type SampleSource } from './batches.js';
+import type { SampleSource } from './batches.js';
 import type { DistillationConfig } from './config.js';
-import { objectives } from './objectives/index.js';
-import type { Objective } from './objectives/objective.js';
-import { squaredErrors } from './regression.js';
+import type { Fake } from './fake.js';
+import { squaredErrors, type ErrorContext } from './regression.js';
+import { drawBatch, type Part } from './shares.js';
 import { streams } from './streams.js';
-import { drawPairs } from './times.js';
 import type { Loss, LossContext } from './trainer.js';
 import { logVariance } from './uncertainty.js';
-
-/** An objective's part of a batch. */
-export interface Share {
-  objective: Objective;
-  rows: number;
-  /** How a row counts, so that the rows together count by λ: 1 where the batch could be shared exactly. */
-  weight: number;
-}
-
-/**
- * How a batch is shared: rows in proportion to λ, at least one each, the remainder to the largest fractions. What rows
- * cannot give a weight gives, so that the expected gradient is that of the λs.
- * @throws UserError where every λ is 0, or there are fewer samples than objectives
- */
-export function sharesOf(lambda: DistillationConfig['lambda'], batch: number): Share[] {
-  const used = objectives().filter(({ name }) => lambda[name] > 0);
-  if (!used.length) throw new UserError('every λ is 0: give at least one objective a weight', 'lambda');
-  if (used.length > batch)
-    throw new UserError(`a batch of ${batch} cannot be shared by ${used.length} objectives: raise it`, 'batch');
-  const largest = Math.max(...used.map(({ name }) => lambda[name]));
-  const weights = used.map(({ name }) => lambda[name] / largest);
-  const total = weights.reduce((sum, value) => sum + value, 0);
-  const exact = weights.map((value) => (value / total) * batch);
-  const rows = exact.map((value) => Math.max(1, Math.floor(value)));
-  const byFraction = used.map((_, i) => i).sort((a, b) => exact[b] - rows[b] - (exact[a] - rows[a]));
-  let rest = batch - rows.reduce((sum, count) => sum + count, 0);
-  for (let i = 0; rest !== 0; i = (i + 1) % used.length) {
-    const at = byFraction[i];
-    const change = Math.sign(rest);
-    if (rows[at] + change < 1) continue;
-    rows[at] += change;
-    rest -= change;
-  }
-  return used.map((objective, i) => {
-    const weight = exact[i] / rows[i];
-    // What differs by rounding alone is exact.
-    return { objective, rows: rows[i], weight: Math.abs(weight - 1) < 1e-9 ? 1 : weight };
-  });
-}
-
-/** Where paths end. */
-const end = 0;
 
 /**
  * The loss of a step of flow-map training: x_t on straight paths between data and source, one call of the student for the
@@ -69,6 +25,7 @@ const end = 0;
  * gradient is the weighted sum at the cost of one.
  * @param teacher null where the data leads
  * @param adapt the student's parameters from those that are trained, where these are an adapter
+ * @param fake the network that learns the student's samples, where an objective asks it
  */
 export function distillationLoss(
   teacher: Network | null,
@@ -76,19 +33,17 @@ export function distillationLoss(
   data: SampleSource,
   config: DistillationConfig,
   adapt: (trained: Parameters) => Parameters = (trained) => trained,
+  fake: Fake | null = null,
 ) {
   const { description, model } = student;
   const { batch } = config;
   const scale = parametrization(description);
   const led = teacher && config.velocity === 'teacher';
-  return ({ parameters, averages: { target }, key, schedule, profile }: LossContext): Loss => {
+  return (context: LossContext): Loss => {
+    const { parameters, averages, key, schedule, profile } = context;
     const teacherWeights = led ? bindNetwork(teacher, 'teacher', profile, config.precision) : null;
-    const [weights, targetWeights] = [adapt(parameters), adapt(target)];
-    const drawn = data.draw(key, batch, profile);
-    const labels = shownLabels(model, drawn.labels, key, config.labelDropout);
-    const { t, s } = drawPairs(config.times, key, batch, description.minimumTime, end, schedule.reach);
-    const z = drawSource(description.source, key, batch, model.sampleShape);
-    const x = interpolate(drawn.x, z, t);
+    const [weights, targetWeights] = [adapt(parameters), adapt(averages.target)];
+    const { parts, x0, z, x, t, s, told } = drawBatch(student, data, config, context);
     const drawnEpsilon = uniform(key, streams.epsilon, [batch]);
     const epsilon = where(
       greater(expand(schedule.epsilon, [batch]), 0),
@@ -96,28 +51,7 @@ export function distillationLoss(
       drawnEpsilon,
     );
     const fraction = config.split === 'midpoint' ? constant(0.5, [batch]) : uniform(key, streams.fraction, [batch]);
-    const { from: least, to: most } = config.guidance;
-    const guided = least !== 1 || most !== 1;
-    const guidance = guided ? add(mul(uniform(key, streams.guidance, [batch]), most - least), least) : undefined;
-
-    let from = 0;
-    const parts = sharesOf(config.lambda, batch).map((share) => {
-      const { objective, rows } = share;
-      const start = from;
-      from += rows;
-      const part = (tensor: Tensor) => slice(tensor, 0, start, start + rows);
-      const times = { t: part(t), s: part(s) };
-      const asked = { diagonal: times.t, end: constant(end, [rows]), drawn: times.s };
-      return { ...share, part, t: times.t, s: asked[objective.asked ?? 'drawn'] };
-    });
-    const askedS = concat(
-      parts.map((part) => part.s),
-      0,
-    );
-    // A fixed scale is no input: the student learns the guided flow as its own.
-    const { conditions, negative } = drawn;
-    const condition: Condition = { labels, guidance: least < most ? guidance : undefined, conditions };
-    const u = averageVelocityOf(model, weights, description, condition)(x, t, askedS);
+    const u = averageVelocityOf(model, weights, description, told.student)(x, t, s);
 
     const askTarget = askable((x: Tensor, t: Tensor, s: Tensor, told: Condition) =>
       averageVelocityOf(model, targetWeights, description, told)(x, t, s),
@@ -125,38 +59,63 @@ export function distillationLoss(
     const askTeacher = askable((x: Tensor, t: Tensor, told: Condition) =>
       velocityOf(teacher!.model, teacherWeights!, teacher!.description, told)(x, t),
     );
-    const asking = parts.map(({ objective: { name, target: targetOf }, part, t, s }) => {
-      const toldOf = (told: Condition) => mapTensors(told, part);
-      const computation = targetOf({
-        x: part(x),
-        t,
-        s,
-        epsilon: part(epsilon),
-        fraction: part(fraction),
+    const asking = parts.map((part) => {
+      const { objective, of } = part;
+      const { name } = objective;
+      const toldOf = (told: Condition) => mapTensors(told, of);
+      const computation = objective.target({
+        x: of(x),
+        t: part.t,
+        s: part.s,
+        epsilon: of(epsilon),
+        fraction: of(fraction),
         teacher: teacherWeights
-          ? (x, t) => askTeacher(x, t, toldOf({ labels, guidance, conditions, negative }))
-          : () => Question.answered(part(sub(z, drawn.x))),
-        target: (x, t, s) => askTarget(x, t, s, toldOf(condition)),
-        student: part(stopGradient(u)),
+          ? (x, t) => askTeacher(x, t, toldOf(told.teacher))
+          : () => Question.answered(of(sub(z, x0))),
+        target: (x, t, s) => askTarget(x, t, s, toldOf(told.student)),
+        student: of(stopGradient(u)),
         solver: (config.solver[name] as Solver | undefined) ?? 'euler',
         solverSteps: (config.solver[`${name}Steps`] as number | undefined) ?? 1,
         difference: config.difference,
         tangent: { form: config.tangent.form, normalization: config.tangent.normalization, warmup: schedule.warmup },
+        ...(objective.fake && { samples: fake!.judging(part, toldOf(told.teacher), context, askTeacher) }),
       });
       return computation instanceof Tensor ? Question.answered(computation) : computation;
     });
     const targets = answered(together(...asking));
-    const errors = squaredErrors(u, concat(targets, 0), config.weighting, {
+    const lookahead = mul(epsilon, abs(sub(t, s)));
+    const errors = errorsOf(parts, config, {
+      prediction: u,
+      targets,
       outputScale: scale.outputScale(t),
-      lookahead: mul(epsilon, abs(sub(t, askedS))),
-      ...(config.weighting.kind === 'uncertainty' && { logVariance: logVariance(parameters, t, askedS) }),
+      lookahead,
+      ...(config.weighting.kind === 'uncertainty' && { logVariance: logVariance(parameters, t, s) }),
     });
     const losses = Object.fromEntries(
-      parts.map(({ objective, rows, part }) => [objective.name, mul(sum(stopGradient(part(errors))), 1 / rows)]),
+      parts.map(({ objective, rows, of }) => [objective.name, mul(sum(stopGradient(of(errors))), 1 / rows)]),
     );
     const exact = parts.every(({ weight }) => weight === 1);
     const rowWeights = parts.map(({ weight, rows }) => constant(weight, [rows]));
     const weighted = exact ? errors : mul(errors, concat(rowWeights, 0));
     return { total: mul(sum(weighted), 1 / batch), parts: losses };
   };
+}
+
+/** The errors of all rows [batch], each counted as the recipe says, or as they are where an objective weighs its own. */
+function errorsOf(
+  parts: readonly Part[],
+  { weighting }: DistillationConfig,
+  { prediction, targets, ...context }: ErrorContext & { prediction: Tensor; targets: readonly Tensor[] },
+): Tensor {
+  if (!parts.some(({ objective }) => objective.unweighted))
+    return squaredErrors(prediction, concat(targets, 0), weighting, context);
+  const errors = parts.map(({ objective, of }, i) =>
+    squaredErrors(
+      of(prediction),
+      targets[i],
+      objective.unweighted ? { ...weighting, kind: 'none' } : weighting,
+      mapTensors(context, of),
+    ),
+  );
+  return concat(errors, 0);
 }

@@ -62,6 +62,23 @@ export const methods: Readonly<Record<string, Method>> = {
     summary: 'shortcut models: two half jumps make one, beside flow matching (Frans et al., 2024)',
     changes: { lambda: { semigroup: 0.25, diagonal: 0.75 }, split: 'midpoint', ...slowTarget(0.999) },
   },
+  distribution: {
+    summary:
+      "a short run from a flow map (--student): the default, and its samples' distribution (DMD, Yin et al., 2024)",
+    changes: ({ lambda, batch, labelDropout }) => {
+      const others = Object.values(lambda).reduce((sum, value) => sum + value, 0);
+      return {
+        steps: 500,
+        // Half of the rows more: the others are as many as without.
+        batch: Math.ceil(1.5 * batch),
+        lambda: { ...lambda, distribution: others / 2 },
+        epsilon: { kind: 'constant' },
+        optimizer: { warmup: 20 },
+        // One jump from noise is where a map blurs most; where there are classes, guidance leads it to their middle.
+        distribution: { guidance: labelDropout > 0 ? 1.5 : 1 },
+      };
+    },
+  },
   'flow-matching': {
     summary: 'the velocity alone (Lipman et al., 2023): the baseline that takes many Euler steps',
     changes: { lambda: { diagonal: 1 } },
@@ -140,7 +157,7 @@ export function checkRecipe(recipe: DistillationConfig, hasTeacher: boolean): vo
     );
   const used = usedObjectives(recipe);
   if (!used.length) throw new UserError('every λ is 0: give at least one objective a weight', 'lambda');
-  const asking = used.find(({ needsTeacher }) => needsTeacher);
+  const asking = used.find(({ needsTeacher, fake }) => needsTeacher || fake);
   if (velocity === 'data' && asking)
     throw new UserError(
       `${asking.name} asks for the velocity where the student or a solver arrived, which data cannot say: let a teacher lead, or give it no weight`,
@@ -151,8 +168,14 @@ export function checkRecipe(recipe: DistillationConfig, hasTeacher: boolean): vo
   );
   if (precision === 'f16' && dividing)
     throw new UserError(
-      `${dividing.name} divides by a small step, which half precision cannot: leave it at f32`,
+      `${dividing.name} divides by what is small, a step or the difference of two networks, which half precision cannot: leave it at f32`,
       'precision',
+    );
+  const judged = used.find(({ fake }) => fake);
+  if (judged && guidance.from !== guidance.to)
+    throw new UserError(
+      `${judged.name} compares with samples of one guidance, and the student is to learn a range: give one scale`,
+      'guidance',
     );
   if (velocity === 'data' && (guidance.from !== 1 || guidance.to !== 1))
     throw new UserError('guidance is that of a teacher, and the data leads: leave it at 1', 'guidance');

@@ -22,10 +22,12 @@ export interface RunIdentity {
   recipe: { readonly steps: number };
   /** Fingerprints of what it learns from, by the name of the option that gives it: `teacher`, `data`. */
   inputs: Readonly<Record<string, string>>;
+  /** A recipe that was written before some keys were there, with what leaving them out meant. */
+  complete?: (recipe: object) => object;
 }
 
 /** What `run.json` says. */
-export interface RunMark extends RunIdentity {
+export interface RunMark extends Omit<RunIdentity, 'complete'> {
   format: number;
   semiflow: string;
   /** Made anew by whoever made it, such as the demo. */
@@ -121,16 +123,17 @@ export class RunFiles {
    * @returns the saved state; null before the first checkpoint
    * @throws UserError naming what differs from what the run was started with, or what is wrong with its state
    */
-  async resume({ recipe, inputs }: RunIdentity): Promise<TrainerState | null> {
+  async resume({ recipe, inputs, complete = (same) => same }: RunIdentity): Promise<TrainerState | null> {
+    const started = leaves(complete(this.mark.recipe));
     for (const [path, now] of leaves(recipe)) {
-      const before = leaves(this.mark.recipe).get(path);
+      const before = started.get(path);
       if (path !== 'steps' && now !== before)
         throw new UserError(
           `${path} is ${now}, but this run was started with ${before}: a run keeps its recipe, its steps alone may change`,
           path,
         );
     }
-    for (const [path, before] of leaves(this.mark.recipe))
+    for (const [path, before] of started)
       if (!leaves(recipe).has(path))
         throw new UserError(`${path} is missing, but this run was started with ${before}`, path);
     for (const name of new Set([...Object.keys(inputs), ...Object.keys(this.mark.inputs)]))
@@ -151,7 +154,8 @@ export class RunFiles {
       this.onNote(
         `${recipe.steps} steps instead of ${this.mark.recipe.steps}: rates and schedules follow the new number`,
       );
-    this.mark = { ...this.mark, recipe };
+    // As it was written: which run it is must not change.
+    this.mark = { ...this.mark, recipe: { ...this.mark.recipe, steps: recipe.steps } };
     await this.writeMark();
     return state;
   }

@@ -9,26 +9,33 @@ import {
   checkpointed,
   createNetwork,
   exportNetwork,
+  parametersByName,
   studentOf,
   type Network,
   type WeightsFile,
 } from '../src/flow/network.js';
 import { drawSamples } from '../src/flow/sampling.js';
 import { describeFit, teacherFit } from '../src/flow/teacher-fit.js';
-import { ParameterLayout } from '../src/nn/parameters.js';
+import { ParameterLayout, type Parameters } from '../src/nn/parameters.js';
 import { joinedWeights, type Weights } from '../src/nn/weights.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { hostStreams, seedFor } from '../src/tensor/streams.js';
 import { checkFit, sampleFingerprint, SampleSource, type SampleSet } from './batches.js';
 import { exportClassifier, type ClassifierNetwork } from '../src/features/classifier-file.js';
 import { classificationLoss } from './classification.js';
-import type { ClassificationConfig, DistillationConfig, TeacherConfig } from './config.js';
+import {
+  distillationSchema,
+  type ClassificationConfig,
+  type DistillationConfig,
+  type TeacherConfig,
+} from './config.js';
 import { distillationLoss } from './distillation.js';
+import { fakeOf } from './fake.js';
 import { flowMatchingLoss } from './flow-matching.js';
 import { checkRecipe, usedObjectives } from './methods.js';
 import { planWithin, savingsOf, type Savings } from './memory.js';
 import { RunFiles } from './run-files.js';
-import { epsilonAt, reachAt, warmupAt } from './schedules.js';
+import { epsilonAt, reachAt, strengthAt, warmupAt } from './schedules.js';
 import { checkWeights, train, type TrainOptions, type Training } from './train.js';
 import type { OptimizerOptions, PlannedTraining, Trainer, TrainerState } from './trainer.js';
 import { uncertaintyParameters } from './uncertainty.js';
@@ -102,7 +109,7 @@ export interface DistillationSubject {
   teacher?: Network | null;
   /** Without a teacher: what the network is. */
   student?: Description;
-  /** A flow map of the same network whose weights the student starts from. */
+  /** A flow map of the same network whose weights the student starts from, by a fresh optimizer. */
   start?: Network;
   /** What x_t is mixed from; by default samples of the teacher. */
   data?: SampleSet | null;
@@ -129,6 +136,7 @@ export async function distil(
   const inputs = {
     ...(teacher && { teacher: await networkFingerprint(teacher) }),
     ...(data && { data: await sampleFingerprint(data) }),
+    ...(subject.start && { student: await networkFingerprint(subject.start) }),
   };
   const task = distillationTask(subject, recipe, network, set);
   const savings = distillationSavings(subject, recipe, set);
@@ -172,12 +180,13 @@ function studentNetwork(subject: DistillationSubject, recipe: DistillationConfig
   const network = subject.start ? withWeightsOf(fresh, subject.start) : fresh;
   const { nullClass, conditions } = network.model;
   const against = Object.keys(conditions)[0];
-  if (description.guidance && !nullClass && !(data?.negative && against))
+  const stronger = isJudged(recipe) && recipe.distribution.guidance !== 1;
+  if ((description.guidance || stronger) && !nullClass && !(data?.negative && against))
     throw new UserError(
       against
         ? `guidance leads away from a negative condition, such as an empty text: give data with negative.${against}`
         : 'guidance needs a network that knows classes and none: this one has no row for none',
-      'guidance',
+      description.guidance ? 'guidance' : 'distribution.guidance',
     );
   return network;
 }
@@ -195,12 +204,16 @@ function distillationTask(
     kind: 'flow-map',
     ...commonOf(recipe),
     feed: source.feed,
+    complete: (recipe: object) => distillationSchema().parse(recipe),
     schedules: {
       epsilon: (step: number) => epsilonAt(epsilon, step, steps),
       warmup: (step: number) => warmupAt(tangent.warmup, step),
       reach: (step: number) => reachAt(reach, step, steps),
+      ...(isJudged(recipe) && { strength: (step: number) => strengthAt(recipe.distribution, step) }),
     },
   };
+  const fakeFor = (adapt?: (trained: Parameters) => Parameters) =>
+    isJudged(recipe) ? fakeOf(teacher!, network, source, recipe, optimizerOf(recipe), adapt) : null;
   const averages = { target: ema.target, [exported]: ema.export };
   const student = { name: 'student', averages, optimizer: optimizerOf(recipe) };
 
@@ -209,12 +222,16 @@ function distillationTask(
     // What the student has beyond its teacher is trained in full, so that the base is the teacher's own copy on the device.
     const base = teacher && start.init === 'teacher' && !from ? teacher : network;
     const adapter = adapterOf(network, lora, seed);
-    const loss = distillationLoss(teacher, network, source, recipe, (trained) =>
-      adapter.adapt(bindNetwork(base, 'base', device.profile, recipe.precision), trained),
-    );
+    const adapt = (trained: Parameters) =>
+      adapter.adapt(bindNetwork(base, 'base', device.profile, recipe.precision), trained);
+    const fake = fakeFor(adapt);
+    const loss = distillationLoss(teacher, network, source, recipe, adapt, fake);
     return {
       ...common,
-      learners: [{ ...student, layout: adapter.layout, initial: adapter.weights, loss }],
+      learners: [
+        { ...student, layout: adapter.layout, initial: adapter.weights, loss },
+        ...(fake ? [fake.learner] : []),
+      ],
       trained: adapter.layout.count,
       result: (average: Trainer['average']) =>
         kept({ ...network, weights: adapter.merge(average('student', exported)) }),
@@ -225,27 +242,36 @@ function distillationTask(
   const layout = extra.length ? new ParameterLayout([...network.model.parameters, ...extra]) : network.layout;
   const own = new Set(network.layout.parameters.map(({ name }) => name));
   const initial = joinedWeights(network.weights, (name) => own.has(name), layout.drawn(seed));
-  const loss = distillationLoss(teacher, network, source, recipe);
-  const learners = [{ ...student, layout, initial, loss }];
+  const fake = fakeFor();
+  const loss = distillationLoss(teacher, network, source, recipe, undefined, fake);
+  const learners = [{ ...student, layout, initial, loss }, ...(fake ? [fake.learner] : [])];
   return { ...common, learners, ...wholeNetwork('student', network, exportNetwork) };
 }
 
+/** Whether a recipe has the student's samples judged, by a fake that learns beside it. */
+const isJudged = (recipe: DistillationConfig): boolean => usedObjectives(recipe).some(({ fake }) => fake);
+
 /** A network with the weights of another. @throws UserError where they are not those of the same backbone */
 function withWeightsOf(network: Network, { layout, weights }: Network): Network {
-  network.layout.check(new Map(layout.parameters.map((own) => [own.name, own])), 'the flow map to start from');
+  network.layout.check(parametersByName(layout), 'the flow map to start from');
   return { ...network, weights };
 }
 
-/** The rank that is proposed where a whole student does not fit. */
+/** The rank that is proposed where a whole student, or a whole fake, does not fit. */
 const proposedRank = 8;
 
 /** How a distillation takes less memory. */
 function distillationSavings(subject: DistillationSubject, recipe: DistillationConfig, set: SampleSet): Savings {
   const adapted = { ...recipe, student: { ...recipe.student, loraRank: proposedRank } };
-  const others =
-    subject.teacher && !recipe.student.loraRank && recipe.student.init === 'teacher'
+  const lowFake = { ...recipe, distribution: { ...recipe.distribution, rank: proposedRank } };
+  const others: { changes: Record<string, string>; recipe: DistillationConfig }[] = [
+    ...(isJudged(recipe) && !recipe.distribution.rank
+      ? [{ changes: { 'distribution.rank': String(proposedRank) }, recipe: lowFake }]
+      : []),
+    ...(subject.teacher && !recipe.student.loraRank && recipe.student.init === 'teacher'
       ? [{ changes: { 'student.loraRank': String(proposedRank) }, recipe: adapted }]
-      : [];
+      : []),
+  ];
   const planOf = (changed: DistillationConfig) =>
     distillationTask(subject, changed, studentNetwork(subject, changed), set);
   return savingsOf(recipe, planOf, others);
@@ -263,7 +289,7 @@ const standIn = ({ model }: Network, { pool }: DistillationConfig): SampleSet =>
 /** Refuses data that do not fit, and tells what is to be known of those that do. */
 function noteFit(
   data: SampleSet,
-  model: Parameters<typeof checkFit>[1],
+  model: Pick<Network['model'], 'sampleShape' | 'classes' | 'nullClass' | 'conditions'>,
   labelDropout: number,
   { onProgress }: TrainOptions,
 ): void {

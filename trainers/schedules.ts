@@ -73,6 +73,10 @@ export function powerExponent(width: number): number {
 /** From 0 to 1 over the first `steps` steps. */
 export const warmupAt = (steps: number, step: number): number => (steps ? Math.min(1, step / steps) : 1);
 
+/** What the gradient of distribution matching counts: it grows over the first `warmup` steps, while the fake settles. */
+export const strengthAt = ({ strength, warmup }: { strength: number; warmup: number }, step: number): number =>
+  strength * warmupAt(warmup, step + 1);
+
 /** A curriculum: the longest |t - s| that is drawn grows linearly from `from` to 1 over a share of the run. */
 export interface ReachLaw {
   from: number;

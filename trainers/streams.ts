@@ -11,4 +11,11 @@ export const streams = {
   guidance: 9,
   forward: 10,
   gap: 11,
+  fromNoise: 12,
+  judgedTimes: 13,
+  judgedNoise: 14,
+  judgedSource: 15,
+  fakeTimes: 16,
+  fakeNoise: 17,
+  fakeSource: 18,
 } as const;

@@ -56,6 +56,8 @@ export interface Learner {
   loss: (context: LossContext) => Loss;
   /** It moves at every step (1), every second (2), … */
   every?: number;
+  /** How often it moves within a step, each time with random numbers of their own; once by default. */
+  turns?: number;
 }
 
 /** What is trained: one network, or several that take turns within a step, each seeing where the others are by then. */
@@ -124,6 +126,8 @@ export interface TrainerState {
 const ringLength = 64;
 /** The share of the expected time that is slept: steps may be faster than the last ones. */
 const restShare = 0.8;
+/** Where the number of a turn within a step begins in the random key. */
+const turnBits = 26;
 
 /**
  * The compiled steps of learners (forward, backward, clip, AdamW, averages), replayed. Learning rate, decays, schedules,
@@ -208,7 +212,7 @@ export class Trainer extends Resource {
     const start = performance.now();
     for (let i = 0; i < steps; i++) {
       await this.plan.feed?.before(this.step, this.device);
-      for (const member of this.turns()) member.program.run();
+      for (const program of this.turns()) program.run();
       this.step++;
     }
     await this.rest(steps);
@@ -232,7 +236,7 @@ export class Trainer extends Resource {
   async profileStep(): Promise<KernelTime[]> {
     const times: KernelTime[] = [];
     await this.plan.feed?.before(this.step, this.device);
-    for (const { program } of this.turns()) times.push(...(await program.profile()));
+    for (const program of this.turns()) times.push(...(await program.profile()));
     this.step++;
     return times;
   }
@@ -313,29 +317,33 @@ export class Trainer extends Resource {
     return values;
   }
 
-  /** Sets the scalars of the next step, and says who moves in it. */
-  private turns(): Member[] {
+  /** The programs of the next step one after another, the scalars of each set when it is asked for. */
+  private *turns(): Iterable<Program> {
     const { plan, step, device, shared } = this;
     const schedule = Object.values(plan.schedules ?? {}).map((at) => at(step));
     if (schedule.length) device.write(shared.schedule, Float32Array.from(schedule));
-    device.write(shared.key, Uint32Array.of(plan.seed >>> 0, Math.floor(plan.seed / 2 ** 32), step));
     device.write(shared.slot, Float32Array.of(step % ringLength));
-    const members = this.members.filter(({ learner }) => step % (learner.every ?? 1) === 0);
-    for (const { learner, storages } of members) {
-      const { rate, beta1, beta2, epsilon, weightDecay, clipNorm } = learner.optimizer;
-      const turn = Math.floor(step / (learner.every ?? 1));
-      const decays = lawsOf(learner.averages).map((law) => decayAt(law, turn));
-      const scalars = [rateAt(rate, step, plan.steps), beta1, beta2, epsilon, weightDecay, clipNorm, ...decays];
-      device.write(storages.scalars, Float32Array.from(scalars));
+    for (const { learner, storages, program } of this.members) {
+      const { every = 1, turns = 1, averages, optimizer } = learner;
+      if (step % every) continue;
+      const { rate, beta1, beta2, epsilon, weightDecay, clipNorm } = optimizer;
+      for (let turn = 0; turn < turns; turn++) {
+        // Turns stand in bits of the step's word that no run's steps reach.
+        const word = step + turn * 2 ** turnBits;
+        device.write(shared.key, Uint32Array.of(plan.seed >>> 0, Math.floor(plan.seed / 2 ** 32), word));
+        const decays = lawsOf(averages).map((law) => decayAt(law, Math.floor(step / every) * turns + turn));
+        const scalars = [rateAt(rate, step, plan.steps), beta1, beta2, epsilon, weightDecay, clipNorm, ...decays];
+        device.write(storages.scalars, Float32Array.from(scalars));
+        yield program;
+      }
     }
-    return members;
   }
 
   /** What a step (counted from 0) left in the rings. A learner that had no turn reports what it did last. */
   private metricsOf(step: number, rings: readonly Float32Array[]): StepMetrics {
     const half = this.plan.precision === 'f16';
     const report: Record<string, number> = { step: step + 1 };
-    this.members.forEach(({ learner: { name, every = 1 }, metrics }, m) => {
+    this.members.forEach(({ learner: { name, every = 1, turns = 1 }, metrics }, m) => {
       if (step % every) return;
       const row = (step % ringLength) * metrics.length;
       const { taken, ...values } = Object.fromEntries(metrics.map((metric, k) => [metric, rings[m][row + k]]));
@@ -346,7 +354,7 @@ export class Trainer extends Resource {
       if (skipped && !half) throw diverged(`the gradient became ${values.gradientNorm}`);
       if (skipped && values.lossScale <= 1)
         throw diverged('the gradient overflows half precision however small the loss scale is');
-      if (half) values.skipped = Math.floor(step / every) + 1 - taken - (skipped ? 0 : 1);
+      if (half) values.skipped = (Math.floor(step / every) + 1) * turns - taken - (skipped ? 0 : 1);
       for (const [metric, value] of Object.entries(values)) report[m ? `${name}.${metric}` : metric] = value;
     });
     return report as StepMetrics;
@@ -585,7 +593,7 @@ function packed(layout: ParameterLayout, slopes: ReadonlyMap<number, Tensor>, pa
 
 /** A learner's part of a step as effects: its update, a row in its ring, its progress. */
 function trace(
-  { layout, loss, optimizer }: Learner,
+  { layout, loss, optimizer, turns = 1 }: Learner,
   storages: Storages,
   context: LossContext,
   slot: TensorStorage,
@@ -604,7 +612,7 @@ function trace(
   const packs = packed(layout, new Map(wanted.map((i, k) => [i, slopes[k]])), storages.pages);
   // One norm over all pages; what has no gradient adds nothing to it.
   const squaredNorm = sumOfSquares(packs.map((page, i) => page ?? constant(0, [sizeOfSpan(storages.pages[i])])));
-  const scalars = scalarsOf(storages.scalars, taken, optimizer, steps);
+  const scalars = scalarsOf(storages.scalars, taken, optimizer, steps * turns);
   const updates = packs.flatMap((gradient, i) =>
     gradient ? [adam(gradient, squaredNorm, scalars, storages.pages[i], half ? scale : undefined)] : [],
   );

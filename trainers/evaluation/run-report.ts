@@ -6,6 +6,7 @@ import {
   type MissingFigure,
   type ReportSection,
 } from '../../src/report/html.js';
+import { PALETTE } from '../../src/report/palette.js';
 import { linePlot, lossSeries } from '../../src/report/plot.js';
 import type { StepMetrics } from '../trainer.js';
 import { evaluateStudent, type Evaluation, type EvaluationSubject } from './evaluation.js';
@@ -94,11 +95,14 @@ function errorPlot({ jumps, solvers }: FlowMapReport): Promise<ReportPlot | Miss
   );
 }
 
-/** The loss as logged and its mean; null where none was logged. */
+/** The loss as logged and its mean, those of networks that learn beside it too; null where none was logged. */
 export async function lossPlot(metrics: readonly StepMetrics[]): Promise<ReportPlot | MissingFigure | null> {
   if (!metrics.length) return null;
-  const [steps, losses] = [metrics.map(({ step }) => step), metrics.map(({ loss }) => loss)];
-  return figureOr(() =>
-    linePlot({ xLabel: 'step', yLabel: 'loss', yLog: true, series: lossSeries('loss', steps, losses) }),
-  );
+  const steps = metrics.map(({ step }) => step);
+  const names = Object.keys(metrics[0]).filter((name) => name === 'loss' || name.endsWith('.loss'));
+  const series = names.flatMap((name, i) => {
+    const losses = metrics.map((line) => line[name] ?? NaN);
+    return lossSeries(name.replace(/\.loss$/, "'s loss"), steps, losses, PALETTE[i % PALETTE.length]);
+  });
+  return figureOr(() => linePlot({ xLabel: 'step', yLabel: 'loss', yLog: true, series }));
 }

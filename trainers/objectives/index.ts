@@ -1,6 +1,7 @@
 import { UserError } from '../../src/errors.js';
 import { consistency } from './consistency.js';
 import { diagonal } from './diagonal.js';
+import { distribution } from './distribution.js';
 import { eulerian } from './eulerian.js';
 import { lagrangian } from './lagrangian.js';
 import { meanVelocity } from './mean-velocity.js';
@@ -9,7 +10,16 @@ import { semigroup } from './semigroup.js';
 import { trajectory } from './trajectory.js';
 
 /** In the order in which they share a batch. */
-const registry: Objective[] = [lagrangian, eulerian, semigroup, consistency, trajectory, meanVelocity, diagonal];
+const registry: Objective[] = [
+  lagrangian,
+  eulerian,
+  semigroup,
+  consistency,
+  trajectory,
+  meanVelocity,
+  diagonal,
+  distribution,
+];
 
 /** What a step reports beside the loss of each objective. */
 const shownNames = ['step', 'loss', 'gradientNorm'];

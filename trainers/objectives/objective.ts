@@ -26,6 +26,21 @@ export interface ObjectiveInputs {
   /** Half width of the central difference that stands for a derivative along the trajectory. */
   readonly difference: number;
   readonly tangent: Tangent;
+  /** What judges the student's samples; for objectives with `fake`. */
+  readonly samples?: Judging;
+}
+
+/** How samples of the student are judged: put back on the path, where two velocities are compared. */
+export interface Judging {
+  /** A time [B] and noise [B, ...] to put a sample back on the path with. */
+  readonly t: Tensor;
+  readonly z: Tensor;
+  /** Asks for the teacher's velocity, its guidance as much stronger as the recipe says. */
+  readonly real: (x: Tensor, t: Tensor) => Question;
+  /** Asks for the velocity of the fake, the network that learns the student's own samples. */
+  readonly fake: (x: Tensor, t: Tensor) => Question;
+  /** How much the gradient counts by now, [1]. */
+  readonly strength: Tensor;
 }
 
 /** How a step of ε is turned into a target: as it is, or as its limit at ε → 0. */
@@ -54,6 +69,14 @@ export interface Objective {
   readonly solver?: Solver;
   /** Its steps by default, for objectives that take several: makes the key `solver.NAMESteps`. */
   readonly solverSteps?: number;
+  /**
+   * Whether it asks the *fake*, a network that learns the student's own samples: then one is trained beside the student,
+   * and a share of the objective's rows starts from pure noise. It has a gradient of its own rather than a target: u plus
+   * that gradient, scaled, is one, since the student is regressed on it from where it is.
+   */
+  readonly fake?: boolean;
+  /** Whether its errors count as they are, whatever weighting the recipe gives those of others. */
+  readonly unweighted?: boolean;
   /** Whether it asks for the velocity elsewhere than at (x, t), where only a teacher can say it. */
   readonly needsTeacher?: boolean;
   /** Whether it divides by a small step, which half precision cannot: always, or in the limit form of the tangent alone. */
@@ -78,6 +101,8 @@ export const objectiveSchema = z.strictObject({
   asked: z.enum(['diagonal', 'end']).optional(),
   solver: z.enum(solvers).optional(),
   solverSteps: z.number().int().positive().optional(),
+  fake: z.boolean().optional(),
+  unweighted: z.boolean().optional(),
   needsTeacher: z.boolean().optional(),
   smallDivisor: z.enum(['always', 'limit']).optional(),
   sampler: z.enum(['consistency', 'euler']).optional(),
