@@ -43,12 +43,13 @@ export function onnxGraph(trace: (batch: number) => Traced, input: string): Onnx
     if (node.op !== others[i].op) throw new Error(`${node.op} is ${others[i].op} in another batch`);
     twins.set(node, others[i]);
   });
-  const builder = new GraphBuilder(input, first.names, (node) =>
-    node.shape.map((extent, axis) => {
-      const perSample = (twins.get(node)!.shape[axis] - extent) / (more - few);
-      return { fixed: extent - few * perSample, perSample };
-    }),
-  );
+  const builder = new GraphBuilder(input, first.names, (node, numbersOf) => {
+    const others = numbersOf(twins.get(node) as typeof node);
+    return numbersOf(node).map((number, i) => {
+      const perSample = (others[i] - number) / (more - few);
+      return { fixed: number - few * perSample, perSample };
+    });
+  });
   for (const node of nodes) builder.add(node);
   return builder.finish(first.output);
 }
@@ -79,9 +80,14 @@ export class GraphBuilder {
   constructor(
     private readonly input: string,
     private readonly given: ReadonlyMap<TensorStorage, string>,
-    /** The shape of a tensor as it depends on the batch. */
-    readonly extents: (tensor: Tensor) => Extent[],
+    /** Numbers of a tensor, such as where a slice starts, as they depend on the batch. */
+    readonly numbers: <T extends Tensor>(tensor: T, of: (tensor: T) => readonly number[]) => Extent[],
   ) {}
+
+  /** The shape of a tensor as it depends on the batch. */
+  extents(tensor: Tensor): Extent[] {
+    return this.numbers(tensor, ({ shape }) => shape);
+  }
 
   /** The name of a tensor's value. */
   name(tensor: Tensor): string {

@@ -19,6 +19,12 @@ const compared =
   (node, graph) =>
     graph.node('Cast', [graph.node(op, graph.broadcast(node))], { to: elementTypes.f32 });
 
+/** a + sign · b */
+const sum = (a: Extent, b: Extent, sign: 1 | -1): Extent => ({
+  fixed: a.fixed + sign * b.fixed,
+  perSample: a.perSample + sign * b.perSample,
+});
+
 const fixed = (extent: number): Extent => ({ fixed: extent, perSample: 0 });
 
 /** Longest row of whole numbers that the file holds instead of the rule by which they are made. */
@@ -87,29 +93,19 @@ const table: { [K in OpName]: Form<K> | null } = {
   reshape: (node, graph) => graph.reshape(graph.name(node.inputs[0]), graph.extents(node)),
   permute: (node, graph) => graph.node('Transpose', inputs(node, graph), { perm: node.attributes.axes }),
   slice: (node, graph) => {
-    const { start } = node.attributes;
     const [x] = node.inputs;
     const axes = node.shape.flatMap((extent, axis) => (extent === x.shape[axis] ? [] : [axis]));
-    const ends = graph.extents(node).map(({ fixed: extent, perSample }, axis) => ({
-      fixed: start[axis] + extent,
-      perSample,
-    }));
-    return graph.node('Slice', [
-      graph.name(x),
-      graph.integers(axes.map((axis) => start[axis])),
-      graph.shape(axes.map((axis) => ends[axis])),
-      graph.integers(axes),
-    ]);
+    const starts = graph.numbers(node, ({ attributes }) => attributes.start);
+    const ends = graph.extents(node).map((extent, axis) => sum(starts[axis], extent, 1));
+    const chosen = (extents: readonly Extent[]) => graph.shape(axes.map((axis) => extents[axis]));
+    return graph.node('Slice', [graph.name(x), chosen(starts), chosen(ends), graph.integers(axes)]);
   },
   pad: (node, graph) => {
     const [x] = node.inputs;
-    const { before } = node.attributes;
+    const before = graph.numbers(node, ({ attributes }) => attributes.before);
     const [outer, inner] = [graph.extents(node), graph.extents(x)];
-    const after = outer.map(({ fixed: extent, perSample }, axis) => ({
-      fixed: extent - before[axis] - inner[axis].fixed,
-      perSample: perSample - inner[axis].perSample,
-    }));
-    return graph.node('Pad', [graph.name(x), graph.shape([...before.map(fixed), ...after]), zero(node, graph)]);
+    const after = outer.map((extent, axis) => sum(sum(extent, before[axis], -1), inner[axis], -1));
+    return graph.node('Pad', [graph.name(x), graph.shape([...before, ...after]), zero(node, graph)]);
   },
   concat: (node, graph) => graph.node('Concat', inputs(node, graph), { axis: node.attributes.axis }),
   gather: (node, graph) => {
