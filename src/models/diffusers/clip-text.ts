@@ -38,7 +38,7 @@ const schema = z.object({
 
 /** What a text becomes. */
 export interface TextStates {
-  /** [B, T, width]: of the embeddings, and after every layer. */
+  /** Of the embeddings, and after every layer: [B, T, width] each. */
   readonly hidden: readonly Tensor[];
   /** [B, T, width], after the last norm. */
   readonly last: Tensor;
