@@ -48,7 +48,15 @@ export { batchFor, callsOf, equalSteps, Runner, type Batch, type ConditionValues
 export { samplers, type Sampler, type SamplerEntry, type SamplerName } from './src/flow/samplers.js';
 export { exportOnnx, type OnnxExport, type OnnxOptions } from './src/export/onnx.js';
 export { exportStateDict } from './src/export/state-dict.js';
-export { drawSamples, drawSamplesBy, samplerOf, type DrawnSamples, type SampleOptions } from './src/flow/sampling.js';
+export { MemoryError, type AvailableMemory, type MemoryNeeds } from './src/flow/memory.js';
+export {
+  drawSamples,
+  drawSamplesBy,
+  planSampling,
+  samplerOf,
+  type DrawnSamples,
+  type SampleOptions,
+} from './src/flow/sampling.js';
 export { perSample } from './src/flow/parametrization.js';
 export { together, type Asking, type Question } from './src/flow/questions.js';
 export { slope, type Solver } from './src/flow/solvers.js';
@@ -247,7 +255,7 @@ export { checkRecipe, learnsFromData, methodRecipe, methods, type Method } from 
 export { registerObjective } from './trainers/objectives/index.js';
 export type { Objective, ObjectiveInputs } from './trainers/objectives/objective.js';
 export { RunFiles } from './trainers/run-files.js';
-export { distil, trainClassifier, trainTeacher } from './trainers/runs.js';
+export { distil, planDistillation, planTeacher, trainClassifier, trainTeacher } from './trainers/runs.js';
 export { train, Training, type Progress, type Task, type TrainOptions } from './trainers/train.js';
 export { Trainer, type Learner, type Loss, type LossContext, type StepMetrics } from './trainers/trainer.js';
 /** Schemas of sizes are written with the zod that checks them. */
