@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CommanderError, type Command, type Option } from 'commander';
 import { afterAll, describe, expect, it, vi } from 'vitest';
+import type * as Session from '../cli/session.js';
 import { numberBetween, parseNumber, sampleCount, wholeNumber } from '../cli/arguments.js';
 import { failureOf } from '../cli/failures.js';
 import { createProgram, flagOf } from '../cli/program.js';
@@ -10,7 +11,8 @@ import { runHere } from './support/command-line.js';
 import { DivergenceError, SemiflowError, UserError } from '../src/errors.js';
 
 // A flag that is wrong is found before a device is opened: a command that comes so far has taken it.
-vi.mock('../cli/session.js', () => ({
+vi.mock('../cli/session.js', async (original) => ({
+  ...(await original<typeof Session>()),
   openSession: () => Promise.reject(new Error('a device was asked for')),
 }));
 

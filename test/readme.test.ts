@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type * as Session from '../cli/session.js';
 import { createProgram } from '../cli/program.js';
 import { writeSafetensors } from '../node/files.js';
 import { parseDescription } from '../src/flow/description.js';
@@ -10,7 +11,10 @@ import { createNetwork, exportNetwork } from '../src/flow/network.js';
 import { defaultArchitecture } from '../src/models/index.js';
 import { runHere } from './support/command-line.js';
 
-vi.mock('../cli/session.js', () => ({ openSession: () => Promise.reject(new Error('a device was asked for')) }));
+vi.mock('../cli/session.js', async (original) => ({
+  ...(await original<typeof Session>()),
+  openSession: () => Promise.reject(new Error('a device was asked for')),
+}));
 
 const folder = mkdtempSync(join(tmpdir(), 'semiflow-readme-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

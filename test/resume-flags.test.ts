@@ -2,6 +2,7 @@ import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import type * as Session from '../cli/session.js';
 import { parse, stringify } from 'yaml';
 import { openDevice } from '../node/device.js';
 import { readSafetensors, writeSafetensors } from '../node/files.js';
@@ -12,9 +13,9 @@ import { runHere } from './support/command-line.js';
 
 // One device for all commands: each would compile the same kernels anew.
 let device: Device;
-vi.mock('../cli/session.js', () => ({
+vi.mock('../cli/session.js', async (original) => ({
+  ...(await original<typeof Session>()),
   openSession: () => Promise.resolve({ __proto__: device, dispose: () => {} }),
-  memoryOf: () => ({}),
 }));
 // What is drawn and measured of a finished run has tests of its own.
 vi.mock('../cli/run-report.js', () => ({ finishReport: async () => null }));
