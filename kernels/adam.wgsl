@@ -1,5 +1,5 @@
 // One AdamW step with global-norm clipping and moving averages, over flat arenas.
-// Contract: VECTORS, AVERAGES; load_gradient4 and load_numbers1 read (the squared norm, the loss scale, then the
+// Contract: number VECTORS; AVERAGES; load_gradient4 and load_numbers1 read (the squared norm, the loss scale, then the
 // scalars in the order of ops/optimizer.ts); parameters, first_moment, second_moment and averages (one after another) are changed in place;
 // store_rounded4 keeps parameters, then averages, in f16 where f16 is used.
 // Dispatch: ceil(VECTORS / 64) workgroups of 64.
@@ -8,7 +8,7 @@
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
   let i = workgroup_index(w) * 64u + lane;
-  if (i >= VECTORS) { return; }
+  if (i >= numbers.VECTORS) { return; }
   let squared = load_numbers1(0u);
   if ((bitcast<u32>(squared) & 0x7f800000u) == 0x7f800000u) { return; }
   let rate = load_numbers1(2u);
@@ -30,9 +30,9 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   parameters[i] = next;
   store_rounded4(i * 4u, next);
   for (var k = 0u; k < AVERAGES; k++) {
-    let at = k * VECTORS + i;
+    let at = k * numbers.VECTORS + i;
     let average = mix(next, averages[at], load_numbers1(10u + k));
     averages[at] = average;
-    store_rounded4((VECTORS + at) * 4u, average);
+    store_rounded4((numbers.VECTORS + at) * 4u, average);
   }
 }

@@ -16,7 +16,7 @@ const MET = KEYS;
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let index = workgroup_index(w);
   let head = index / TILES;
-  if (head >= BATCH * HEADS) { return; }
+  if (head >= numbers.BATCH * HEADS) { return; }
   let first = index % TILES * ROWS;
   let own_base = own_start(head);
   let base = met_start(head);

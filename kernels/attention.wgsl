@@ -23,7 +23,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   let index = workgroup_index(w);
   let head = index / TILES;
   let row = index % TILES * ROWS + lane;
-  if (head >= BATCH * HEADS) { return; }
+  if (head >= numbers.BATCH * HEADS) { return; }
   let base = met_start(head);
   // Invocations beyond the last token repeat it, so that all reach the barriers; they store nothing.
   let own = own_row(own_start(head), row);

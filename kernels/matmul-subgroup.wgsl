@@ -1,8 +1,8 @@
 enable subgroups;
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] where subgroups have exactly 8 lanes (plain family: software Vulkan).
 // Includes: lib/matmul-tile.wgsl.
-// Contract: ROWS (16 or 32), COLS (32), BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
-// TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4 read, store4 writes.
+// Contract: ROWS (16 or 32), COLS (32), TRANSPOSE_A (A is stored [b, K, M]), TRANSPOSE_B (B is stored [b, N, K]); numbers
+// BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts); load_a4, load_b4 read, store4 writes.
 // Mapping: a workgroup is one subgroup and owns ROWS x COLS of C; lane l owns columns 4l ... 4l + 3 of all rows. In each
 // step of 4 k the lanes load blocks of 16 x 4 of A together and hand them round by subgroupBroadcast: a load costs a
 // branch per lane and element there, arithmetic next to nothing. 32 rows are 10-15 % faster than 16 and compile twice as
@@ -33,22 +33,22 @@ fn inside(start: u32, extent: u32) -> u32 {
 fn block_a(base: u32, row: u32, k: u32, lane: u32, half: u32) -> vec4f {
   if (TRANSPOSE_A) {
     let column = k + 2u * half + lane / 4u;
-    let m = inside(row + lane % 4u * 4u, M);
-    return select(vec4f(), load_a4(base + min(column, K - 1u) * M + m, valid(m, M)), column < K);
+    let m = inside(row + lane % 4u * 4u, numbers.M);
+    return select(vec4f(), load_a4(base + min(column, numbers.K - 1u) * numbers.M + m, valid(m, numbers.M)), column < numbers.K);
   }
-  return load_a4(base + min(row + 8u * half + lane, M - 1u) * K + k, valid(k, K));
+  return load_a4(base + min(row + 8u * half + lane, numbers.M - 1u) * numbers.K + k, valid(k, numbers.K));
 }
 
 // Rows k ... k + 3 of the lane's four columns of B.
 fn block_b(base: u32, col: u32, k: u32) -> mat4x4f {
   if (TRANSPOSE_B) {
-    let i = base + min(col + vec4u(0u, 1u, 2u, 3u), vec4u(N - 1u)) * K + k;
-    let n = valid(k, K);
+    let i = base + min(col + vec4u(0u, 1u, 2u, 3u), vec4u(numbers.N - 1u)) * numbers.K + k;
+    let n = valid(k, numbers.K);
     return transpose(mat4x4f(load_b4(i.x, n), load_b4(i.y, n), load_b4(i.z, n), load_b4(i.w, n)));
   }
-  let c = inside(col, N);
-  let i = base + min(k + vec4u(0u, 1u, 2u, 3u), vec4u(K - 1u)) * N + c;
-  let n = valid(c, N);
+  let c = inside(col, numbers.N);
+  let i = base + min(k + vec4u(0u, 1u, 2u, 3u), vec4u(numbers.K - 1u)) * numbers.N + c;
+  let n = valid(c, numbers.N);
   return mat4x4f(load_b4(i.x, n), load_b4(i.y, n), load_b4(i.z, n), load_b4(i.w, n));
 }
 
@@ -114,15 +114,15 @@ fn shift16(c: Rows16, next: vec4f) -> Rows16 {
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let tile = tile_of(workgroup_index(w));
-  if (tile.batch >= BATCH) { return; }
+  if (tile.batch >= numbers.BATCH) { return; }
   let batch = tile.batch;
   let row = tile.row;
   let col = tile.col + lane * 4u;
-  let base_a = batch * A_BATCH_STRIDE;
-  let base_b = batch * B_BATCH_STRIDE;
+  let base_a = batch * numbers.A_BATCH_STRIDE;
+  let base_b = batch * numbers.B_BATCH_STRIDE;
   var upper = Rows16();
   var lower = Rows16();
-  for (var k = 0u; k < K; k += 4u) {
+  for (var k = 0u; k < numbers.K; k += 4u) {
     let b = block_b(base_b, col, k);
     upper = product16(block_a(base_a, row, k, lane, 0u), block_a(base_a, row, k, lane, 1u), b, upper);
     if (ROWS == 32u) {
@@ -130,11 +130,11 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
       lower = product16(block_a(base_a, next, k, lane, 0u), block_a(base_a, next, k, lane, 1u), b, lower);
     }
   }
-  if (col >= N) { return; }
+  if (col >= numbers.N) { return; }
   // The rows move up through the registers past one store: the epilogue inlined for each row would compile slowly.
-  let rows = min(ROWS, M - row);
+  let rows = min(ROWS, numbers.M - row);
   for (var r = 0u; r < rows; r++) {
-    store4((batch * M + row + r) * N + col, upper.r0[0], valid(col, N));
+    store4((batch * numbers.M + row + r) * numbers.N + col, upper.r0[0], valid(col, numbers.N));
     upper = shift16(upper, lower.r0[0]);
     lower = shift16(lower, vec4f());
   }

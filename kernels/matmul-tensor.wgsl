@@ -4,7 +4,7 @@ enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] on tensor cores (tensor family: subgroup matrices f16 x f16 -> f32, 16^3).
 // Includes: lib/matmul-tile.wgsl.
-// Contract: ROWS, COLS (64), BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored
+// Contract: ROWS, COLS (64), numbers BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored
 // [b, K, M]), TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4 read, store4 writes. Extents along memory are
 // multiples of 4.
 // Mapping: a workgroup of 4 subgroups of 32 owns ROWS x COLS of C, a subgroup 32 x 32 of them as 2 x 2 matrices. For each
@@ -33,23 +33,23 @@ fn place(id: u32, along_memory: bool) -> vec3u {
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) id: u32) {
   let tile = tile_of(workgroup_index(w));
-  if (tile.batch >= BATCH) { return; }
+  if (tile.batch >= numbers.BATCH) { return; }
   let batch = tile.batch;
   let row = tile.row;
   let col = tile.col;
-  let base_a = batch * A_BATCH_STRIDE;
-  let base_b = batch * B_BATCH_STRIDE;
+  let base_a = batch * numbers.A_BATCH_STRIDE;
+  let base_b = batch * numbers.B_BATCH_STRIDE;
   let group = id / 32u;
   let y = group / 2u * 32u;
   let x = group % 2u * 32u;
   var sums: array<array<Result, 2>, 2>;
-  for (var k = 0u; k < K; k += DEPTH) {
+  for (var k = 0u; k < numbers.K; k += DEPTH) {
     for (var i = id; i < ROWS * DEPTH / 4u; i += 128u) {
       let at = place(i, !TRANSPOSE_A);
       let m = row + at.y;
       let c = k + at.x;
       var value = vec4f();
-      if (m < M && c < K) { value = load_a4(base_a + select(m * K + c, c * M + m, TRANSPOSE_A), 4u); }
+      if (m < numbers.M && c < numbers.K) { value = load_a4(base_a + select(m * numbers.K + c, c * numbers.M + m, TRANSPOSE_A), 4u); }
       tile_a[at.z] = vec4<f16>(value);
     }
     for (var i = id; i < COLS * DEPTH / 4u; i += 128u) {
@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) id: u3
       let n = col + at.y;
       let c = k + at.x;
       var value = vec4f();
-      if (n < N && c < K) { value = load_b4(base_b + select(c * N + n, n * K + c, TRANSPOSE_B), 4u); }
+      if (n < numbers.N && c < numbers.K) { value = load_b4(base_b + select(c * numbers.N + n, n * numbers.K + c, TRANSPOSE_B), 4u); }
       tile_b[at.z] = vec4<f16>(value);
     }
     workgroupBarrier();
@@ -87,7 +87,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) id: u3
       let n = col + x + 16u * (part % 2u) + i % 4u * 4u;
       let start = group * 256u + i * 4u;
       let value = vec4f(scratch[start], scratch[start + 1u], scratch[start + 2u], scratch[start + 3u]);
-      if (m < M && n < N) { store4((batch * M + m) * N + n, value, min(4u, N - n)); }
+      if (m < numbers.M && n < numbers.N) { store4((batch * numbers.M + m) * numbers.N + n, value, min(4u, numbers.N - n)); }
     }
     workgroupBarrier();
   }

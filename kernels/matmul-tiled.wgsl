@@ -1,6 +1,6 @@
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] through workgroup memory (tiled family: discrete GPUs).
 // Includes: lib/matmul-tile.wgsl.
-// Contract: ROWS, COLS, BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
+// Contract: ROWS, COLS, numbers BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
 // TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4, load_b1 read, store4 writes.
 // Mapping: a workgroup of 16 x 16 invocations owns ROWS x COLS of C, an invocation 4 x 4. For each DEPTH steps of k every
 // invocation brings one vector of A and one of B into workgroup memory. A keeps its stored orientation there, since the
@@ -18,19 +18,19 @@ var<workgroup> tile_b: array<vec4f, DEPTH * PITCH>;
 fn fetch_a(base: u32, row: u32, k: u32, id: u32) -> vec4f {
   let m = row + select(id / 4u, id % 16u * 4u, TRANSPOSE_A);
   let c = k + select(id % 4u * 4u, id / 16u, TRANSPOSE_A);
-  if (m >= M || c >= K) { return vec4f(); }
-  if (TRANSPOSE_A) { return load_a4(base + c * M + m, min(4u, M - m)); }
-  return load_a4(base + m * K + c, min(4u, K - c));
+  if (m >= numbers.M || c >= numbers.K) { return vec4f(); }
+  if (TRANSPOSE_A) { return load_a4(base + c * numbers.M + m, min(4u, numbers.M - m)); }
+  return load_a4(base + m * numbers.K + c, min(4u, numbers.K - c));
 }
 
 // Four columns of row k of B, 0 outside B. Where B is stored transposed, neighbouring invocations read neighbouring k.
 fn fetch_b(base: u32, k: u32, col: u32) -> vec4f {
-  if (k >= K || col >= N) { return vec4f(); }
+  if (k >= numbers.K || col >= numbers.N) { return vec4f(); }
   if (TRANSPOSE_B) {
-    let i = base + min(col + vec4u(0u, 1u, 2u, 3u), vec4u(N - 1u)) * K + k;
+    let i = base + min(col + vec4u(0u, 1u, 2u, 3u), vec4u(numbers.N - 1u)) * numbers.K + k;
     return vec4f(load_b1(i.x), load_b1(i.y), load_b1(i.z), load_b1(i.w));
   }
-  return load_b4(base + k * N + col, min(4u, N - col));
+  return load_b4(base + k * numbers.N + col, min(4u, numbers.N - col));
 }
 
 // Rows 4 group ... 4 group + 3 of A's tile, columns k ... k + 3.
@@ -50,12 +50,12 @@ fn row_product(a: vec4f, b: mat4x4f, c: vec4f) -> vec4f {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) id: u32) {
   let tile = tile_of(workgroup_index(w));
-  if (tile.batch >= BATCH) { return; }
+  if (tile.batch >= numbers.BATCH) { return; }
   let batch = tile.batch;
   let row = tile.row;
   let col = tile.col;
-  let base_a = batch * A_BATCH_STRIDE;
-  let base_b = batch * B_BATCH_STRIDE;
+  let base_a = batch * numbers.A_BATCH_STRIDE;
+  let base_b = batch * numbers.B_BATCH_STRIDE;
   let group_row = id / 16u;
   let group_col = id % 16u;
   let own = select(id, id / 16u + id % 16u * 16u, TRANSPOSE_B);
@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) id: u3
   var c1 = vec4f();
   var c2 = vec4f();
   var c3 = vec4f();
-  for (var k = 0u; k < K; k += DEPTH) {
+  for (var k = 0u; k < numbers.K; k += DEPTH) {
     tile_a[id] = fetch_a(base_a, row, k, id);
     tile_b[own / 16u * PITCH + own % 16u] = fetch_b(base_b, k + own / 16u, col + own % 16u * 4u);
     workgroupBarrier();
@@ -80,11 +80,11 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) id: u3
   }
   let m = row + group_row * 4u;
   let n = col + group_col * 4u;
-  if (n >= N) { return; }
-  let i = (batch * M + m) * N + n;
-  let width = min(4u, N - n);
-  if (m < M) { store4(i, c0, width); }
-  if (m + 1u < M) { store4(i + N, c1, width); }
-  if (m + 2u < M) { store4(i + 2u * N, c2, width); }
-  if (m + 3u < M) { store4(i + 3u * N, c3, width); }
+  if (n >= numbers.N) { return; }
+  let i = (batch * numbers.M + m) * numbers.N + n;
+  let width = min(4u, numbers.N - n);
+  if (m < numbers.M) { store4(i, c0, width); }
+  if (m + 1u < numbers.M) { store4(i + numbers.N, c1, width); }
+  if (m + 2u < numbers.M) { store4(i + 2u * numbers.N, c2, width); }
+  if (m + 3u < numbers.M) { store4(i + 3u * numbers.N, c3, width); }
 }

@@ -5,11 +5,11 @@
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) invocation: u32) {
   let row = row_of(workgroup_index(w), invocation);
-  if (row >= ROWS) { return; }
+  if (row >= numbers.ROWS) { return; }
   let lane = lane_of(invocation);
   let result = moments(row, lane);
   // Twice read already, the row comes from the cache.
-  for (var v = lane; v < VECTORS; v += LANES) {
+  for (var v = lane; v < numbers.VECTORS; v += LANES) {
     let i = element(row, v);
     store4(i, (load_x4(i, inside(v)) - result.x) * result.y, inside(v));
   }

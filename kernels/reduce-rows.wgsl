@@ -6,10 +6,10 @@
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) invocation: u32) {
   let row = row_of(workgroup_index(w), invocation);
-  if (row >= ROWS) { return; }
+  if (row >= numbers.ROWS) { return; }
   let lane = lane_of(invocation);
   var total = vec4f(select(0.0, LOWEST, MAXIMUM));
-  for (var v = lane; v < VECTORS; v += LANES) {
+  for (var v = lane; v < numbers.VECTORS; v += LANES) {
     let x = load_x4(element(row, v), inside(v));
     if (MAXIMUM) { total = max(total, masked(x, inside(v), LOWEST)); } else { total += masked(x, inside(v), 0.0); }
   }

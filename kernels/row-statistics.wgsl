@@ -5,7 +5,7 @@
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) invocation: u32) {
   let row = row_of(workgroup_index(w), invocation);
-  if (row >= ROWS) { return; }
+  if (row >= numbers.ROWS) { return; }
   let lane = lane_of(invocation);
   let result = moments(row, lane);
   if (lane == 0u) {

@@ -1,6 +1,6 @@
 // What all attention kernels share: how tokens and heads lie in [BATCH, tokens, HEADS * DEPTH], where q and the output have
 // QUERIES tokens, k and v KEYS.
-// Contract: BATCH, QUERIES, KEYS, HEADS, DEPTH, DEPTH4 = ceil(DEPTH / 4), SCALE, CAUSAL (query i sees keys 0 ... i only),
+// Contract: number BATCH; QUERIES, KEYS, HEADS, DEPTH, DEPTH4 = ceil(DEPTH / 4), SCALE, CAUSAL (query i sees keys 0 ... i only),
 // and ROWS, the tokens of a workgroup. A head is counted over the batch too, 0 <= head < BATCH * HEADS; a head's channels
 // are read as DEPTH4 columns of 4. The kernel says which tokens its workgroups share out, OWN, and which all of them go
 // through, MET: QUERIES and KEYS, or the other way round.

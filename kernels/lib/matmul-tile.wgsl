@@ -1,5 +1,5 @@
 // Which tile of the product a workgroup computes.
-// Contract: BATCH, M, N, and ROWS x COLS, the size of a tile.
+// Contract: numbers BATCH, M, N, and ROWS x COLS, the size of a tile.
 struct Tile {
   batch: u32,
   row: u32,
@@ -8,7 +8,7 @@ struct Tile {
 
 // Tiles row by row, product after product; `batch` reaches BATCH beyond the last one.
 fn tile_of(index: u32) -> Tile {
-  let across = (N + COLS - 1u) / COLS;
-  let tiles = (M + ROWS - 1u) / ROWS * across;
+  let across = (numbers.N + COLS - 1u) / COLS;
+  let tiles = (numbers.M + ROWS - 1u) / ROWS * across;
   return Tile(index / tiles, index % tiles / across * ROWS, index % across * COLS);
 }

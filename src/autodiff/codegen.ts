@@ -10,6 +10,8 @@ import type { Task } from './schedule.js';
 
 export interface LinkedKernel {
   source: string;
+  /** The numbers that it reads, u32 one after another: a uniform buffer behind all other bindings. */
+  numbers: Uint32Array;
   /** In order of `@binding`. */
   bindings: readonly Binding[];
 }
@@ -17,7 +19,7 @@ export interface LinkedKernel {
 /**
  * The WGSL of a task: the file's directives, a prelude with what the file's contract asks for (constants, accessors of
  * operands and outputs, fused expressions included), the libraries that it names under `Includes:`, then the file as it
- * is.
+ * is. Extents, strides and offsets are numbers beside the text, so that tasks which differ in nothing else share a pipeline.
  */
 export function link(
   task: Task,
@@ -34,16 +36,25 @@ export function link(
   const directives = [...new Set(lines.filter(isDirective))];
   const body = lines.filter((line) => !isDirective(line)).join('\n');
   const prelude = new Prelude(task, isHalf, body, profile);
-  const constants = { ...task.kernel.constants, GRID_X: `${gridX}u` };
+  const { constants = {} } = task.kernel;
+  const numbers = { GRID_X: gridX, ...task.kernel.numbers, ...prelude.numbers };
   const text = [
     ...(prelude.half ? ['enable f16;'] : []),
     ...directives,
     ...Object.entries(constants).map(([name, value]) => `const ${name} = ${value};`),
-    'fn workgroup_index(w: vec3u) -> u32 { return w.x + w.y * GRID_X; }',
+    `struct Numbers { ${Object.keys(numbers)
+      .map((name) => `${name}: u32`)
+      .join(', ')} }`,
+    `@group(0) @binding(${prelude.bindings.list.length}) var<uniform> numbers: Numbers;`,
+    'fn workgroup_index(w: vec3u) -> u32 { return w.x + w.y * numbers.GRID_X; }',
     prelude.text(),
     body,
   ];
-  return { source: text.join('\n'), bindings: prelude.bindings.list };
+  return {
+    source: text.join('\n'),
+    bindings: prelude.bindings.list,
+    numbers: Uint32Array.from(Object.values(numbers)),
+  };
 }
 
 function sourceOf(name: string): string {
@@ -70,6 +81,8 @@ const elementOf = ({ type, scalar }: Slot): { name: string; bytes: number } =>
 
 class Prelude {
   readonly bindings: Bindings;
+  /** Those that expressions read. */
+  readonly numbers: Record<string, number> = {};
   private readonly slots = new Map<number, Slot>();
   private readonly functions: string[] = [];
   private readonly libraries = new Set<string>();
@@ -205,7 +218,27 @@ class Prelude {
     };
     if (core) values.set(`${core.id}|i|${width}`, 'value');
     const result = emitter.value(tensor, 'i', width);
-    return [...body, `  return ${result};`].join('\n');
+    return [...body.map((line) => this.withNumbers(line)), `  return ${result};`].join('\n');
+  }
+
+  /**
+   * A line with its whole numbers as data. Those that something is divided by stay, as drivers divide by what they know
+   * without dividing; so do those that count lanes, and an index in place of one that does not count.
+   */
+  private withNumbers(line: string): string {
+    if (/^ {2}let v\d+ = \w+ \+ [123]u;$|vec4u\(0u, 1u/.test(line)) return line;
+    return line
+      .replace(/(?<![\w.]|[/%&] |<< |>> |select\()(\d+)u\b/g, (_, digits: string) => this.number(Number(digits)))
+      .replace(/\((-?[\d.]+(?:e[+-]?\d+)?)f\)/g, (literal, digits: string) => {
+        const value = Number(digits);
+        return plain.has(value) ? literal : `bitcast<f32>(${this.number(bitsOf(value))})`;
+      });
+  }
+
+  private number(value: number): string {
+    const name = `n${Object.keys(this.numbers).length}`;
+    this.numbers[name] = value;
+    return `numbers.${name}`;
   }
 
   private evaluate(node: Tensor, emitter: Emitter, index: string, width: Width): string {
@@ -235,7 +268,8 @@ class Prelude {
     const { type, scalar } = this.slots.get(slot)!;
     const name = `read${this.leaves.get(leaf)}`;
     const [one, four] = [scalarType(leaf), vectorType(leaf)];
-    const at = (lane: number) => (first + lane ? `i + ${first + lane}u` : 'i');
+    const start = first ? `i + ${this.number(first)}` : 'i';
+    const at = (lane: number) => (lane ? `${start} + ${lane}u` : start);
     const element = (lane: number) =>
       type === 'u8'
         ? `((${this.element(slot, `(${at(lane)}) >> 2u`)} >> (((${at(lane)}) & 3u) * 8u)) & 0xffu)`
@@ -332,6 +366,10 @@ class Prelude {
     this.functions.push(`fn store_rounded4(i: u32, value: vec4f) { ${store} }`);
   }
 }
+
+/** Constants with which a compiler may have less to do. */
+const plain = new Set([0, 1, -1, 2, 0.5]);
+const bitsOf = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0];
 
 const scalarType = (node: Tensor) => (node.dtype === 'f32' ? 'f32' : 'u32');
 const vectorType = (node: Tensor) => (node.dtype === 'f32' ? 'vec4f' : 'vec4u');

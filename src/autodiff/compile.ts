@@ -11,7 +11,7 @@ import { link } from './codegen.js';
 import { decompose } from './decompose.js';
 import { layOut, type Arena } from './arena.js';
 import { leavesOf, schedule, type Task } from './schedule.js';
-import { separate } from './separate.js';
+import { separate, writesOf } from './separate.js';
 import { shareCommon } from './share.js';
 
 export interface CompileOptions {
@@ -23,8 +23,10 @@ export interface CompileOptions {
   half?: boolean;
   /** Called with the arena's size before it is allocated. */
   onPlan?: (memory: { bytes: number; lowerBound: number; kernels: number }) => void;
-  /** Called as pipelines become ready. */
+  /** Called as kernels have been compiled, by the driver as well. */
   onProgress?: (ready: number, total: number) => void;
+  /** Gives up between two kernels. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -78,6 +80,7 @@ export class Program extends Resource {
 /** The memory of a program: an arena, in as many buffers as it takes, and its share in fixed storages. */
 class Held {
   private readonly arena = new Map<number, GPUBuffer>();
+  private numbers?: GPUBuffer;
   private readonly fixed = new Map<TensorStorage, GPUBuffer>();
 
   constructor(
@@ -105,8 +108,17 @@ class Held {
     return { buffer, offset };
   }
 
+  numbersOf(table: NumberTable): GPUBuffer {
+    return (this.numbers ??= this.device.createBuffer(
+      'the numbers of kernels',
+      table.bytes,
+      table.content(),
+      'uniform',
+    ));
+  }
+
   free(): void {
-    for (const buffer of this.arena.values()) this.device.destroyBuffer(buffer);
+    for (const buffer of [...this.arena.values(), this.numbers]) if (buffer) this.device.destroyBuffer(buffer);
     for (const storage of this.fixed.keys()) this.device.letGo(storage);
   }
 }
@@ -159,23 +171,25 @@ export function planProgram(
 
 /**
  * Compiles a graph for a device: plans it, links and compiles its kernels in parallel.
- * @throws UserError as `planProgram`; SemiflowError where the device has no memory for it
+ * @throws UserError as `planProgram`; SemiflowError where the device has no memory for it; the signal's reason where it was
+ * aborted
  */
 export async function compile(device: Device, options: CompileOptions): Promise<Program> {
   const planned = planProgram(device.profile, options);
   const { tasks, arena } = planned;
   options.onPlan?.({ bytes: arena.bytes, lowerBound: arena.lowerBound, kernels: tasks.length });
-  return build(device, planned, options.onProgress);
+  return build(device, planned, options);
 }
 
 /** Makes what was planned for a device's own profile ready to run. @throws SemiflowError as `compile` */
 export async function build(
   device: Device,
   { profile, outputs, tasks, halves: kept, arena: memory, bufferBytes }: PlannedProgram,
-  onProgress?: CompileOptions['onProgress'],
+  options: Pick<CompileOptions, 'onProgress' | 'signal'> = {},
 ): Promise<Program> {
   const isHalf = (node: Tensor) => kept.has(node);
   const held = new Held(device, memory.bytes, bufferBytes);
+  const numbers = new NumberTable(device.limits.minUniformBufferOffsetAlignment);
   const regionOf = (binding: Binding): Region => {
     const { start, end } = binding;
     const place =
@@ -189,16 +203,17 @@ export async function build(
     const grid = gridOf(task.kernel.workgroups, device.limits.maxComputeWorkgroupsPerDimension);
     const linked = link(task, isHalf, grid[0], profile);
     const regions = linked.bindings.map(regionOf);
-    return { task, grid, regions, source: linked.source };
+    return { task, grid, regions, source: linked.source, numbers: numbers.add(linked.numbers) };
   };
-  let ready = 0;
-  const record = async ({ task, grid, regions, source }: ReturnType<typeof linkTask>): Promise<Dispatch> => {
+  const record = async (
+    { task, grid, regions, source, numbers: own }: ReturnType<typeof linkTask>,
+    given: GPUBuffer,
+  ): Promise<Dispatch> => {
     const pipeline = await device.pipeline(source, task.kernel.source);
-    onProgress?.(++ready, tasks.length);
     return {
       label: task.kernel.source,
       pipeline,
-      bindGroup: bind(device, pipeline, regions),
+      bindGroup: bind(device, pipeline, [...regions, { buffer: given, ...own }]),
       grid,
       flops: task.kernel.flops ?? 0,
       bytes: regions.reduce((sum, region) => sum + region.size, 0),
@@ -215,12 +230,73 @@ export async function build(
         return [name, { regions, tensor: node }];
       }),
     );
-    await device.ready(new Set(linked.flatMap(({ regions }) => regions.map(({ buffer }) => buffer))));
-    const dispatches = await Promise.all(linked.map(record));
-    return new Program(device, dispatches, held, results, memory);
+    const given = held.numbersOf(numbers);
+    await device.ready(new Set([given, ...linked.flatMap(({ regions }) => regions.map(({ buffer }) => buffer))]));
+    const dispatches = linked.map((task) => record(task, given));
+    // Whichever fails first is thrown here; none may fail unheard while others are waited for.
+    const all = Promise.all(dispatches);
+    all.catch(() => {});
+    const alone = (i: number) => !writesOf(tasks[i].output);
+    await compileInOrder(device, linked, dispatches, alone, options);
+    return new Program(device, await all, held, results, memory);
   } catch (error) {
     held.free();
     throw error;
+  }
+}
+
+/**
+ * Waits for the pipelines in the order in which they are needed, and tells of each. Software adapters compile a kernel when
+ * it first runs: one workgroup of it runs here, into memory that the program writes anyway, so that it is known how far
+ * compiling is and no step has to wait for it.
+ * @param alone whether a task changes nothing beside its program's own memory
+ */
+async function compileInOrder(
+  device: Device,
+  sources: readonly { source: string }[],
+  dispatches: readonly Promise<Dispatch>[],
+  alone: (i: number) => boolean,
+  { onProgress, signal }: Pick<CompileOptions, 'onProgress' | 'signal'>,
+): Promise<void> {
+  if (!onProgress && !signal) return;
+  const first = new Map<string, number>();
+  sources.forEach(({ source }, i) => first.set(source, first.get(source) ?? i));
+  let ready = 0;
+  for (const i of first.values()) {
+    const dispatch = await dispatches[i];
+    if (device.profile.software && alone(i)) {
+      submit(device, [{ ...dispatch, grid: [1, 1] }]);
+      await device.finished();
+    }
+    signal?.throwIfAborted();
+    onProgress?.(++ready, first.size);
+  }
+}
+
+/** What kernels read as `numbers`, each list where a binding may begin; equal lists lie there once. */
+class NumberTable {
+  private readonly places = new Map<string, { offset: number; size: number }>();
+  private readonly lists: Uint32Array[] = [];
+  bytes = 0;
+
+  constructor(private readonly alignment: number) {}
+
+  add(list: Uint32Array): { offset: number; size: number } {
+    const key = list.join();
+    let place = this.places.get(key);
+    if (!place) {
+      place = { offset: this.bytes, size: Math.ceil(list.byteLength / 16) * 16 };
+      this.bytes += Math.ceil(place.size / this.alignment) * this.alignment;
+      this.places.set(key, place);
+      this.lists.push(list);
+    }
+    return place;
+  }
+
+  content(): Uint32Array {
+    const words = new Uint32Array(this.bytes / 4);
+    [...this.places.values()].forEach(({ offset }, i) => words.set(this.lists[i], offset / 4));
+    return words;
   }
 }
 

@@ -7,7 +7,7 @@ import { ruleOf } from '../ops/table.js';
 import { bindingsOf } from './bindings.js';
 import { reachable } from './gradients.js';
 import { inOrder } from './order.js';
-import type { Separated } from './separate.js';
+import { writesOf, type Separated } from './separate.js';
 
 /** One kernel of the program: the node whose value it tabulates, and the one whose kernel does the work. */
 export interface Task {
@@ -228,7 +228,9 @@ class TaskGraph {
   ordered(effects: readonly Tensor[]): Task[] {
     const last = new Set(effects.map((effect) => this.producers.get(effect)!));
     const values = this.tasks().filter((task) => !last.has(task));
-    return [...inOrder(values, (task) => this.dependencies(task)), ...last];
+    const packed = new Set(this.nodes.flatMap((node) => (node.op === 'pack' ? node.inputs : [])));
+    const all = [...inOrder(values, (task) => this.dependencies(task)), ...last];
+    return all.map((task) => narrowed(task, this.tabulated, packed));
   }
 
   private tasks(): Task[] {
@@ -292,6 +294,22 @@ function taskOf(kernel: Kernel, core: Tensor, output: Tensor, tabulated: Readonl
 
 function tabulate(node: Tensor): Kernel {
   return { ...pointwiseKernel(node), operands: [{ name: 'x', tensor: node, fusion: 'any', run: node.size }] };
+}
+
+/**
+ * How a pointwise task takes its elements: one by one where some part of its expression finds them one by one, else in
+ * fours. The last four may reach into the padding that ends everything in memory but the parts of a pack.
+ */
+function narrowed(task: Task, tabulated: ReadonlySet<Tensor>, packed: ReadonlySet<Tensor>): Task {
+  const { kernel, output } = task;
+  if (kernel.source !== 'pointwise' || writesOf(output)?.some(({ dtype }) => dtype === 'u8')) return task;
+  const inside = inlinedBelow(rootsOf(kernel, output), tabulated);
+  if (isIndex(output)) inside.push(output);
+  const apart = inside.some((node) => !(indexRule(node).vectorizes?.(node as never) ?? true));
+  const single = apart || (kernel.run % 4 > 0 && packed.has(output));
+  const run = single ? 1 : Math.ceil(kernel.run / 4) * 4;
+  const operands = kernel.operands.map((operand) => ({ ...operand, run }));
+  return { ...task, kernel: { ...kernel, ...(single && { source: 'pointwise-single' }), run, operands } };
 }
 
 /** What an epilogue reads besides the `core` that it follows. */

@@ -116,12 +116,19 @@ export class Device extends Resource {
    * @param content first values; zeros by default
    * @throws SemiflowError where the adapter has no buffers of that size
    */
-  createBuffer(label: string, bytes: number, content?: ArrayBufferView): GPUBuffer {
+  createBuffer(
+    label: string,
+    bytes: number,
+    content?: ArrayBufferView,
+    usage: 'storage' | 'uniform' = 'storage',
+  ): GPUBuffer {
     return this.allocate(
       {
         label,
         size: wordsOf(bytes),
-        usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
+        usage:
+          GPUBufferUsage.COPY_DST |
+          (usage === 'uniform' ? GPUBufferUsage.UNIFORM : GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC),
       },
       // Zeros by hand, because the fast toggles switch Dawn's own clearing off.
       (buffer) => (content ? this.upload(buffer, content, 0, true) : this.clear(buffer)),

@@ -121,8 +121,8 @@ function attentionKernel(source: string, node: AttentionNode, profile: Profile, 
   return {
     source: variant === 'subgroup' ? `${source}-subgroup` : source,
     library: variant === 'subgroup' ? undefined : `attention-${variant}`,
+    numbers: { BATCH: batch },
     constants: {
-      BATCH: u32(batch),
       QUERIES: u32(queries),
       KEYS: u32(keys),
       HEADS: u32(heads),

@@ -5,7 +5,7 @@ import { requireFloats } from './floats.js';
 import { concat, reshape, slice } from './movement.js';
 import { rowKernel } from './rows.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
-import { u32, type IndexRule, type Kernel, type KernelRule } from './rule.js';
+import { bool, type IndexRule, type Kernel, type KernelRule } from './rule.js';
 
 type ReduceKind = 'sum' | 'max';
 
@@ -167,18 +167,19 @@ export const reduceRule: KernelRule<'reduce'> = {
   kind: 'kernel',
   precise: true,
   kernel: ({ inputs: [x], attributes: { kind, outer, length, inner } }, profile): Kernel => {
-    const constants = { OUTER: u32(outer), LENGTH: u32(length), INNER: u32(inner), MAXIMUM: String(kind === 'max') };
+    const constants = { MAXIMUM: bool(kind === 'max') };
     if (inner > 1) {
       return {
         source: 'reduce-columns',
         constants,
+        numbers: { OUTER: outer, LENGTH: length, INNER: inner },
         operands: [{ name: 'x', tensor: x, fusion: 'any', run: inner }],
         workgroups: Math.ceil((outer * Math.ceil(inner / 4)) / 64),
         run: inner,
       };
     }
     const kernel = rowKernel('reduce-rows', profile, [outer, 1, length], 1, { x });
-    return { ...kernel, constants: { ...kernel.constants, MAXIMUM: constants.MAXIMUM }, run: 1 };
+    return { ...kernel, constants: { ...kernel.constants, ...constants }, run: 1 };
   },
   gradient: (node, g) => {
     const {

@@ -146,15 +146,10 @@ export const matmulRule: KernelRule<'matmul'> = {
       constants: {
         ROWS: u32(tile.rows),
         COLS: u32(tile.columns),
-        BATCH: u32(batch),
-        M: u32(m),
-        N: u32(n),
-        K: u32(k),
         TRANSPOSE_A: bool(transposeA),
         TRANSPOSE_B: bool(transposeB),
-        A_BATCH_STRIDE: u32(m * k),
-        B_BATCH_STRIDE: u32(k * n),
       },
+      numbers: { BATCH: batch, M: m, N: n, K: k, A_BATCH_STRIDE: m * k, B_BATCH_STRIDE: k * n },
       operands: [
         { name: 'a', tensor: a, fusion: 'views', run: a.shape.at(-1)! },
         { name: 'b', tensor: b, fusion: 'views', run: b.shape.at(-1)! },

@@ -183,11 +183,24 @@ export const sliceRule: IndexRule<'slice'> = {
   gradient: ({ inputs: [x], attributes }, g) => [pad(g, attributes.start, x.shape)],
 };
 
+/** Whether runs of 4 are cut nowhere: the axes that are padded, with all that lies within them, decide. */
+function padsWhole({ inputs: [x], attributes: { before }, shape }: Tensor<'pad'>): boolean {
+  const padded = shape.findLastIndex((extent, axis) => extent !== x.shape[axis]);
+  const run = sizeOf(shape.slice(padded + 1));
+  return [before[padded], x.shape[padded], shape[padded]].every((extent) => (extent * run) % 4 === 0);
+}
+
 export const padRule: IndexRule<'pad'> = {
   kind: 'index',
   cost: 1,
   access: 'moved',
-  emit: ({ inputs: [x], attributes: { before }, shape }, emitter, index, width) => {
+  vectorizes: padsWhole,
+  emit: (node, emitter, index, width) => {
+    const {
+      inputs: [x],
+      attributes: { before },
+      shape,
+    } = node;
     const outer = stridesOf(shape);
     const inner = stridesOf(x.shape);
     const place = (i: string) => {
@@ -195,7 +208,10 @@ export const padRule: IndexRule<'pad'> = {
       const terms: string[] = [];
       shape.forEach((extent, axis) => {
         if (extent === 1) return;
-        const coordinate = emitter.line(`(${i} / ${outer[axis]}u) % ${extent}u - ${before[axis]}u`);
+        const whole = outer[axis] === 1 ? i : `${i} / ${outer[axis]}u`;
+        // The first axis is what is left.
+        const own = outer[axis] * extent === sizeOf(shape) ? whole : `(${whole}) % ${extent}u`;
+        const coordinate = emitter.line(`${own} - ${before[axis]}u`);
         // An index before the start wraps round to a huge one, so that one comparison bounds both sides.
         if (x.shape[axis] !== extent) tests.push(`${coordinate} < ${x.shape[axis]}u`);
         terms.push(`${coordinate} * ${inner[axis]}u`);
@@ -210,12 +226,7 @@ export const padRule: IndexRule<'pad'> = {
     };
     if (width === 1) return one(index);
     const type = x.dtype === 'f32' ? 'vec4f' : 'vec4u';
-    const last = shape.length - 1;
-    // The axes that are padded, with all that lie within them, decide where a run of 4 can be cut.
-    const padded = shape.findLastIndex((extent, axis) => extent !== x.shape[axis]);
-    const run = sizeOf(shape.slice(padded + 1));
-    const whole = [before[padded], x.shape[padded], shape[padded]].every((extent) => (extent * run) % 4 === 0);
-    if (whole && last >= 0) {
+    if (padsWhole(node)) {
       const { inside, at } = place(index);
       return emitter.line(`select(${type}(), ${emitter.value(x, at, 4)}, ${inside})`);
     }
@@ -227,10 +238,14 @@ export const padRule: IndexRule<'pad'> = {
   ],
 };
 
+const joinsWhole = ({ inputs, attributes: { axis }, shape }: Tensor<'concat'>): boolean =>
+  inputs.every((part) => (part.shape[axis] * sizeOf(shape.slice(axis + 1))) % 4 === 0);
+
 export const concatRule: IndexRule<'concat'> = {
   kind: 'index',
   cost: 2,
   access: 'moved',
+  vectorizes: joinsWhole,
   // More parts than a kernel may bind beside its output are joined in several rounds.
   decompose: ({ attributes: { axis } }, inputs, { maxBindings }) => {
     if (inputs.length < maxBindings) return null;
@@ -244,14 +259,20 @@ export const concatRule: IndexRule<'concat'> = {
     }
     return { value: parts[0] };
   },
-  emit: ({ inputs, attributes: { axis }, shape, dtype }, emitter, index, width) => {
+  emit: (node, emitter, index, width) => {
+    const {
+      inputs,
+      attributes: { axis },
+      shape,
+      dtype,
+    } = node;
     const run = sizeOf(shape.slice(axis + 1));
     const row = shape[axis] * run;
-    const vector = inputs.every((part) => (part.shape[axis] * run) % 4 === 0);
+    const single = row === sizeOf(shape);
     const scalar = dtype === 'f32' ? 'f32' : 'u32';
     const choose = (i: string, w: Width) => {
-      const outer = emitter.line(`${i} / ${row}u`);
-      const within = emitter.line(`${i} % ${row}u`);
+      const outer = single ? '0u' : emitter.line(`${i} / ${row}u`);
+      const within = single ? i : emitter.line(`${i} % ${row}u`);
       const type = w === 4 ? (dtype === 'f32' ? 'vec4f' : 'vec4u') : scalar;
       let start = 0;
       let chosen = `${type}()`;
@@ -259,13 +280,14 @@ export const concatRule: IndexRule<'concat'> = {
         const extent = part.shape[axis] * run;
         const local = emitter.line(`${within} - ${start}u`);
         const inside = emitter.line(`${local} < ${extent}u`);
-        const at = emitter.line(`select(0u, ${outer} * ${extent}u + ${local}, ${inside})`);
+        const place = single ? local : `${outer} * ${extent}u + ${local}`;
+        const at = emitter.line(`select(0u, ${place}, ${inside})`);
         chosen = emitter.line(`select(${chosen}, ${emitter.value(part, at, w)}, ${inside})`);
         start += extent;
       }
       return chosen;
     };
-    if (width === 1 || vector) return choose(index, width);
+    if (width === 1 || joinsWhole(node)) return choose(index, width);
     const lanes = [0, 1, 2, 3].map((lane) => choose(lane ? emitter.line(`${index} + ${lane}u`) : index, 1));
     return emitter.line(`vec4<${scalar}>(${lanes.join(', ')})`);
   },
@@ -339,6 +361,7 @@ export const gatherRule: IndexRule<'gather'> = {
   kind: 'index',
   cost: 1,
   access: 'repeated',
+  vectorizes: ({ inputs: [table] }) => sizeOf(table.shape.slice(1)) % 4 === 0,
   emit: ({ inputs: [table, indices] }, emitter, index, width) => {
     const [row, rows] = [sizeOf(table.shape.slice(1)), table.shape[0]];
     const [one, four] = table.dtype === 'f32' ? ['f32', 'vec4f'] : ['u32', 'vec4u'];

@@ -111,7 +111,7 @@ export function pointwiseKernel(x: Tensor) {
   const workgroups = Math.ceil(vectors / (64 * vectorsPerInvocation));
   return {
     source: 'pointwise',
-    constants: { SIZE: u32(run), VECTORS: u32(vectors), STRIDE: u32(workgroups * 64) },
+    numbers: { SIZE: run, VECTORS: vectors, STRIDE: workgroups * 64 },
     workgroups,
     run,
   };
@@ -126,7 +126,8 @@ export const adamRule: KernelRule<'adam'> = {
   },
   kernel: ({ inputs: [gradient, numbers], attributes: { state } }) => ({
     source: 'adam',
-    constants: { VECTORS: u32(gradient.size / 4), AVERAGES: u32(state.averages.length / state.parameters.length) },
+    numbers: { VECTORS: gradient.size / 4 },
+    constants: { AVERAGES: u32(state.averages.length / state.parameters.length) },
     operands: [
       { name: 'gradient', tensor: gradient, fusion: 'none', run: gradient.size },
       { name: 'numbers', tensor: numbers, fusion: 'none', run: 1 },

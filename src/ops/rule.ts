@@ -80,8 +80,10 @@ export interface Kernel {
   source: string;
   /** kernels/lib/`library`.wgsl is included beside those that the source names itself. */
   library?: string;
-  /** WGSL literals by constant name. */
-  constants: Record<string, string>;
+  /** WGSL literals by the name of a constant: what the compiler is to know, because it pays in speed. */
+  constants?: Record<string, string>;
+  /** Whole numbers that the kernel reads as `numbers.NAME`: data, so that kernels which differ in them are compiled once. */
+  numbers?: Record<string, number>;
   operands: Operand[];
   workgroups: number;
   /** Contiguous run of the output, as for operands. */

@@ -25,8 +25,8 @@ type Pattern = 'vector' | 'splat' | 'scatter';
 /** How 4 aligned consecutive outputs lie in the input. */
 export function patternOf({ axes, offset }: StridedView): Pattern {
   const inner = axes.at(-1);
-  if (!inner) return 'splat';
-  if (inner.extent % 4) return 'scatter';
+  if (axes.every(({ stride }) => stride === 0)) return 'splat';
+  if (!inner || inner.extent % 4) return 'scatter';
   if (inner.stride === 0) return 'splat';
   const aligned = inner.stride === 1 && offset % 4 === 0 && axes.slice(0, -1).every(({ stride }) => stride % 4 === 0);
   return aligned ? 'vector' : 'scatter';
