@@ -5,6 +5,8 @@ import { MemoryError } from '../src/flow/memory.js';
 /** What the process ends with. */
 export const exitCodes: Record<ErrorCode, number> = { input: 2, divergence: 3, device: 1 };
 const faultCode = 1;
+/** As shells have it for Ctrl-C. */
+const interruptedCode = 130;
 
 /** What a report of a fault should name, known as far as the command came. */
 const context: { adapter?: string } = {};
@@ -35,6 +37,8 @@ export function failureOf(error: unknown, flagOf: (field: string) => string, ver
     const hint = nearest || (/unknown/.test(error.code) ? '(`semiflow help` shows what there is)' : '');
     return { line: oneLine(`${what} ${hint}`), exitCode: error.exitCode === 0 ? 0 : exitCodes.input };
   }
+  if (error instanceof DOMException && error.name === 'AbortError')
+    return { line: 'interrupted before the first step, of which nothing was kept', exitCode: interruptedCode };
   const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   const where = [`semiflow ${version}`, `Node ${process.versions.node}`, process.platform, context.adapter];
   return {

@@ -31,13 +31,41 @@ export const configFile = 'config.yaml';
 /** Files that the commands add to a run, beside what training writes. */
 const reportFiles = ['flow-map.png', 'teacher.png', 'samples.png', 'evaluation.json', 'report.html'];
 
-/** A command's training as its flags describe it. */
+/**
+ * Ctrl-C or a termination: the first ends a training after a checkpoint, or what comes before it within seconds; the second
+ * ends all at once.
+ */
+class Interruption extends AbortController {
+  /** Whether there is a training that saves. */
+  training = false;
+
+  constructor() {
+    super();
+    for (const name of signals) process.on(name, this.interrupt);
+  }
+
+  /** No longer listens. */
+  release(): void {
+    for (const name of signals) process.off(name, this.interrupt);
+  }
+
+  private readonly interrupt = () => {
+    if (this.signal.aborted) process.exit(130);
+    this.abort();
+    if (!this.training) setTimeout(() => process.exit(130), patience).unref();
+  };
+}
+/** Milliseconds for whatever makes a training ready to give up and clear its place. */
+const patience = 5000;
+const signals = ['SIGINT', 'SIGTERM'] as const;
+
+/** A command's training as its flags describe it. It listens for signals from now on, until it was followed to its end. */
 export function trainOptions(
   flags: TrainingFlags,
   folder: string,
   config: object,
-): TrainOptions & { interruption: AbortController } {
-  const interruption = new AbortController();
+): TrainOptions & { interruption: Interruption } {
+  const interruption = new Interruption();
   return {
     store: folderStore(folder),
     resume: flags.resume !== undefined,
@@ -62,9 +90,10 @@ const drawSeconds = 59;
 export async function followTraining<Result>(
   training: Training<Result>,
   flags: TrainingFlags,
-  interruption: AbortController,
+  interruption: Interruption,
   { command, onSave = async () => {} }: { command: string; onSave?: () => Promise<void> },
 ): Promise<boolean> {
+  interruption.training = true;
   const { files, trainer, trained, steps } = training;
   const first = training.step;
   const place = files!.name;
@@ -72,12 +101,6 @@ export async function followTraining<Result>(
     `${first ? `going on at step ${first}` : 'training'} in ${place}: ${trained} parameters, ${trainer.dispatches} kernels a step on ${trainer.device.profile.description}`,
   );
   const started = performance.now();
-  const interrupt = () => {
-    if (interruption.signal.aborted) process.exit(130);
-    interruption.abort();
-  };
-  process.on('SIGINT', interrupt);
-  process.on('SIGTERM', interrupt);
   try {
     if (flags.profile)
       printTables([{ heading: 'One step by kernel', table: profileTable(await training.profileStep()) }]);
@@ -90,8 +113,7 @@ export async function followTraining<Result>(
     }
   } finally {
     endProgress();
-    process.off('SIGINT', interrupt);
-    process.off('SIGTERM', interrupt);
+    interruption.release();
   }
   if (training.finished) console.log(`trained to step ${steps} in ${duration((performance.now() - started) / 1000)}`);
   else console.log(`saved at step ${training.step}; go on with: semiflow ${command} --resume ${place}`);
@@ -161,7 +183,10 @@ function progressPrinter(): (progress: Progress) => void {
           `a step is ${progress.kernels} kernels over ${mebibytes(progress.bytes)} MiB of planned memory (at least ${mebibytes(progress.lowerBound)})\nmemory: ${memoryLine(progress.needs)}`,
         );
       case 'compiling':
-        if (every(2)) console.log(`compiled ${progress.ready} of ${progress.of} kernels`);
+        if (process.stderr.isTTY) {
+          const line = progress.ready < progress.of ? `compiling ${progress.ready} of ${progress.of} kernels` : '';
+          process.stderr.write(`\r\x1b[K${line}`);
+        } else if (every(10)) console.log(`compiled ${progress.ready} of ${progress.of} kernels`);
         return;
       case 'training': {
         const { step, steps, stepsPerSecond, metrics } = progress;

@@ -46,7 +46,7 @@ export type Progress =
   /** What a step takes, before anything of it is allocated. */
   | { phase: 'planned'; kernels: number; bytes: number; lowerBound: number; needs: MemoryNeeds }
   | { phase: 'compiling'; ready: number; of: number }
-  /** The rate is that of the last seconds. */
+  /** The rate is that of the last seconds, without the first window, in which drivers may still compile. */
   | { phase: 'training'; step: number; steps: number; stepsPerSecond: number; metrics: StepMetrics }
   | { phase: 'saving'; step: number }
   | { phase: 'note'; text: string };
@@ -63,7 +63,7 @@ export interface TrainOptions {
   names?: readonly string[];
   /** A run that the next disposable one may replace. */
   disposable?: boolean;
-  /** Ends the training at the next step, after a checkpoint. */
+  /** Ends the training at the next step, after a checkpoint; before the first step `train` throws its reason. */
   signal?: AbortSignal;
   /** Hears what happens while one waits. */
   onProgress?: (progress: Progress) => void;
@@ -108,7 +108,7 @@ export async function train<Result>(
     const { kernels, bytes, lowerBound, needs } = planned;
     onProgress({ phase: 'planned', kernels, bytes, lowerBound, needs });
     const compiling = (ready: number, of: number) => onProgress({ phase: 'compiling', ready, of });
-    const trainer = await Trainer.create(device, task, compiling, planned);
+    const trainer = await Trainer.create(device, task, { onProgress: compiling, signal: options.signal }, planned);
     try {
       if (state) await trainer.restore(state);
     } catch (error) {
@@ -133,7 +133,9 @@ type Settings = Required<Pick<TrainOptions, 'onProgress' | 'logEvery' | 'saveEve
 export class Training<Result> implements AsyncIterable<StepMetrics> {
   /** Metrics of steps that ran and that nobody has seen yet. */
   private readonly unseen: StepMetrics[] = [];
+  /** Windows of late, without the first one, in which drivers may still compile. */
   private readonly recent: { steps: number; seconds: number }[] = [];
+  private measured = false;
   private window = 1;
   private lastSave = performance.now();
   /** Step of the last checkpoint, 0 before the first. */
@@ -228,8 +230,11 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
     this.window = Math.max(1, Math.min(64, Math.round((metrics.length * windowSeconds) / seconds)));
     await this.files?.log(metrics.filter(({ step }) => step % logEvery === 0 || step === this.steps));
     this.unseen.push(...metrics);
-    const stepsPerSecond = this.rate(metrics.length, seconds);
-    onProgress({ phase: 'training', step: this.step, steps: this.steps, stepsPerSecond, metrics: metrics.at(-1)! });
+    if (this.measured || this.finished) {
+      const stepsPerSecond = this.rate(metrics.length, seconds);
+      onProgress({ phase: 'training', step: this.step, steps: this.steps, stepsPerSecond, metrics: metrics.at(-1)! });
+    }
+    this.measured = true;
     if (this.files && performance.now() - this.lastSave > saveEvery * 1000) await this.save();
   }
 

@@ -157,7 +157,7 @@ export class Trainer extends Resource {
   static async create(
     device: Device,
     plan: TrainerPlan,
-    onProgress?: CompileOptions['onProgress'],
+    progress: Pick<CompileOptions, 'onProgress' | 'signal'> = {},
     planned: PlannedTraining = planTraining(device, plan),
   ): Promise<Trainer> {
     const { shared, members: all, rounding: rounds } = planned;
@@ -169,7 +169,7 @@ export class Trainer extends Resource {
     ];
     try {
       for (const { planned: step, ...member } of all) {
-        const program = await build(device, step, onProgress);
+        const program = await build(device, step, progress);
         held.push(program);
         members.push({ ...member, program });
       }
