@@ -1,8 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { compile } from '../src/autodiff/compile.js';
 import { parseDescription } from '../src/flow/description.js';
 import { createNetwork, studentOf } from '../src/flow/network.js';
 import { drawSamples } from '../src/flow/sampling.js';
 import type { Device } from '../src/gpu/device.js';
+import { sum } from '../src/ops/broadcast.js';
+import { add, exp } from '../src/ops/pointwise.js';
+import { tensor } from '../src/tensor/tensor.js';
 import { openNullDevice } from './support/null-device.js';
 
 /** One of each architecture, as small as can be. */
@@ -66,5 +70,36 @@ describe.each(['plain', 'tiled'] as const)('another number of samples compiles n
       expect(known.size).toBeGreaterThan(3);
       for (const count of [65, 63, 7]) for (const text of await draw(count)) expect(known).toContain(text);
     }
+  });
+});
+
+describe('while kernels compile', () => {
+  let device: Device;
+  beforeAll(async () => {
+    device = await openNullDevice({ family: 'plain' });
+  });
+  afterAll(() => device.dispose());
+  const x = tensor([1, 2, 3, 4]);
+  const outputs = { a: exp(x), b: exp(add(x, 1)), sum: sum(exp(x)), c: exp(exp(x)) };
+
+  it('each counts once, in order, to the last', async () => {
+    const seen: number[][] = [];
+    const program = await compile(device, { outputs, onProgress: (ready, total) => seen.push([ready, total]) });
+    const total = new Set(program.dispatches.map(({ pipeline }) => pipeline)).size;
+    expect(seen).toEqual(Array.from({ length: total }, (_, i) => [i + 1, total]));
+    expect(total).toBeGreaterThan(2);
+    program.dispose();
+  });
+  it('an abort is heard between two of them, and nothing is kept', async () => {
+    const before = device.memory;
+    const stop = new AbortController();
+    let heard = 0;
+    const onProgress = (ready: number) => {
+      heard = ready;
+      if (ready === 2) stop.abort();
+    };
+    await expect(compile(device, { outputs, onProgress, signal: stop.signal })).rejects.toThrow(/abort/i);
+    expect(heard).toBe(2);
+    expect(device.memory).toEqual(before);
   });
 });

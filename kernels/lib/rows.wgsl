@@ -1,8 +1,9 @@
 // Rows: the groups of channels of [ITEMS, POSITIONS, CHANNELS], each over all positions of an item; with one position and
 // one group simply the last axis. A row is read as VECTORS vectors of up to 4 neighbouring channels.
 // Contract: numbers ROWS = ITEMS * GROUPS, POSITIONS, CHANNELS, SIZE = CHANNELS / GROUPS, LENGTH = POSITIONS * SIZE and
-// VECTORS; constants GROUPS, SIZE4 = ceil(SIZE / 4), RAGGED (SIZE is no multiple of 4), FLAT (one position and one group). Which invocations share a row, and how they add up, is in
-// one of lib/row-invocation.wgsl, lib/row-subgroup.wgsl and lib/row-workgroup.wgsl, as the rule chooses.
+// VECTORS; constants GROUPS, SIZE4 = ceil(SIZE / 4), RAGGED (SIZE is no multiple of 4), FLAT (one position and one group).
+// Which invocations share a row, and how they add up, is in one of lib/row-invocation.wgsl, lib/row-subgroup.wgsl and
+// lib/row-workgroup.wgsl, as the rule chooses.
 const LOWEST = -3.4028234e38;
 
 // Where vector `v` of a row starts.

@@ -2,7 +2,7 @@ import { sources } from '../../kernels/sources.js';
 import type { Profile } from '../gpu/profile.js';
 import { bytesPerElement } from '../gpu/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { Emitter, Operand, Width } from '../ops/rule.js';
+import type { Emitter, Kernel, Operand, Width } from '../ops/rule.js';
 import { ruleOf } from '../ops/table.js';
 import { writesOf } from './separate.js';
 import { bindingsOf, windowBytes, type Binding, type Bindings } from './bindings.js';
@@ -27,14 +27,7 @@ export function link(
   gridX: number,
   profile: Pick<Profile, 'maxBindingBytes'>,
 ): LinkedKernel {
-  const file = sourceOf(task.kernel.source);
-  const named = [...(/^\/\/ Includes: (.*)$/m.exec(file)?.[1] ?? '').matchAll(/lib\/[\w-]+/g)].map(([name]) => name);
-  const { library } = task.kernel;
-  const parts = [...named, ...(library ? [`lib/${library}`] : [])].map(sourceOf);
-  const lines = [...parts, file].join('\n').split('\n');
-  const isDirective = (line: string) => /^(enable|requires|diagnostic)\b/.test(line);
-  const directives = [...new Set(lines.filter(isDirective))];
-  const body = lines.filter((line) => !isDirective(line)).join('\n');
+  const { directives, body } = assembled(task.kernel);
   const prelude = new Prelude(task, isHalf, body, profile);
   const { constants = {} } = task.kernel;
   const numbers = { GRID_X: gridX, ...task.kernel.numbers, ...prelude.numbers };
@@ -56,6 +49,26 @@ export function link(
     numbers: Uint32Array.from(Object.values(numbers)),
   };
 }
+
+/** A kernel's file behind the libraries that it names; directives go to the front of a text. */
+function assembled({ source, library }: Kernel): { directives: string[]; body: string } {
+  const key = `${source} ${library}`;
+  let made = files.get(key);
+  if (!made) {
+    const file = sourceOf(source);
+    const named = [...(/^\/\/ Includes: (.*)$/m.exec(file)?.[1] ?? '').matchAll(/lib\/[\w-]+/g)].map(([name]) => name);
+    const parts = [...named, ...(library ? [`lib/${library}`] : [])].map(sourceOf);
+    const lines = [...parts, file].join('\n').split('\n');
+    const isDirective = (line: string) => /^(enable|requires|diagnostic)\b/.test(line);
+    made = {
+      directives: [...new Set(lines.filter(isDirective))],
+      body: lines.filter((line) => !isDirective(line)).join('\n'),
+    };
+    files.set(key, made);
+  }
+  return made;
+}
+const files = new Map<string, { directives: string[]; body: string }>();
 
 function sourceOf(name: string): string {
   const source = sources[name];
@@ -231,7 +244,7 @@ class Prelude {
       .replace(/(?<![\w.]|[/%&] |<< |>> |select\()(\d+)u\b/g, (_, digits: string) => this.number(Number(digits)))
       .replace(/\((-?[\d.]+(?:e[+-]?\d+)?)f\)/g, (literal, digits: string) => {
         const value = Number(digits);
-        return plain.has(value) ? literal : `bitcast<f32>(${this.number(bitsOf(value))})`;
+        return plain.has(value) ? literal : `(bitcast<f32>(${this.number(bitsOf(value))}))`;
       });
   }
 

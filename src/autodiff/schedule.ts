@@ -268,7 +268,8 @@ class TaskGraph {
     for (const task of seen) {
       for (const next of this.dependencies(task)) {
         if (next === other) return true;
-        seen.add(next);
+        // What was made earlier cannot wait for it.
+        if (next.output.id > other.output.id) seen.add(next);
       }
     }
     return false;

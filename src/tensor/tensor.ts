@@ -23,6 +23,8 @@ let created = 0;
 /** A node of the lazily built graph: what to compute, not yet where or when. Inputs always have smaller ids. */
 export class Tensor<K extends OpName = OpName> {
   readonly id = created++;
+  /** Number of elements. */
+  readonly size: number;
   constructor(
     readonly op: K,
     readonly inputs: readonly Tensor[],
@@ -33,10 +35,7 @@ export class Tensor<K extends OpName = OpName> {
     if (shape.some((extent) => !Number.isInteger(extent) || extent < 1)) {
       throw new UserError(`${op} of shape [${shape}]: every extent must be a positive whole number`);
     }
-  }
-
-  get size(): number {
-    return sizeOf(this.shape);
+    this.size = sizeOf(shape);
   }
 }
 
