@@ -251,7 +251,7 @@ describe('teacher --init', () => {
       runHere(['teacher', '--resume', file(name), '--steps', '3', ...flags]);
     for (const [name, init, says] of [
       ['from-file', 'other.safetensors', /--init: the init is not what this run/],
-      ['from-run', 'other.safetensors', /other\.safetensors has no tensor "net/],
+      ['from-run', 'other.safetensors', /other\.safetensors: "net\.0\.weight" has shape/],
       ['rf', 'other.safetensors', /--init cannot go with --resume/],
     ] as const) {
       const { line, exitCode } = await again(name, '--init', file(init));
