@@ -31,6 +31,12 @@ export default defineConfig({
   base: './',
   plugins: [shipped()],
   worker: { format: 'es' },
-  build: { target: 'es2023', emptyOutDir: true, modulePreload: false, chunkSizeWarningLimit: 1000 },
+  build: {
+    target: 'es2023',
+    emptyOutDir: true,
+    modulePreload: false,
+    chunkSizeWarningLimit: 1000,
+    rolldownOptions: { checks: { pluginTimings: false } },
+  },
   preview: { host: '127.0.0.1', headers: { 'Content-Security-Policy': policy } },
 });
