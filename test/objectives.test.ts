@@ -8,7 +8,7 @@ import type { Device } from '../src/gpu/device.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import { sum } from '../src/ops/broadcast.js';
-import { abs, add, div, greater, mul, sqrt, square, stopGradient, sub, where } from '../src/ops/pointwise.js';
+import { abs, add, div, greater, mul, sqrt, square, stopGradient, sub, toFloat, where } from '../src/ops/pointwise.js';
 import { reshape } from '../src/ops/movement.js';
 import { constant, tensor, type Tensor } from '../src/tensor/tensor.js';
 import { distillationDefaults, lambdaOf } from '../trainers/config.js';
@@ -165,6 +165,18 @@ describe('what all objectives ask at one time is one call', () => {
     );
     expect([calls.teacher.length, calls.target.length]).toEqual([6, 2]);
   });
+  it('and what some tell it and others do not is not lost', () => {
+    const network = askable((x: Tensor, { labels }: { labels?: Tensor }) => (labels ? add(x, toFloat(labels)) : x));
+    const [x, labels] = [tensor([1, 2]), tensor(Uint32Array.of(1, 0))];
+    for (const told of [
+      [{}, { labels }],
+      [{ labels }, {}],
+      [{ labels }, { labels: undefined }],
+    ])
+      expect(() => answered(together(...told.map((each) => network(x, each))))).toThrow(/labels is there in some/);
+    expect(answered(together(network(x, {}), network(x, { labels: undefined })))).toHaveLength(2);
+  });
+
   it('and a question that is taken for its answer is named', () => {
     const { teacher, x, t, s } = inputs(pairs);
     const question = teacher(x, t) as unknown as Tensor;

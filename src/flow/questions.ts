@@ -15,13 +15,23 @@ type Tensors = object | undefined;
 export const mapTensors = <T extends Tensors>(tensors: T, change: (tensor: Tensor) => Tensor): T =>
   joinTensors([tensors], ([tensor]) => change(tensor));
 
-/** Records of tensors with the same names as one. */
-function joinTensors<T extends Tensors>(all: readonly T[], join: (tensors: readonly Tensor[]) => Tensor): T {
+/**
+ * Records of tensors with the same names as one.
+ * @throws UserError where some have what others lack
+ */
+function joinTensors<T extends Tensors>(
+  all: readonly T[],
+  join: (tensors: readonly Tensor[]) => Tensor,
+  what = 'inputs',
+): T {
   const [first] = all;
+  if (all.some((one) => (one === undefined) !== (first === undefined)))
+    throw new UserError(`questions to one network must tell it the same: ${what} is there in some of them only`);
   if (first === undefined) return first;
   if (first instanceof Tensor) return join(all as readonly object[] as readonly Tensor[]) as object as T;
+  const names = new Set(all.flatMap((one) => Object.keys(one as object)));
   const parts = (name: string) => all.map((one) => (one as Record<string, Tensors>)[name]);
-  return Object.fromEntries(Object.keys(first).map((name) => [name, joinTensors(parts(name), join)])) as T;
+  return Object.fromEntries([...names].map((name) => [name, joinTensors(parts(name), join, name)])) as T;
 }
 
 /** What a network is to say of some samples. */
@@ -30,7 +40,9 @@ export class Question {
 
   /** @param inputs of the network: tensors with the same first axis, the first one by itself, and records of such */
   constructor(
+    /** Who is asked. */
     readonly network: (...inputs: Tensors[]) => Tensor,
+    /** What it is called with. */
     readonly inputs: readonly Tensors[],
   ) {}
 

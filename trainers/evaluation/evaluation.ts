@@ -35,7 +35,6 @@ export interface Evaluation {
  * Measures a flow map against its teacher, by data where there is some.
  * @param densitySamples for histograms, where the data's density is known; 0 leaves them out
  * @param classifier whose features judge samples too
- * @param moments statistics of its features, for Fréchet distances to them instead of to the data
  */
 export async function evaluateStudent(
   { device, teacher, student, data = null }: EvaluationSubject,
@@ -50,6 +49,7 @@ export async function evaluateStudent(
     seed?: number;
     densitySamples?: number;
     classifier?: ClassifierNetwork;
+    /** Statistics of the classifier's features, for Fréchet distances to them instead of to the data. */
     moments?: Moments;
     onProgress?: (what: string) => void;
   } = {},
