@@ -28,7 +28,7 @@ import { RunFiles } from '../trainers/run-files.js';
 import { studyRuns, studySchema } from '../trainers/study.js';
 import { mutateBytes, mutateText, mutateTree } from './mutate.js';
 import { makePng } from './png-maker.js';
-import { bytesOf, stateOf } from './support/weights.js';
+import { bytesOf, stateOf, valuesOf } from './support/weights.js';
 
 /**
  * Damaged and hostile files through everything that reads: each must be read or refused in one line, soon, in bounded
@@ -299,7 +299,7 @@ describe('configurations', () => {
       const files = await RunFiles.open(store, 'flow-map');
       const found = await files.resume(identity);
       await files.metrics();
-      return found;
+      return found && valuesOf(found);
     };
     const events = [...whole.keys()].find((name) => name.includes('tfevents'))!;
     const kinds: [string, boolean, (bytes: Uint8Array, draw: Random) => Uint8Array][] = [
