@@ -161,14 +161,14 @@ describe('fresh noise keeps the distribution of every time', () => {
 });
 
 /** A network whose kernels compile at once: what is asked of it is how often and with which inputs it is called. */
-function simple(role: 'teacher' | 'flow-map', called = () => {}): Network {
+function simple(role: 'teacher' | 'flow-map', called: (rows: number) => void = () => {}): Network {
   const base = network(role, true);
   const model: Network['model'] = {
     ...base.model,
     classes: 1,
     nullClass: true,
     apply: (_, { x, time, jump }) => {
-      called();
+      called(x.shape[0]);
       return mul(x, column(jump ? add(time, jump.s) : time));
     },
   };
@@ -178,8 +178,9 @@ function simple(role: 'teacher' | 'flow-map', called = () => {}): Network {
 describe('the table of samplers', () => {
   const calls = async (name: Sampler['name'], role: 'teacher' | 'flow-map', guidance: number) => {
     let traced = 0;
-    const asked = simple(role, () => traced++);
-    const runner = new Runner(device, asked, 2, guidance);
+    const batchSize = 2;
+    const asked = simple(role, (rows) => (traced += rows / batchSize));
+    const runner = new Runner(device, asked, batchSize, guidance);
     const batch = { x: points.subarray(0, 2), t: Float32Array.of(1, 1), s: Float32Array.of(0.5, 0.5) };
     const { evaluations } = await runner.count(batch, equalSteps(3), { name });
     runner.dispose();
@@ -188,7 +189,7 @@ describe('the table of samplers', () => {
     return { evaluations, step };
   };
   it.each(samplerNames)(
-    '%s: an evaluation is a call of the network, of which guidance of a teacher takes two',
+    '%s: an evaluation is the network over the batch, of which guidance of a teacher takes two',
     async (name) => {
       const { jumps, measured, evaluations: costs } = samplers[name] as SamplerEntry;
       for (const [role, guidance] of [

@@ -38,7 +38,7 @@ export type ConditionValues = Readonly<Record<string, Float32Array>>;
 /** What a program runs: the step of samplers, one whose error is measured, or asking for u or v alone. */
 type Graph = Step | MeasuredStep | 'velocity';
 
-/** A program, and how often one run of it calls the network. */
+/** A program, and how often one run of it calls the network for each sample. */
 interface Traced {
   program: Promise<Program>;
   /** The same, once it is there. */
@@ -321,7 +321,7 @@ export class Runner extends Resource {
   private trace(graph: Graph): { effects: Tensor[]; calls: number } {
     const { storages, batch } = this;
     let calls = 0;
-    const { velocity, average } = this.fields(() => calls++);
+    const { velocity, average } = this.fields((rows) => (calls += rows / batch));
     const x = fromStorage(storages.x, [batch, ...this.network.model.sampleShape]);
     const [start, end] = [fromStorage(storages.t), fromStorage(storages.s)];
     const option = (i: number) => slice(fromStorage(storages.part), 0, i, i + 1);
@@ -339,14 +339,14 @@ export class Runner extends Resource {
     return { effects: [assign(storages.reached, result), assign(storages.error, error)], calls };
   }
 
-  /** @param called for each call of the network in the graph */
-  private fields(called: () => void): { velocity: Velocity; average: AverageVelocity } {
+  /** @param called for each call of the network in the graph, with its rows: under guidance one call has all twice */
+  private fields(called: (rows: number) => void): { velocity: Velocity; average: AverageVelocity } {
     const { description } = this.network;
     const { storages, weights, guidance } = this;
     const model: Model = {
       ...this.network.model,
       apply: (parameters, inputs) => {
-        called();
+        called(inputs.x.shape[0]);
         return this.network.model.apply(parameters, inputs);
       },
     };
