@@ -13,6 +13,7 @@ import { split } from '../src/ops/movement.js';
 import { mul, sin } from '../src/ops/pointwise.js';
 import { constant, Tensor, tensor } from '../src/tensor/tensor.js';
 import { relativeError } from './support/compare.js';
+import { full } from './support/full.js';
 
 interface Sizes {
   batch: number;
@@ -144,7 +145,9 @@ describe.each(kinds)('attention, %s', (kind) => {
     sizes(1, 2, 70, 3, 9, true),
   ];
   if (kind === 'plain with subgroups') cases.push(sizes(1, 1, 37, 36));
-  it.each(cases.map((s) => [describeSizes(s), s] as const))('output, log-sum-exp and gradients at %s', async (_, s) => {
+  // The other kinds in two of the shapes, the odd one and a causal one, unless all are asked for.
+  const tried = cases.filter((_, i) => full || kind === 'plain with subgroups' || i === 1 || i === 7);
+  it.each(tried.map((s) => [describeSizes(s), s] as const))('output, log-sum-exp and gradients at %s', async (_, s) => {
     if (!supported) return;
     const shapes = [s.tokens, s.keys, s.keys, s.tokens].map((tokens) => [s.batch, tokens, s.heads * s.depth]);
     const [q, k, v, g] = shapes.map(([, tokens], i) => numbers(countOf(s, tokens), i + 1, 2));
@@ -233,7 +236,8 @@ describe('gradients through attention, in whatever order its inputs are made', (
     [2, 0, 1],
     [2, 1, 0],
   ];
-  it.each(orders.flatMap((order) => [0, 1, 2].map((turn) => [order, turn] as const)))(
+  const turns = (i: number) => (full ? [0, 1, 2] : [i % 3]);
+  it.each(orders.flatMap((order, i) => turns(i).map((turn) => [order, turn] as const)))(
     'made in the order %s, by makers turned by %i: those of the materialised form',
     async (order, turn) => {
       const device = await openDevice({ toggles: 'checked' });

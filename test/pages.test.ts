@@ -37,6 +37,7 @@ import { distillationDefaults, lambdaOf, teacherDefaults, type DistillationConfi
 import { distil, planDistillation, planTeacher, trainTeacher } from '../trainers/runs.js';
 import { decodeState, encodeState } from '../trainers/state-file.js';
 import { Trainer } from '../trainers/trainer.js';
+import { full } from './support/full.js';
 import { openNullDevice } from './support/null-device.js';
 import { arenaOf, bytesOf, changed, stateOf, valuesOf } from './support/weights.js';
 
@@ -160,7 +161,7 @@ describe('training in pages', () => {
   };
   const recipes: [string, DistillationConfig][] = [
     ['f32', recipe],
-    ['f16', { ...recipe, precision: 'f16' }],
+    ...(full ? [['f16', { ...recipe, precision: 'f16' }] as [string, DistillationConfig]] : []),
     ['a low-rank adapter', { ...recipe, student: { ...recipe.student, loraRank: 40 } }],
   ];
 
