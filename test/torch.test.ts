@@ -18,6 +18,7 @@ import { sizeOf, type Shape } from '../src/tensor/shape.js';
 import { random } from '../src/tensor/philox.js';
 import { tensor, type Tensor } from '../src/tensor/tensor.js';
 import { relativeError } from './support/compare.js';
+import { full } from './support/full.js';
 import { functionalCases } from './support/functional-cases.js';
 import { interpret } from './support/interpreter.js';
 
@@ -275,7 +276,8 @@ describe.skipIf(!found)(`PyTorch in float64, random shapes and numbers (SEED=${s
   }, 120_000);
   afterAll(() => device.dispose());
 
-  it.each(drawn.map((entry, i) => [entry.name, i] as const))('%s', { timeout: 60_000 }, async (_, i) => {
+  const tried = drawn.map((entry, i) => [entry.name, i] as const).filter(([, i]) => full || i % 2 === 0);
+  it.each(tried)('%s', { timeout: 60_000 }, async (_, i) => {
     const { x, output, weights } = drawn[i];
     const slopes = gradients(sum(point.mul(output, tensor(weights, output.shape))), x);
     const actual: Record<string, ArrayLike<number>> = await evaluate(device, {
