@@ -25,7 +25,6 @@ import sharp from 'sharp';
 import { resample } from '../src/data/resample.js';
 import { zipSync } from 'fflate';
 import { op, pickle } from './pickle-maker.js';
-import { runHere } from './support/command-line.js';
 import { chunk, makePng, pngKinds, pngSignature } from './png-maker.js';
 
 let folder: string;
@@ -1111,6 +1110,8 @@ describe('pictures of other kinds and sizes', () => {
   });
 
   it('are told on the command line, before anything is opened', async () => {
+    // Modules were loaded anew above: whoever throws and whoever catches must be of one kind.
+    const { runHere } = await import('./support/command-line.js');
     const own = await folderOf({ 'a.png': 'x' });
     const told = async (...args: string[]) => (await runHere(['teacher', '--data', own, ...args])).line;
     expect(await told('--size', '4by4')).toMatch(/^--size: "4by4" is no size/);
