@@ -16,6 +16,7 @@ import { sizeOf } from '../src/tensor/shape.js';
 import { fromStorage } from '../src/tensor/tensor.js';
 import { distillationDefaults } from '../trainers/config.js';
 import { distil } from '../trainers/runs.js';
+import { unet } from './architectures.js';
 
 const device = await openDevice({ toggles: 'fast' });
 const mebibytes = (bytes: number) => bytes / 2 ** 20;
@@ -75,22 +76,6 @@ const dit: Architecture = {
   mlpRatio: 4,
   numClasses: 0,
   learnSigma: false,
-};
-const unet: Architecture = {
-  kind: 'unet',
-  imageSize: 32,
-  inChannels: 3,
-  modelChannels: 64,
-  numResBlocks: 1,
-  channelMult: [1, 2, 2],
-  attentionResolutions: [8],
-  numHeads: 4,
-  numHeadChannels: -1,
-  numHeadsUpsample: -1,
-  useScaleShiftNorm: false,
-  resblockUpdown: false,
-  useNewAttentionOrder: false,
-  numClasses: 0,
 };
 
 /** The plan of a program that is never compiled further. */

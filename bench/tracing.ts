@@ -9,6 +9,7 @@ import type { Architecture } from '../src/models/index.js';
 import { textTable } from '../src/report/table.js';
 import { distillationDefaults } from '../trainers/config.js';
 import { distil } from '../trainers/runs.js';
+import { unet } from './architectures.js';
 
 const sit: Architecture = {
   kind: 'sit',
@@ -21,22 +22,6 @@ const sit: Architecture = {
   mlpRatio: 4,
   numClasses: 0,
   learnSigma: false,
-};
-const unet: Architecture = {
-  kind: 'unet',
-  imageSize: 32,
-  inChannels: 3,
-  modelChannels: 64,
-  numResBlocks: 1,
-  channelMult: [1, 2, 2],
-  attentionResolutions: [8],
-  numHeads: 4,
-  numHeadChannels: -1,
-  numHeadsUpsample: -1,
-  useScaleShiftNorm: false,
-  resblockUpdown: false,
-  useNewAttentionOrder: false,
-  numClasses: 0,
 };
 
 /** As software Vulkan is. */

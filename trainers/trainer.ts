@@ -4,16 +4,16 @@ import { DivergenceError, UserError } from '../src/errors.js';
 import type { Device } from '../src/gpu/device.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
 import { Resource } from '../src/gpu/resource.js';
-import { bytesPerElement, TensorStorage, type Filler } from '../src/gpu/storage.js';
+import { TensorStorage } from '../src/gpu/storage.js';
 import { hostBytes, type MemoryNeeds } from '../src/flow/memory.js';
 import { checksumPiece } from '../src/files/fingerprint.js';
 import type { Profile } from '../src/gpu/profile.js';
 import { sizeOf } from '../src/tensor/shape.js';
-import type { ParameterLayout, Parameters, Span } from '../src/nn/parameters.js';
+import type { ParameterLayout, Parameters } from '../src/nn/parameters.js';
 import type { Weights } from '../src/nn/weights.js';
 import { expand, sumOfSquares } from '../src/ops/broadcast.js';
 import { concat, gather, iota, reshape, slice } from '../src/ops/movement.js';
-import { adam, adamScalars, assign, pack } from '../src/ops/optimizer.js';
+import { adam, adamScalars, assign } from '../src/ops/optimizer.js';
 import {
   add,
   div,
@@ -29,6 +29,19 @@ import {
   where,
 } from '../src/ops/pointwise.js';
 import { constant, fromStorage, tensor, type Tensor } from '../src/tensor/tensor.js';
+import {
+  allOf,
+  bindLearner,
+  lawsOf,
+  packed,
+  pageStorages,
+  partsOf,
+  round,
+  savedArenas,
+  storagesOf,
+  type SavedArena,
+  type Storages,
+} from './learner-storages.js';
 import { biasCorrections, decayAt, rateAt, type AverageLaw, type RateSchedule } from './schedules.js';
 
 /** What AdamW needs (Loshchilov and Hutter, 2019). */
@@ -465,132 +478,6 @@ interface SharedStorages {
   slot: TensorStorage;
 }
 
-/** The arenas that a state holds, each in the order of its layout whatever pages it lies in. */
-const savedArenas = ['parameters', 'firstMoment', 'secondMoment', 'averages', 'progress'] as const;
-type SavedArena = (typeof savedArenas)[number];
-
-/** A page of a learner's arenas: the same span of all of them. */
-interface PageStorages extends Span {
-  parameters: TensorStorage;
-  firstMoment: TensorStorage;
-  secondMoment: TensorStorage;
-  /** One average after another. */
-  averages: TensorStorage;
-  /** In half: weights, then averages. */
-  rounded?: TensorStorage;
-}
-
-interface Storages {
-  pages: readonly PageStorages[];
-  progress: TensorStorage;
-  /** What `adam` wants, without the bias corrections. */
-  scalars: TensorStorage;
-}
-
-const pageStorages = ({ parameters, firstMoment, secondMoment, averages, rounded }: PageStorages) => [
-  parameters,
-  firstMoment,
-  secondMoment,
-  averages,
-  ...(rounded ? [rounded] : []),
-];
-
-/** All storages of a learner. */
-const allOf = ({ pages, progress, scalars }: Storages): TensorStorage[] => [
-  ...pages.flatMap(pageStorages),
-  progress,
-  scalars,
-];
-
-/** Where the elements `start` to before `end` of an arena lie: in a storage, from `offset` on. */
-interface Part extends Span {
-  storage: TensorStorage;
-  offset: number;
-}
-
-/** An arena's parts in their order. */
-function partsOf({ pages, progress }: Storages, arena: SavedArena): Part[] {
-  if (arena === 'progress') return [{ storage: progress, offset: 0, start: 0, end: progress.length }];
-  const total = pages.at(-1)!.end;
-  const count = arena === 'averages' ? pages[0].averages.length / pages[0].parameters.length : 1;
-  return Array.from({ length: count }, (_, k) =>
-    pages.map(({ start, end, [arena]: storage }): Part => ({
-      storage,
-      offset: k * (end - start),
-      start: k * total + start,
-      end: k * total + end,
-    })),
-  ).flat();
-}
-
-/** The optimizer keeps one average at least: where none is asked for, the weights themselves. */
-function lawsOf(averages: Learner['averages']): AverageLaw[] {
-  const laws = Object.values(averages);
-  return laws.length ? laws : [{ law: 'decay', decay: 0, width: 0 }];
-}
-
-function storagesOf({ name, layout, initial, averages }: Learner, half: boolean, pageBytes: number): Storages {
-  const count = lawsOf(averages).length;
-  // The averages of a page are bound at once, and so are its weights and averages in half.
-  const widest = Math.max(count * bytesPerElement.f32, half ? (1 + count) * bytesPerElement.f16 : 0);
-  const pages = layout.pages(pageBytes / widest).map((span): PageStorages => {
-    const length = span.end - span.start;
-    const copies =
-      (copies: number): Filler =>
-      (write) =>
-        layout.fill(initial, span, async (values, offset) => {
-          for (let k = 0; k < copies; k++) await write(values, k * length + offset);
-        });
-    return {
-      ...span,
-      parameters: new TensorStorage(`${name}: weights`, 'f32', length, copies(1)),
-      firstMoment: new TensorStorage(`${name}: first moments`, 'f32', length),
-      secondMoment: new TensorStorage(`${name}: second moments`, 'f32', length),
-      averages: new TensorStorage(`${name}: averages`, 'f32', count * length, copies(count)),
-      rounded: half ? new TensorStorage(`${name}: weights in half`, 'f16', (1 + count) * length) : undefined,
-    };
-  });
-  return {
-    pages,
-    // Loss scale, steps since it changed, updates taken.
-    progress: new TensorStorage(`${name}: progress`, 'f32', 3, Float32Array.of(half ? firstScale : 1, 0, 0)),
-    scalars: new TensorStorage(`${name}: scalars`, 'f32', adamScalars.length - 2 + count),
-  };
-}
-
-/** What losses see of a learner. */
-function bindLearner({ layout, averages }: Learner, { pages }: Storages) {
-  const average = (i: number) =>
-    pages.map(({ start, end, averages: all, rounded }) =>
-      rounded
-        ? { start, end, storage: rounded, base: (1 + i) * (end - start) }
-        : { start, end, storage: all, base: i * (end - start) },
-    );
-  return {
-    parameters: layout.bind(
-      pages.map(({ start, end, parameters, rounded }) => ({ start, end, storage: rounded ?? parameters })),
-    ),
-    averages: Object.fromEntries(Object.keys(averages).map((name, i) => [name, layout.bind(average(i))])),
-  };
-}
-
-/** The gradients of parameters, each packed as the page that it lies in; null for pages without any. */
-function packed(layout: ParameterLayout, slopes: ReadonlyMap<number, Tensor>, pages: readonly Span[]) {
-  return pages.map(({ start, end }) => {
-    const parts: Tensor[] = [];
-    const offsets: number[] = [];
-    for (const [i, slope] of slopes) {
-      const span = layout.spanOf(i);
-      const [from, to] = [Math.max(start, span.start), Math.min(end, span.end)];
-      if (from >= to) continue;
-      const whole = to - from === slope.size;
-      parts.push(whole ? slope : slice(reshape(slope, [slope.size]), 0, from - span.start, to - span.start));
-      offsets.push(from - start);
-    }
-    return parts.length ? pack(parts, offsets, end - start) : null;
-  });
-}
-
 /** A learner's part of a step as effects: its update, a row in its ring, its progress. */
 function trace(
   { layout, loss, optimizer, turns = 1 }: Learner,
@@ -611,7 +498,7 @@ function trace(
   );
   const packs = packed(layout, new Map(wanted.map((i, k) => [i, slopes[k]])), storages.pages);
   // One norm over all pages; what has no gradient adds nothing to it.
-  const squaredNorm = sumOfSquares(packs.map((page, i) => page ?? constant(0, [sizeOfSpan(storages.pages[i])])));
+  const squaredNorm = sumOfSquares(packs.map((page, i) => page ?? constant(0, [storages.pages[i].parameters.length])));
   const scalars = scalarsOf(storages.scalars, taken, optimizer, steps * turns);
   const updates = packs.flatMap((gradient, i) =>
     gradient ? [adam(gradient, squaredNorm, scalars, storages.pages[i], half ? scale : undefined)] : [],
@@ -633,8 +520,6 @@ function trace(
   const next = assign(storages.progress, nextProgress(progress, squaredNorm, half));
   return { effects: [...updates, recorded, next], metrics, ring };
 }
-
-const sizeOfSpan = ({ start, end }: Span) => end - start;
 
 /** The scalars of `adam`: the step's own, and the bias corrections of the update that is taken next. */
 function scalarsOf(given: TensorStorage, taken: Tensor, { beta1, beta2 }: OptimizerOptions, steps: number): Tensor {
@@ -661,12 +546,6 @@ function nextProgress(progress: Tensor, squaredNorm: Tensor, half: boolean): Ten
   return concat([next, where(mul(finite, sub(1, grow)), add(steps, 1), 0), counted], 0);
 }
 const stepsToGrow = 1000;
-const firstScale = 2 ** 14;
 const largestScale = 2 ** 24;
 /** The largest f32. */
 const largest = (2 - 2 ** -23) * 2 ** 127;
-
-/** Writes weights and averages in half, as `adam` does after each update. */
-function round({ parameters, averages, rounded }: PageStorages): Tensor {
-  return assign(rounded!, concat([fromStorage(parameters), fromStorage(averages)], 0));
-}

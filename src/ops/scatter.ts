@@ -1,6 +1,6 @@
 import { sizeOf } from '../tensor/shape.js';
 import { gather } from './movement.js';
-import { type KernelRule } from './rule.js';
+import type { KernelRule } from './rule.js';
 
 /** Each output element looks through all indices in order, so that the sum is deterministic without atomics. */
 export const scatterAddRule: KernelRule<'scatterAdd'> = {

@@ -10,20 +10,21 @@ import {
 import { defineBackbone, type InputShapes } from '../backbone.js';
 import type { BuildOptions, ModelParts } from '../model.js';
 import { extent, repetition } from '../sides.js';
-import {
-  activations,
-  downsampler,
-  pixelAttention,
-  pixelTransformer,
-  residualBlock,
-  type Activation,
-  type Layer,
-} from './blocks.js';
+import { activations, downsampler, pixelAttention, pixelTransformer, type Activation, type Layer } from './blocks.js';
 import { classEmbeddings, timeEmbedding } from './embedding.js';
 import { blockTypes, only, unused } from './options.js';
 import { fitSides, pictureInputs } from './pictures.js';
-import { adaptedLayers, commonOptions, enlargement } from './unet-2d.js';
-import { applyStages, channelsFirst, channelsLast, stageParameters, type Stage } from './unet.js';
+import {
+  adaptedLayers,
+  applyStages,
+  channelsFirst,
+  channelsLast,
+  commonOptions,
+  enlargement,
+  residualBlocks,
+  stageParameters,
+  type Stage,
+} from './unet.js';
 
 const levels = <T extends z.ZodType>(each: T) => z.array(each).min(1).max(16);
 /** One value for all levels, or one a level. */
@@ -141,7 +142,6 @@ function build(config: Config, options: BuildOptions): ModelParts {
     config.reverse_transformer_layers_per_block ?? depths.toReversed(),
   );
   const norm = { groups: config.norm_num_groups, epsilon };
-  const scaleShift = config.resnet_time_scale_shift === 'scale_shift';
   const width = config.time_embedding_dim ?? 4 * widths[0];
   const embedding = timeEmbedding({
     sinusoids: widths[0],
@@ -156,21 +156,7 @@ function build(config: Config, options: BuildOptions): ModelParts {
     twoTime: options.twoTime,
     guided: options.guided,
   });
-  const residual = (
-    name: string,
-    from: number,
-    to: number,
-    more: { outputScale?: number; resized?: 'up' | 'down' } = {},
-  ) =>
-    residualBlock(name, {
-      inputs: from,
-      outputs: to,
-      embedding: width,
-      norm,
-      activation: config.act_fn,
-      scaleShift,
-      ...more,
-    });
+  const residual = residualBlocks(config, width);
   const seen = new Set<number>();
   const transformer = (name: string, channels: number, level: number, depth: number, onlyCross: boolean) => {
     const context = contexts[level];

@@ -11,29 +11,21 @@ import {
 import { defineBackbone } from '../backbone.js';
 import type { BuildOptions, ModelParts } from '../model.js';
 import { extent, repetition } from '../sides.js';
-import { activationNames, downsampler, pixelAttention, residualBlock, upsampler, type Layer } from './blocks.js';
+import { downsampler, pixelAttention, type Layer } from './blocks.js';
 import { classEmbeddings, timeEmbedding } from './embedding.js';
-import { blockTypes, only, unused } from './options.js';
-import { fitSides, pictureInputs, sampleSize } from './pictures.js';
-import { applyStages, channelsFirst, channelsLast, stageParameters, type Stage } from './unet.js';
-
-/** Options that both UNets have, with the values that diffusers gives those that a configuration leaves out. */
-export const commonOptions = {
-  sample_size: sampleSize,
-  center_input_sample: z.boolean().default(false),
-  time_embedding_type: only('positional'),
-  time_embedding_dim: extent.nullable().default(null),
-  freq_shift: z.number().min(0).max(1).default(0),
-  flip_sin_to_cos: z.boolean().default(true),
-  mid_block_scale_factor: z.number().positive().default(1),
-  downsample_padding: z.number().int().min(0).max(8).default(1),
-  dropout: unused(),
-  act_fn: z.enum(activationNames).default('silu'),
-  norm_num_groups: extent.default(32),
-  norm_eps: z.number().positive().default(1e-5),
-  resnet_time_scale_shift: z.enum(['default', 'scale_shift']).default('default'),
-  num_class_embeds: extent.nullable().default(null),
-};
+import { blockTypes, unused } from './options.js';
+import { fitSides, pictureInputs } from './pictures.js';
+import {
+  adaptedLayers,
+  applyStages,
+  channelsFirst,
+  channelsLast,
+  commonOptions,
+  enlargement,
+  residualBlocks,
+  stageParameters,
+  type Stage,
+} from './unet.js';
 
 const schema = z.strictObject({
   ...commonOptions,
@@ -90,21 +82,7 @@ function build(config: z.infer<typeof schema>, options: BuildOptions): ModelPart
     twoTime: options.twoTime,
     guided: options.guided,
   });
-  const residual = (
-    name: string,
-    from: number,
-    to: number,
-    more: { outputScale?: number; resized?: 'up' | 'down' } = {},
-  ) =>
-    residualBlock(name, {
-      inputs: from,
-      outputs: to,
-      embedding: width,
-      norm,
-      activation: config.act_fn,
-      scaleShift,
-      ...more,
-    });
+  const residual = residualBlocks(config, width);
   const attentive = (name: string, channels: number) =>
     pixelAttention(name, { channels, headSize: config.attention_head_dim ?? channels, norm });
 
@@ -187,22 +165,4 @@ function build(config: z.infer<typeof schema>, options: BuildOptions): ModelPart
       return channelsFirst(applyConvolution(p, 'conv_out', h, { padding: 1 }));
     },
   };
-}
-
-/** Layers that a low-rank adapter goes with: those that published adapters of whole UNets have. */
-export const adaptedLayers =
-  /(to_[qkv]|to_out\.0|proj_in|proj_out|ff\.net\.(0\.proj|2)|conv1|conv2|conv_shortcut|time_emb_proj|samplers\.0\.conv)\.weight$/;
-
-/** The change of size at the end of a stage on the way up: a convolution, or a residual block that doubles. */
-export function enlargement(
-  name: string,
-  channels: number,
-  residual: ((name: string, from: number, to: number, more: { resized: 'up' }) => Layer) | null,
-): Stage['sampler'] {
-  if (!residual) {
-    const { parameters, apply } = upsampler(name, channels);
-    return { parameters, enlarge: apply };
-  }
-  const { parameters, apply } = residual(name, channels, channels, { resized: 'up' });
-  return { parameters, enlarge: (p, x, _, embedding) => apply(p, x, embedding) };
 }
