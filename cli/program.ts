@@ -350,7 +350,8 @@ export function createProgram(): Command {
   addSamplerOptions(exporting);
 
   computing('doctor')
-    .description('print adapter, driver, features, limits and kernel profile, and prove that it computes')
+    .description('say what this machine has and lacks, by which command that is had, and prove that it computes')
+    .option('--undo', 'take back what the set-up of a clone changed of the apt sources')
     .action(async (flags) => (await import('./doctor.js')).doctor(flags));
 
   const all = [...program.commands, ...plan.commands];

@@ -17,9 +17,14 @@ export interface DeviceFlags {
 
 /** Opens the device for a command. An error on it that nobody caught ends the process with one line. */
 export async function openSession(flags: DeviceFlags): Promise<Device> {
+  await prepareDriver();
+  return openBare(flags);
+}
+
+/** The same with the drivers that are there, none of which is installed. */
+export async function openBare(flags: DeviceFlags): Promise<Device> {
   // Drivers complain on every start where it is missing.
   process.env.XDG_RUNTIME_DIR ??= '/tmp';
-  await prepareDriver();
   const device = await openDevice({
     adapter: flags.adapter ?? process.env.SEMIFLOW_ADAPTER,
     family: flags.family ?? (process.env.SEMIFLOW_FAMILY as KernelFamily | undefined),
@@ -40,10 +45,16 @@ export function memoryOf({ profile }: Device): AvailableMemory {
   return profile.software ? { shared: bytes } : { host: bytes };
 }
 
+/** A script of the set-up; undefined in the published package, which has none. */
+export function setupScript(name: string): URL | undefined {
+  const script = new URL(`../scripts/${name}`, import.meta.url);
+  return existsSync(script) ? script : undefined;
+}
+
 /** In a clone a driver is installed where there is none; the published package leaves that to its user. */
 async function prepareDriver(): Promise<void> {
-  const setup = new URL('../scripts/setup.js', import.meta.url);
-  if (!existsSync(setup)) return;
+  const setup = setupScript('setup.js');
+  if (!setup) return;
   const { ensureAdapter } = (await import(setup.href)) as { ensureAdapter(quiet: boolean): void };
   try {
     ensureAdapter(true);

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { delimiter } from 'node:path';
 import { SemiflowError } from '../src/errors.js';
 import type { AdapterSource, Toggles } from '../src/gpu/adapter.js';
+import { quietly } from './quiet.js';
 
 const enabled: Record<Toggles, string[]> = {
   checked: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'],
@@ -67,14 +68,16 @@ export const dawnAdapters: AdapterSource = {
   request: async (toggles, name) => {
     requireDrivers();
     const gpu = await dawn(toggles, name);
-    return gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
+    return quietly(() => gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null));
   },
   // Dawn says the names only when it is asked for one that there is not.
   names: async () => {
     const gpu = await dawn('checked', 'no adapter is named so');
-    const refusal = await gpu.requestAdapter().then(
-      () => '',
-      (error: Error) => error.message,
+    const refusal = await quietly(() =>
+      gpu.requestAdapter().then(
+        () => '',
+        (error: Error) => error.message,
+      ),
     );
     return [...refusal.matchAll(/name: '(.*)'/g)].map(([, name]) => name);
   },

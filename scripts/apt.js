@@ -7,6 +7,8 @@ import { run, say, SetupError } from './shell.js';
 const mesaPackages = ['libvulkan1', 'mesa-vulkan-drivers'];
 const oldestMesa = 24;
 const backportsFile = '/etc/apt/sources.list.d/semiflow-backports.sources';
+/** The variable of the environment that, set, keeps the set-up from installing anything by apt or changing its sources. */
+const forbidden = 'SEMIFLOW_NO_APT';
 const aptOptions = ['-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=3'];
 const aptEnv = { DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' };
 
@@ -120,8 +122,13 @@ function enableBackports(/** @type {string} */ codename) {
   const byHand = `install mesa-vulkan-drivers ${oldestMesa} or later from ${codename}-backports by hand`;
   if (entry === undefined) throw new SetupError(`no apt source of this machine serves ${codename}: ${byHand}`);
   if (entry === '') return target;
-  say(`adding ${codename}-backports to the apt sources (${backportsFile})`);
-  writeFileSync(backportsFile, entry);
+  say(
+    `adding ${codename}-backports to the apt sources (${backportsFile}); \`semiflow doctor --undo\` takes it back, ${forbidden}=1 forbids it`,
+  );
+  writeFileSync(
+    backportsFile,
+    `# Added by the set-up of semiflow: \`semiflow doctor --undo\` takes it away.\n${entry}`,
+  );
   const only = ['-o', `Dir::Etc::sourcelist=${backportsFile}`, '-o', 'Dir::Etc::sourceparts=-'];
   const update = run('apt-get', ['update', ...aptOptions, ...only, '-o', 'APT::Get::List-Cleanup=0'], { env: aptEnv });
   const mesa = update.ok ? mesaCandidate(target) : undefined;
@@ -144,11 +151,11 @@ export function installMesa() {
   const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
   const codename = /^VERSION_CODENAME="?([a-z]+)/m.exec(release)?.[1];
   const isDebian = /^ID="?debian"?$/m.test(release);
-  if (process.getuid?.() !== 0) {
+  if (process.getuid?.() !== 0 || process.env[forbidden]) {
     const target = isDebian && codename === 'bookworm' ? `-t ${codename}-backports ` : '';
     throw new SetupError(`${byHand}, as root: apt-get install ${target}${mesaPackages.join(' ')}`);
   }
-  say(`${none}: installing Mesa's software driver (lavapipe) by apt`);
+  say(`${none}: installing Mesa's software driver (lavapipe) by apt; ${forbidden}=1 forbids it`);
   const update = run('apt-get', ['update', ...aptOptions], { env: aptEnv });
   const mesa = mesaCandidate([]);
   // A broken source of another vendor fails the update as a whole; what counts is whether Mesa can be had.
@@ -160,6 +167,22 @@ export function installMesa() {
     throw new SetupError(`apt-get install ${target.join(' ')} ${mesaPackages.join(' ')}: ${install.why}`);
 }
 
+/**
+ * Takes back what was added to the apt sources.
+ * @param {string} [file] that was added
+ * @returns {string} what was done, in a line
+ * @throws SetupError where this user may not
+ */
+export function undoApt(file = backportsFile) {
+  if (!existsSync(file)) return 'nothing to take back: no apt source was added';
+  try {
+    rmSync(file);
+  } catch {
+    throw new SetupError(`${file} can be removed by root alone: as root, rm ${file}`);
+  }
+  return `removed ${file}; packages stay, which as root \`apt-get remove ${mesaPackages.join(' ')}\` takes away`;
+}
+
 /** What some tests need and skip without: its package and how to see that it is there. */
 const testTools = [
   { packages: ['python3-torch', 'libopenblas0'], there: () => run('/usr/bin/python3', ['-c', 'import torch']).ok },
@@ -168,7 +191,7 @@ const testTools = [
 
 /** Installs PyTorch to compare with and a browser; says why where that cannot be done, as the tests can be skipped. */
 export function installTestTools() {
-  if (process.platform !== 'linux' || process.getuid?.() !== 0) return;
+  if (process.platform !== 'linux' || process.getuid?.() !== 0 || process.env[forbidden]) return;
   const missing = testTools.filter(({ there }) => !there());
   if (missing.length) run('apt-get', ['update', ...aptOptions], { env: aptEnv });
   for (const { packages } of missing) {
