@@ -62,6 +62,34 @@ function requireDrivers(): void {
   }
 }
 
+/** What is waited for now, and since when. */
+let waits = 0;
+let since = 0;
+let napping = false;
+const clock = new Int32Array(new SharedArrayBuffer(4));
+
+/**
+ * While a result is awaited, Dawn's binding asks for it in every turn of the event loop, without a pause, which takes a
+ * processor from a driver that computes on them. So each turn sleeps, for an eighth of what was waited so far and 1 ms at most:
+ * nobody waits longer than that for what is done.
+ */
+function nap(): void {
+  napping = waits > 0;
+  if (!napping) return;
+  Atomics.wait(clock, 0, 0, Math.min(1, (performance.now() - since) / 8));
+  setImmediate(nap);
+}
+
+async function wait<T>(result: Promise<T>): Promise<T> {
+  if (!waits++) since = performance.now();
+  if (!napping) nap();
+  try {
+    return await result;
+  } finally {
+    waits--;
+  }
+}
+
 /** The adapters that Dawn finds through the drivers of this machine. */
 export const dawnAdapters: AdapterSource = {
   // Dawn rejects where it finds none of that name, where the standard has null.
@@ -82,4 +110,5 @@ export const dawnAdapters: AdapterSource = {
     return [...refusal.matchAll(/name: '(.*)'/g)].map(([, name]) => name);
   },
   mend: 'install a Vulkan driver (Debian, Ubuntu: mesa-vulkan-drivers of Mesa 25 or later)',
+  wait,
 };

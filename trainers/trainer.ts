@@ -137,8 +137,6 @@ export interface TrainerState {
 
 /** Steps whose metrics stay on the device until they are read in one go. */
 const ringLength = 64;
-/** The share of the expected time that is slept: steps may be faster than the last ones. */
-const restShare = 0.8;
 /** Where the number of a turn within a step begins in the random key. */
 const turnBits = 26;
 
@@ -148,9 +146,6 @@ const turnBits = 26;
  */
 export class Trainer extends Resource {
   private step = 0;
-  /** Milliseconds that a step took of late; 0 while only the first have run, in which drivers still compile. */
-  private pace = 0;
-  private warm = false;
   private constructor(
     readonly device: Device,
     private readonly plan: TrainerPlan,
@@ -222,27 +217,14 @@ export class Trainer extends Resource {
     this.assertUsable();
     const steps = Math.min(count, ringLength, this.plan.steps - this.step);
     const first = this.step;
-    const start = performance.now();
     for (let i = 0; i < steps; i++) {
       await this.plan.feed?.before(this.step, this.device);
       for (const program of this.turns()) program.run();
       this.step++;
     }
-    await this.rest(steps);
     const rings: Float32Array[] = [];
     for (const { ring } of this.members) rings.push((await this.device.read(ring)) as Float32Array);
-    if (this.warm) this.pace = (performance.now() - start) / steps;
-    this.warm = true;
     return Array.from({ length: steps }, (_, i) => this.metricsOf(first + i, rings));
-  }
-
-  /**
-   * Sleeps through most of what steps take. Dawn polls from this thread while a result is awaited, and a device that
-   * computes on the processors needs them itself.
-   */
-  private async rest(steps: number): Promise<void> {
-    const milliseconds = restShare * this.pace * steps;
-    if (milliseconds > 10) await new Promise((resolve) => setTimeout(resolve, milliseconds));
   }
 
   /** The next step with timestamps around each kernel. It counts as a step. */

@@ -14,6 +14,11 @@ export interface AdapterSource {
   names(): Promise<string[]>;
   /** What to do where there is no adapter at all. */
   readonly mend: string;
+  /**
+   * Waits for what a device computes on the processors of this machine, and leaves them to it meanwhile. Absent where
+   * waiting takes nothing anyway.
+   */
+  wait?<T>(result: Promise<T>): Promise<T>;
 }
 
 /** The page's own WebGPU, whose validation cannot be switched off and whose adapters have no names to choose by. */

@@ -61,6 +61,8 @@ export class Device extends Resource {
     readonly profile: Profile,
     readonly toggles: Toggles,
     private readonly onFailure?: (message: string) => void,
+    /** Waits for a result, see `AdapterSource.wait`. */
+    private readonly wait: <T>(result: Promise<T>) => Promise<T> = (result) => result,
   ) {
     super('this device');
     gpu.addEventListener('uncapturederror', (event) => {
@@ -101,11 +103,10 @@ export class Device extends Resource {
     let pipeline = this.pipelines.get(source);
     if (!pipeline) {
       const module = this.gpu.createShaderModule({ code: source, label });
-      pipeline = this.gpu
-        .createComputePipelineAsync({ label, layout: 'auto', compute: { module, entryPoint: 'main' } })
-        .catch((error: Error) => {
-          throw this.failure ?? deviceError(`kernel ${label} does not compile on this adapter: ${error.message}`);
-        });
+      const descriptor = { label, layout: 'auto', compute: { module, entryPoint: 'main' } } as const;
+      pipeline = this.wait(this.gpu.createComputePipelineAsync(descriptor)).catch((error: Error) => {
+        throw this.failure ?? deviceError(`kernel ${label} does not compile on this adapter: ${error.message}`);
+      });
       this.pipelines.set(source, pipeline);
     }
     return pipeline;
@@ -219,7 +220,7 @@ export class Device extends Resource {
         waiting += values.byteLength;
         if (waiting < mostOnTheWay) return;
         waiting = 0;
-        await this.gpu.queue.onSubmittedWorkDone().catch(() => {});
+        await this.wait(this.gpu.queue.onSubmittedWorkDone()).catch(() => {});
       });
       return null;
     } catch (error) {
@@ -270,7 +271,7 @@ export class Device extends Resource {
       const encoder = this.gpu.createCommandEncoder();
       encoder.copyBufferToBuffer(buffer, offset, copy, 0, bytes);
       this.gpu.queue.submit([encoder.finish()]);
-      mapped = copy.mapAsync(GPUMapMode.READ).then(
+      mapped = this.wait(copy.mapAsync(GPUMapMode.READ)).then(
         () => null,
         (error: Error) => error,
       );
@@ -289,7 +290,7 @@ export class Device extends Resource {
   /** Waits until everything submitted has run. @throws SemiflowError where something failed */
   async finished(): Promise<void> {
     // It rejects where the device is lost, which is then said there.
-    await this.gpu.queue.onSubmittedWorkDone().catch(() => this.gpu.lost);
+    await this.wait(this.gpu.queue.onSubmittedWorkDone()).catch(() => this.gpu.lost);
     this.assertUsable();
   }
 
@@ -392,8 +393,8 @@ const wantedLimits = [
  * @throws SemiflowError where there is no such adapter, or it refuses
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
-  const toggles = options.toggles ?? 'checked';
-  const adapter = await requestAdapter(options.source ?? browserAdapters, toggles, options.adapter);
+  const { toggles = 'checked', source = browserAdapters } = options;
+  const adapter = await requestAdapter(source, toggles, options.adapter);
   const wanted = wantedLimits.map((limit) => [limit, options.limits?.[limit] ?? adapter.limits[limit]] as const);
   const gpu = await adapter
     .requestDevice({
@@ -408,5 +409,5 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       );
     });
   const profile = profileOf(adapter, gpu, options.family, options.limits);
-  return new Device(gpu, profile, toggles, options.onFailure);
+  return new Device(gpu, profile, toggles, options.onFailure, profile.software ? source.wait : undefined);
 }
