@@ -62,6 +62,7 @@ export { together, type Asking, type Question } from './src/flow/questions.js';
 export { slope, type Solver } from './src/flow/solvers.js';
 export { describeFit, teacherFit, type TeacherFit } from './src/flow/teacher-fit.js';
 export { Device, openDevice, type DeviceMemory, type DeviceOptions } from './src/gpu/device.js';
+export type { Group } from './src/gpu/group.js';
 export { TensorStorage, type DType, type HostArray } from './src/gpu/storage.js';
 export {
   defineBackbone,
@@ -257,6 +258,7 @@ export type { Objective, ObjectiveInputs } from './trainers/objectives/objective
 export { RunFiles } from './trainers/run-files.js';
 export { distil, planDistillation, planTeacher, trainClassifier, trainTeacher } from './trainers/runs.js';
 export { train, Training, type Progress, type Task, type TrainOptions } from './trainers/train.js';
+export { Rows } from './trainers/rows.js';
 export { Trainer, type Learner, type Loss, type LossContext, type StepMetrics } from './trainers/trainer.js';
 /** Schemas of sizes are written with the zod that checks them. */
 export * as z from 'zod';

@@ -27,7 +27,9 @@ export async function planTrain(flags: TrainFlags & PlanFlags): Promise<void> {
   const set = data ? await loadDataset(data, { range }) : null;
   const teacher = given && set ? fitNetwork(given, { sample: set.shape }) : given;
   await planned(flags, (device, memory) =>
-    trainingNeeds(planDistillation({ device, teacher, student, data: set }, recipe, memory)),
+    trainingNeeds(
+      planDistillation({ device, teacher, student, data: set }, recipe, { memory, accumulate: flags.accumulate }),
+    ),
   );
 }
 
@@ -36,7 +38,9 @@ export async function planTeacherCommand(flags: TeacherFlags & PlanFlags): Promi
   const run = flags.resume ? await reopenTeacher(flags.resume, flags) : await prepareTeacher(flags);
   const { description, recipe, dataset: data } = run;
   const teacher = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
-  await planned(flags, (device, memory) => trainingNeeds(planTeacher({ device, teacher, data }, recipe, memory)));
+  await planned(flags, (device, memory) =>
+    trainingNeeds(planTeacher({ device, teacher, data }, recipe, { memory, accumulate: flags.accumulate })),
+  );
 }
 
 /** `semiflow plan sample`. */

@@ -28,6 +28,11 @@ const addTraining = (command: Command): Command =>
       (text) => numberBetween('--save-every', text, 0, 1e9),
       60,
     )
+    .option(
+      '--accumulate <parts>',
+      'compute each batch in so many parts, one after another: less memory, the same step to rounding',
+      (text) => wholeNumber('--accumulate', text, { least: 1 }),
+    )
     .option('--profile', 'print where the time of a step goes')
     .option('--print-config', 'print the resolved recipe and leave');
 

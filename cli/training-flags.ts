@@ -4,6 +4,7 @@ import { stringify } from 'yaml';
 import type * as z from 'zod';
 import { datasetNames } from '../src/data/named.js';
 import { UserError } from '../src/errors.js';
+import { ofFirst } from '../src/gpu/group.js';
 import { memoryLine } from '../src/flow/memory.js';
 import type { RunFiles } from '../trainers/run-files.js';
 import type { Progress, Training, TrainOptions } from '../trainers/train.js';
@@ -21,6 +22,7 @@ export interface TrainingFlags extends DeviceFlags, Record<string, unknown> {
   resume?: string;
   logEvery?: number;
   saveEvery?: number;
+  accumulate?: number;
   profile?: boolean;
   printConfig?: boolean;
 }
@@ -76,6 +78,7 @@ export function trainOptions(
     onProgress: progressPrinter(),
     logEvery: flags.logEvery,
     saveEvery: flags.saveEvery,
+    accumulate: flags.accumulate,
   };
 }
 
@@ -107,7 +110,8 @@ export async function followTraining<Result>(
     let [{ saved }, drawn] = [training, started];
     for await (const _ of training) {
       // Pictures can cost more than the steps between two checkpoints.
-      if (training.saved === saved || training.finished || performance.now() - drawn < drawSeconds * 1000) continue;
+      if (training.saved === saved || training.finished) continue;
+      if (await ofFirst(trainer.device.group, performance.now() - drawn < drawSeconds * 1000)) continue;
       [saved, drawn] = [training.saved, performance.now()];
       await onSave();
     }

@@ -6,6 +6,7 @@ import { random } from '../src/tensor/philox.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { tensor } from '../src/tensor/tensor.js';
 import { SampleSource, type SampleSet } from '../trainers/batches.js';
+import { Rows } from '../trainers/rows.js';
 import { interpret } from './support/interpreter.js';
 
 const draw = random(11);
@@ -31,7 +32,7 @@ const sets: [string, SampleSet][] = [
   ['bytes of an odd size', bytes([3, 3, 1])],
 ];
 const batch = 64;
-const key = () => tensor(Uint32Array.of(3, 0, 8));
+const drawn = () => new Rows(tensor(Uint32Array.of(3, 0, 8)), [batch]);
 
 describe('a data set of several pages', () => {
   /** Everything on one page, a few rows each, one row each, and less than a row. */
@@ -42,7 +43,7 @@ describe('a data set of several pages', () => {
 
   it.each(sets)('gives the same batches of %s, whatever a binding holds', (_, set) => {
     const [whole, ...paged] = limits(set).map((maxBindingBytes) => {
-      const { x, labels } = new SampleSource(set, { seed: 0, batch }).draw(key(), batch, { maxBindingBytes });
+      const { x, labels } = new SampleSource(set, { seed: 0, batch }).draw(drawn(), { maxBindingBytes });
       return interpret([x, labels!]);
     });
     // Labels tell which rows were drawn.
@@ -66,7 +67,7 @@ describe('a data set of several pages', () => {
     const read = [];
     // More pages than a kernel may bind.
     for (const maxBindingBytes of limits(set).slice(0, 2)) {
-      const { x, labels } = new SampleSource(set, { seed: 0, batch }).draw(key(), batch, { maxBindingBytes });
+      const { x, labels } = new SampleSource(set, { seed: 0, batch }).draw(drawn(), { maxBindingBytes });
       const values = (await evaluate(device, { x, labels: labels! })) as { x: Float32Array; labels: Uint32Array };
       read.push([...new Uint32Array(values.x.buffer, values.x.byteOffset, values.x.length), ...values.labels]);
     }

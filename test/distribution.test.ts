@@ -23,7 +23,8 @@ import { fakeOf } from '../trainers/fake.js';
 import { checkRecipe, methodRecipe } from '../trainers/methods.js';
 import { distil } from '../trainers/runs.js';
 import type { TrainOptions } from '../trainers/train.js';
-import { drawBatch } from '../trainers/shares.js';
+import { Rows } from '../trainers/rows.js';
+import { drawBatch, rowsByObjective } from '../trainers/shares.js';
 import { streams } from '../trainers/streams.js';
 import type { LossContext } from '../trainers/trainer.js';
 import { interpret, type Values } from './support/interpreter.js';
@@ -94,8 +95,9 @@ describe('of Gaussians, in float64', () => {
   });
   const profile = { f16: false, maxBindingBytes: 2 ** 27 } as Profile;
 
-  const contextOf = () => ({
+  const contextOf = (config: DistillationConfig) => ({
     key: tensor(Uint32Array.of(seed, 0, step)),
+    rows: new Rows(tensor(Uint32Array.of(seed, 0, step)), rowsByObjective(config)),
     schedule: Object.fromEntries(
       Object.entries({ epsilon: 0.1, warmup: 1, reach: 1, strength }).map(([key, value]) => [key, tensor([value])]),
     ),
@@ -113,7 +115,7 @@ describe('of Gaussians, in float64', () => {
       student: { parameters: of(a), averages: { target: of(a) } },
       fake: { parameters: of(b), averages: {} },
     };
-    const context = (name: 'student' | 'fake'): LossContext => ({ ...learners[name], learners, ...contextOf() });
+    const context = (name: 'student' | 'fake'): LossContext => ({ ...learners[name], learners, ...contextOf(config) });
     const source = new SampleSource(data, { seed, batch });
     const optimizer = { ...config.optimizer, rate: { peak: 1, warmup: 0, finalShare: 1 } };
     const fake = fakeOf(teacher, student, source, config, optimizer);
@@ -251,7 +253,7 @@ describe('of Gaussians, in float64', () => {
     expect(await lossesAt(law, law, half)).toEqual(await lossesAt(law, law, plain));
     const source = new SampleSource(data, { seed, batch });
     const timesAt = (noiseShare: number) =>
-      interpret([drawBatch(student, source, recipe({ noiseShare }), contextOf()).t])[0];
+      interpret([drawBatch(student, source, recipe({ noiseShare }), contextOf(recipe({ noiseShare }))).t])[0];
     const [drawn, mixed] = [timesAt(0), timesAt(0.5)];
     const u = uniforms(batch, seed, step, streams.fromNoise);
     expect([...timesAt(1)]).toEqual(Array(batch).fill(1));

@@ -13,6 +13,7 @@ import { reshape } from '../src/ops/movement.js';
 import { constant, tensor, type Tensor } from '../src/tensor/tensor.js';
 import { distillationDefaults, lambdaOf } from '../trainers/config.js';
 import { methodRecipe } from '../trainers/methods.js';
+import { Rows } from '../trainers/rows.js';
 import { sharesOf } from '../trainers/shares.js';
 import { objectiveNamed, objectives } from '../trainers/objectives/index.js';
 import type { ObjectiveInputs } from '../trainers/objectives/objective.js';
@@ -393,8 +394,7 @@ describe('pairs of times', () => {
   const draw = async (changes: Partial<PairLaw>, minimum = 0, reach = 1) => {
     const pairs = drawPairs(
       { ...law, ...changes },
-      tensor(new Uint32Array([5, 0, 1])),
-      4096,
+      new Rows(tensor(new Uint32Array([5, 0, 1])), [4096]),
       minimum,
       0,
       tensor([reach]),

@@ -150,6 +150,12 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
     one((x) => mul(x, normal(key, 5, [3, 7]))),
     one((x) => mul(x, uniform(key, 6, [7]))),
     one((x) => mul(x, point.toFloat(integers(key, 7, [3, 1], 10)))),
+    // Rows of a longer tensor: in whole blocks of four numbers, across them, and one by one.
+    one((x) => mul(x, normal(key, 5, [3, 8], tensor(Uint32Array.of(11, 0, 4)))), undefined, [[3, 8]]),
+    one((x) => mul(x, uniform(key, 6, [3, 7], tensor(Uint32Array.of(2, 2, 5)))), undefined, [[3, 7]]),
+    one((x) => mul(x, point.toFloat(integers(key, 7, [5], 10, tensor(Uint32Array.of(9, 3, 4, 0, 31))))), undefined, [
+      [5],
+    ]),
   ],
   reduce: [
     one((x) => sum(x)),

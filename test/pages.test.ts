@@ -485,22 +485,21 @@ describe('a plan', () => {
       const memory = { device: Math.round(all * share) };
       let error: unknown;
       try {
-        planTeacher(subject(), teacher, memory);
+        planTeacher(subject(), teacher, { memory });
       } catch (reason) {
         error = reason;
       }
       expect(error).toBeInstanceOf(MemoryError);
       const { savings, message, said } = error as MemoryError;
       expect(message).toMatch(/needs .* on the device \(gradients and activations .*and there is/);
-      expect(said.call(error, (field) => `--${field}`)).toContain('--batch ');
+      expect(said.call(error, (field) => `--${field}`)).toMatch(/--batch .*|--accumulate .*enough/);
       for (const saving of savings) {
         const recipe = changed(saving.changes);
         const fits = () =>
-          planTeacher(
-            { ...subject(), teacher: recipe.checkpointBlocks ? checkpointed(network) : network },
-            recipe,
+          planTeacher({ ...subject(), teacher: recipe.checkpointBlocks ? checkpointed(network) : network }, recipe, {
             memory,
-          );
+            accumulate: Number(saving.changes.accumulate ?? 1),
+          });
         if (saving.enough) expect(fits).not.toThrow();
         else expect(fits).toThrow(MemoryError);
         enough += Number(saving.enough);
@@ -508,7 +507,9 @@ describe('a plan', () => {
       if (share === 0.01) expect(message).toMatch(/none of them is enough: use a smaller network/);
     }
     expect(enough).toBeGreaterThan(4);
-    expect(() => planDistillation(subject(), map, { device: 2 ** 20 })).toThrow(/student\.loraRank 8 takes/);
+    expect(() => planDistillation(subject(), map, { memory: { device: 2 ** 20 } })).toThrow(
+      /student\.loraRank 8 takes/,
+    );
     expect(() => planSampling(machine, network, { count: 1000 }, { device: 2 ** 23 })).toThrow(/n \d+ takes .*enough/);
   });
 

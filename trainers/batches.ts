@@ -10,9 +10,9 @@ import type { Conditions, Model } from '../src/models/model.js';
 import { expand } from '../src/ops/broadcast.js';
 import { gather, reshape } from '../src/ops/movement.js';
 import { add, greater, mul, sub, toFloat, where } from '../src/ops/pointwise.js';
-import { integers, normal, uniform } from '../src/ops/random.js';
 import { sameShape, sizeOf, type Shape } from '../src/tensor/shape.js';
 import { fromStorage, tensor, Tensor } from '../src/tensor/tensor.js';
+import type { Rows as BatchRows } from './rows.js';
 import { shardFeed } from './shards.js';
 import { streams } from './streams.js';
 import type { Feed } from './trainer.js';
@@ -138,15 +138,16 @@ export class SampleSource {
   }
 
   /**
-   * x0 [count, ...shape]; labels [count] of the same samples where there are any, and their conditions.
+   * x0 [count, ...shape] for the rows of a batch; labels [count] of the same samples where there are any, and their
+   * conditions.
    * @param profile of the device that the set lies on
    */
   draw(
-    key: Tensor,
-    count: number,
+    batch: BatchRows,
     profile: Pick<Profile, 'maxBindingBytes'>,
   ): { x: Tensor; labels: Tensor | null; conditions: Conditions; negative: Conditions } {
-    const index = integers(key, streams.data, [count], this.set.count);
+    const { count } = batch;
+    const index = batch.integers(streams.data, this.set.count);
     const rows = this.values.at(index, profile);
     const [low, high] = this.set.range;
     const scaled = rows.dtype === 'f32' ? rows : add(mul(toFloat(rows), (high - low) / 255), low);
@@ -236,34 +237,33 @@ export const sampleFingerprint = ({ shape, values, range, labels, stored, ...tol
     ),
   ]);
 
-/** z [count, ...shape] from the distribution where a teacher's trajectories start. */
+/** z [count, ...shape] for the rows of a batch, from the distribution where a teacher's trajectories start. */
 export function drawSource(
   source: Description['source'],
-  key: Tensor,
-  count: number,
+  rows: BatchRows,
   shape: Shape,
   of: { noise: number; source: number } = streams,
 ): Tensor {
-  const z = normal(key, of.noise, [count, ...shape]);
+  const z = rows.normal(of.noise, shape);
   if (source.kind === 'normal') return z;
   const centers = tensor(source.centers.flat(), [source.centers.length, ...shape]);
-  return add(gather(centers, integers(key, of.source, [count], source.centers.length)), mul(z, source.std));
+  return add(gather(centers, rows.integers(of.source, source.centers.length)), mul(z, source.std));
 }
 
 /**
  * The labels that a network is shown: a share of them replaced by the class that means none, so that it can also be asked
  * without one; undefined where it knows no classes or there are no labels.
- * @param labels u32 [B]
+ * @param labels u32 [B], of the rows of a batch
  */
 export function shownLabels(
   { classes, nullClass }: Model,
   labels: Tensor | null,
-  key: Tensor,
+  rows: BatchRows,
   dropout: number,
 ): Tensor | undefined {
   if (!classes || !labels) return undefined;
   if (!nullClass || !dropout) return labels;
-  const dropped = greater(dropout, uniform(key, streams.dropout, labels.shape));
+  const dropped = greater(dropout, rows.uniform(streams.dropout));
   const none = new Tensor('constant', [], { value: classes }, labels.shape, 'u32');
   return new Tensor('where', [dropped, none, labels], {}, labels.shape, 'u32');
 }

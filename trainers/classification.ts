@@ -9,13 +9,14 @@ import type { Loss, LossContext } from './trainer.js';
  * The loss of a step of training a classifier on labelled images.
  * @throws UserError where the images have no labels
  */
-export function classificationLoss({ model }: ClassifierNetwork, source: SampleSource, batch: number) {
+export function classificationLoss({ model }: ClassifierNetwork, source: SampleSource) {
   const data = source.set;
   if (!data.labels) throw new UserError('a classifier learns from labels, and these images have none');
   const [black, white] = data.range;
-  return ({ parameters, key, profile }: LossContext): Loss => {
-    const { x, labels } = source.draw(key, batch, profile);
+  return ({ parameters, rows, profile }: LossContext): Loss => {
+    const { x, labels } = source.draw(rows, profile);
     const pixels = mul(add(x, -black), 1 / (white - black));
-    return { total: crossEntropy(model.apply(parameters, pixels).logits, labels!), parts: {} };
+    const errors = crossEntropy(model.apply(parameters, pixels).logits, labels!, { reduction: 'none' });
+    return { total: rows.mean(errors), parts: {} };
   };
 }

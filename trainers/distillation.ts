@@ -4,10 +4,9 @@ import { parametrization } from '../src/flow/parametrization.js';
 import { answered, askable, mapTensors, Question, together } from '../src/flow/questions.js';
 import type { Solver } from '../src/flow/solvers.js';
 import type { Parameters } from '../src/nn/parameters.js';
-import { expand, sum } from '../src/ops/broadcast.js';
+import { expand } from '../src/ops/broadcast.js';
 import { concat } from '../src/ops/movement.js';
 import { abs, greater, mul, stopGradient, sub, where } from '../src/ops/pointwise.js';
-import { uniform } from '../src/ops/random.js';
 import { constant, Tensor } from '../src/tensor/tensor.js';
 import type { SampleSource } from './batches.js';
 import type { DistillationConfig } from './config.js';
@@ -36,21 +35,21 @@ export function distillationLoss(
   fake: Fake | null = null,
 ) {
   const { description, model } = student;
-  const { batch } = config;
   const scale = parametrization(description);
   const led = teacher && config.velocity === 'teacher';
   return (context: LossContext): Loss => {
-    const { parameters, averages, key, schedule, profile } = context;
+    const { parameters, averages, rows, schedule, profile } = context;
     const teacherWeights = led ? bindNetwork(teacher, 'teacher', profile, config.precision) : null;
     const [weights, targetWeights] = [adapt(parameters), adapt(averages.target)];
     const { parts, x0, z, x, t, s, told } = drawBatch(student, data, config, context);
-    const drawnEpsilon = uniform(key, streams.epsilon, [batch]);
+    const drawnEpsilon = rows.uniform(streams.epsilon);
+    const { count } = rows;
     const epsilon = where(
-      greater(expand(schedule.epsilon, [batch]), 0),
-      expand(schedule.epsilon, [batch]),
+      greater(expand(schedule.epsilon, [count]), 0),
+      expand(schedule.epsilon, [count]),
       drawnEpsilon,
     );
-    const fraction = config.split === 'midpoint' ? constant(0.5, [batch]) : uniform(key, streams.fraction, [batch]);
+    const fraction = config.split === 'midpoint' ? constant(0.5, [count]) : rows.uniform(streams.fraction);
     const u = averageVelocityOf(model, weights, description, told.student)(x, t, s);
 
     const askTarget = askable((x: Tensor, t: Tensor, s: Tensor, told: Condition) =>
@@ -92,16 +91,16 @@ export function distillationLoss(
       ...(config.weighting.kind === 'uncertainty' && { logVariance: logVariance(parameters, t, s) }),
     });
     const losses = Object.fromEntries(
-      parts.map(({ objective, rows, of }) => [objective.name, mul(sum(stopGradient(of(errors))), 1 / rows)]),
+      parts.map(({ objective, rows, of }) => [objective.name, rows.mean(stopGradient(of(errors)))]),
     );
     const exact = parts.every(({ weight }) => weight === 1);
-    const rowWeights = parts.map(({ weight, rows }) => constant(weight, [rows]));
+    const rowWeights = parts.map(({ weight, rows }) => constant(weight, [rows.count]));
     const weighted = exact ? errors : mul(errors, concat(rowWeights, 0));
-    return { total: mul(sum(weighted), 1 / batch), parts: losses };
+    return { total: rows.mean(weighted), parts: losses };
   };
 }
 
-/** The errors of all rows [batch], each counted as the recipe says, or as they are where an objective weighs its own. */
+/** The errors of all rows [count], each counted as the recipe says, or as they are where an objective weighs its own. */
 function errorsOf(
   parts: readonly Part[],
   { weighting }: DistillationConfig,

@@ -5,17 +5,16 @@ import { parametrization } from '../src/flow/parametrization.js';
 import { askable, mapTensors, type Question } from '../src/flow/questions.js';
 import { predictionOf } from '../src/models/model.js';
 import type { Parameters } from '../src/nn/parameters.js';
-import { sum } from '../src/ops/broadcast.js';
 import { concat } from '../src/ops/movement.js';
 import { meanSquares } from '../src/ops/normalization.js';
 import { add, mul, stopGradient, sub } from '../src/ops/pointwise.js';
-import { uniform } from '../src/ops/random.js';
 import { constant, type Tensor } from '../src/tensor/tensor.js';
 import { drawSource, type SampleSource } from './batches.js';
 import type { DistillationConfig } from './config.js';
 
 import type { Judging } from './objectives/objective.js';
-import { drawBatch, type Part } from './shares.js';
+import { Rows } from './rows.js';
+import { drawBatch, rowsByObjective, type Part } from './shares.js';
 import { streams } from './streams.js';
 import type { Learner, Loss, LossContext, OptimizerOptions } from './trainer.js';
 
@@ -58,7 +57,7 @@ export function fakeOf(
     adapter ? adapter.adapt(bindNetwork(teacher, 'teacher', profile, precision), trained) : trained;
 
   const loss = (context: LossContext): Loss => {
-    const { parameters, learners, key } = context;
+    const { parameters, learners } = context;
     const batch = drawBatch(student, data, config, context);
     const parts = batch.parts.filter(({ objective }) => objective.fake);
     const rowsOf = (tensor: Tensor) =>
@@ -71,10 +70,10 @@ export function fakeOf(
     const weights = adapt(learners.student.parameters);
     const u = averageVelocityOf(student.model, weights, student.description, told)(x, t, end);
     const sample = stopGradient(step(x, t, end, u));
-    const count = t.size;
+    const rows = Rows.joined(parts.map((part) => part.rows));
     const seen = parametrization(description);
-    const time = between(uniform(key, streams.fakeTimes, [count]), judged.from, seen.highest, seen.lowest);
-    const z = drawSource(description.source, key, count, model.sampleShape, {
+    const time = between(rows.uniform(streams.fakeTimes), judged.from, seen.highest, seen.lowest);
+    const z = drawSource(description.source, rows, model.sampleShape, {
       noise: streams.fakeNoise,
       source: streams.fakeSource,
     });
@@ -83,7 +82,7 @@ export function fakeOf(
     const inputs = { x: seen.point(point, time), time: seen.time(time), labels, conditions };
     const predicted = predictionOf(model, weightsOf(parameters, context), inputs);
     const errors = meanSquares(sub(predicted, stopGradient(seen.output(sample, z, time))));
-    return { total: mul(sum(errors), 1 / count), parts: {} };
+    return { total: rows.mean(errors), parts: {} };
   };
 
   return {
@@ -94,10 +93,11 @@ export function fakeOf(
       averages: {},
       optimizer: { ...optimizer, rate: { peak: rate, warmup: distribution.warmup, finalShare: 1 } },
       turns: updates,
+      rows: rowsByObjective(config),
       loss,
     },
     judging({ rows }, told, context, askTeacher) {
-      const { key, learners, schedule, profile } = context;
+      const { learners, schedule, profile } = context;
       const askWith = (network: Network, weights: Parameters): AskTeacher =>
         askable((x: Tensor, t: Tensor, told: Condition) =>
           velocityOf(network.model, weights, network.description, told)(x, t),
@@ -110,12 +110,12 @@ export function fakeOf(
           : // Not together with objectives that ask under another guidance, or under none.
             {
               ask: askWith(teacher, bindNetwork(teacher, 'teacher', profile, precision)),
-              told: { ...told, guidance: guidance ? mul(guidance, factor) : constant(factor, [rows]) },
+              told: { ...told, guidance: guidance ? mul(guidance, factor) : constant(factor, [rows.count]) },
             };
       const { lowest, highest } = parametrization(description);
       return {
-        t: between(uniform(key, streams.judgedTimes, [rows]), judged.from, Math.min(judged.to, highest), lowest),
-        z: drawSource(description.source, key, rows, model.sampleShape, {
+        t: between(rows.uniform(streams.judgedTimes), judged.from, Math.min(judged.to, highest), lowest),
+        z: drawSource(description.source, rows, model.sampleShape, {
           noise: streams.judgedNoise,
           source: streams.judgedSource,
         }),

@@ -2,15 +2,13 @@ import { interpolate } from '../src/flow/field.js';
 import type { Network } from '../src/flow/network.js';
 import { predictionOf } from '../src/models/model.js';
 import { parametrization } from '../src/flow/parametrization.js';
-import { sum } from '../src/ops/broadcast.js';
-import { minimum, mul, stopGradient, sub } from '../src/ops/pointwise.js';
+import { minimum, stopGradient, sub } from '../src/ops/pointwise.js';
 import { drawSource, shownLabels, type SampleSource } from './batches.js';
 import { meanSquares } from '../src/ops/normalization.js';
 import { drawTimes, type TimeLaw } from './times.js';
 import type { Loss, LossContext } from './trainer.js';
 
 export interface FlowMatchingOptions {
-  batch: number;
   times: TimeLaw;
   /** Share of labels replaced by none, so that the network can also be asked without a class. */
   labelDropout: number;
@@ -21,22 +19,18 @@ export interface FlowMatchingOptions {
  * E‖v_θ(x_t, t) - (z - x0)‖² (Lipman et al., 2023; Liu et al., 2023), for noise or v denoising under a diffusion's path
  * (Ho et al., 2020; Salimans and Ho, 2022), always in the network's own output.
  */
-export function flowMatchingLoss(
-  network: Network,
-  data: SampleSource,
-  { batch, times, labelDropout }: FlowMatchingOptions,
-) {
+export function flowMatchingLoss(network: Network, data: SampleSource, { times, labelDropout }: FlowMatchingOptions) {
   const { description, model } = network;
   const { lowest, highest, point, time, output } = parametrization(description);
-  return ({ parameters, key, profile }: LossContext): Loss => {
-    const { x: x0, labels, conditions } = data.draw(key, batch, profile);
-    const shown = shownLabels(model, labels, key, labelDropout);
-    const z = drawSource(description.source, key, batch, model.sampleShape);
-    const t = minimum(drawTimes(times, key, batch, lowest), highest);
+  return ({ parameters, rows, profile }: LossContext): Loss => {
+    const { x: x0, labels, conditions } = data.draw(rows, profile);
+    const shown = shownLabels(model, labels, rows, labelDropout);
+    const z = drawSource(description.source, rows, model.sampleShape);
+    const t = minimum(drawTimes(times, rows, lowest), highest);
     const x = interpolate(x0, z, t);
     const inputs = { x: point(x, t), time: time(t), labels: shown, conditions };
     const predicted = predictionOf(model, parameters, inputs);
     const errors = meanSquares(sub(predicted, stopGradient(output(x0, z, t))));
-    return { total: mul(sum(errors), 1 / batch), parts: {} };
+    return { total: rows.mean(errors), parts: {} };
   };
 }

@@ -84,11 +84,21 @@ export function lawsOf(averages: Held['averages']): AverageLaw[] {
   return laws.length ? laws : [{ law: 'decay', decay: 0, width: 0 }];
 }
 
-export function storagesOf({ name, layout, initial, averages }: Held, half: boolean, pageBytes: number): Storages {
+/**
+ * The storages of a learner.
+ * @param pageBytes what may be bound at once
+ * @param most elements of a page
+ */
+export function storagesOf(
+  { name, layout, initial, averages }: Held,
+  half: boolean,
+  pageBytes: number,
+  most = Infinity,
+): Storages {
   const count = lawsOf(averages).length;
   // The averages of a page are bound at once, and so are its weights and averages in half.
   const widest = Math.max(count * bytesPerElement.f32, half ? (1 + count) * bytesPerElement.f16 : 0);
-  const pages = layout.pages(pageBytes / widest).map((span): PageStorages => {
+  const pages = layout.pages(Math.min(pageBytes / widest, most)).map((span): PageStorages => {
     const length = span.end - span.start;
     const copies =
       (copies: number): Filler =>

@@ -1,6 +1,7 @@
 import { UserError } from '../src/errors.js';
 import { excess, MemoryError, savingOf, shortage, type AvailableMemory, type Saving } from '../src/flow/memory.js';
 import type { Device } from '../src/gpu/device.js';
+import { alone } from '../src/gpu/group.js';
 import { planTraining, type PlannedTraining, type TrainerPlan } from './trainer.js';
 
 /** Options by their places in a recipe with their new values, and the training that they make; null where they cannot be. */
@@ -19,7 +20,15 @@ interface Ways {
 /** Every way to take less memory; made where it is asked for. */
 export type Savings = () => readonly Ways[];
 
-type Known = Pick<Device, 'profile' | 'pageBytes'>;
+type Known = Pick<Device, 'profile' | 'pageBytes'> & Partial<Pick<Device, 'group'>>;
+
+/** How a training is run without changing what is learned. */
+export interface Running {
+  /** The memory that there is, where it is known: what needs more is refused. */
+  memory?: AvailableMemory;
+  /** In how many parts, one after another, a step's batch is computed: less memory, the same step to rounding. */
+  accumulate?: number;
+}
 
 /**
  * The plan of a training that fits in memory.
@@ -27,13 +36,16 @@ type Known = Pick<Device, 'profile' | 'pageBytes'>;
  */
 export function planWithin(
   device: Known,
-  plan: TrainerPlan,
-  available: AvailableMemory = {},
+  task: TrainerPlan,
+  { memory: available = {}, accumulate = 1 }: Running = {},
   savings: Savings = () => [],
 ): PlannedTraining {
+  if (!Number.isSafeInteger(accumulate) || accumulate < 1)
+    throw new UserError(`${accumulate} parts of a batch: give a whole number from 1`, 'accumulate');
+  const inParts = (plan: TrainerPlan, parts = accumulate): TrainerPlan => ({ ...plan, accumulate: parts });
   let cause: string;
   try {
-    const planned = planTraining(device, plan);
+    const planned = planTraining(device, inParts(task));
     if (!excess(planned.needs, available)) return planned;
     cause = shortage(planned.needs, available);
   } catch (error) {
@@ -42,18 +54,30 @@ export function planWithin(
     cause = error.message;
   }
   const tried: Saving[] = [];
-  for (const { last, ways } of savings()) {
+  const parts = moreParts(task, accumulate * (device.group ?? alone).size);
+  const finer = parts.map((more) => ({
+    changes: { accumulate: String(more * accumulate) },
+    plan: () => inParts(task, more * accumulate),
+  }));
+  for (const { last, ways } of [{ last: undefined, ways: finer }, ...savings()]) {
     // All at once is for where nothing else is enough.
     if (last && tried.some(({ enough }) => enough)) continue;
     const found: Saving[] = [];
     for (const { changes, plan: changed } of ways) {
-      const needs = needsOf(device, changed);
+      const needs = needsOf(device, () => inParts(changed(), Number(changes.accumulate ?? accumulate)));
       if (needs) found.push(savingOf(changes, needs, available));
       if (found.at(-1)?.enough) break;
     }
     tried.push(...found.slice(-1));
   }
   throw new MemoryError(cause, tried);
+}
+
+/** How many times as many parts a batch can be computed in: 2, 4, and so on. */
+function moreParts({ learners }: TrainerPlan, parts: number): number[] {
+  const rows = learners.map(({ rows = [] }) => rows.reduce((sum, count) => sum + count, 0));
+  const most = Math.max(0, Math.floor(Math.log2(Math.min(...rows) / parts)));
+  return Array.from({ length: Number.isFinite(most) ? most : 0 }, (_, i) => 2 ** (i + 1));
 }
 
 /** What a plan needs; null where it cannot be. */

@@ -290,7 +290,7 @@ export async function readMark(store: Files): Promise<RunMark | null> {
 const isInside = (name: string) => !/^([/\\]|[a-z]:)/i.test(name) && !name.split(/[/\\]/).includes('..');
 
 /** The values of a tree by their paths. */
-function leaves(tree: object, prefix = ''): Map<string, unknown> {
+export function leaves(tree: object, prefix = ''): Map<string, unknown> {
   return new Map(
     Object.entries(tree).flatMap(([key, value]): [string, unknown][] =>
       typeof value === 'object' && value !== null

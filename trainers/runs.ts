@@ -3,7 +3,6 @@ import { UserError } from '../src/errors.js';
 import { fingerprint } from '../src/files/fingerprint.js';
 import { adapterFile, adapterOf } from '../src/flow/adapter.js';
 import type { Description } from '../src/flow/description.js';
-import type { AvailableMemory } from '../src/flow/memory.js';
 import {
   bindNetwork,
   checkpointed,
@@ -33,8 +32,9 @@ import { distillationLoss } from './distillation.js';
 import { fakeOf } from './fake.js';
 import { flowMatchingLoss } from './flow-matching.js';
 import { checkRecipe, usedObjectives } from './methods.js';
-import { planWithin, savingsOf, type Savings } from './memory.js';
+import { planWithin, savingsOf, type Running, type Savings } from './memory.js';
 import { RunFiles } from './run-files.js';
+import { rowsByObjective } from './shares.js';
 import { epsilonAt, reachAt, strengthAt, warmupAt } from './schedules.js';
 import { checkWeights, train, type TrainOptions, type Training } from './train.js';
 import type { OptimizerOptions, PlannedTraining, Trainer, TrainerState } from './trainer.js';
@@ -131,7 +131,7 @@ export async function distil(
   if (teacher && data && !options.resume) await noteTeacherFit(device, teacher, data, options);
   const weightsFile = 'student.safetensors';
   if (options.store && !options.resume) await RunFiles.checkFree(options.store, [weightsFile], options.disposable);
-  if (!data) planDistillation(subject, recipe, options.memory);
+  if (!data) planDistillation(subject, recipe, options);
   const set = data ?? (await teacherSamples(device, teacher!, recipe, options));
   const inputs = {
     ...(teacher && { teacher: await networkFingerprint(teacher) }),
@@ -150,11 +150,11 @@ export async function distil(
 export function planDistillation(
   subject: DistillationSubject,
   recipe: DistillationConfig,
-  memory?: AvailableMemory,
+  running?: Running,
 ): PlannedTraining {
   const set = subject.data ?? standIn(subject.teacher!, recipe);
   const task = distillationTask(subject, recipe, studentNetwork(subject, recipe), set);
-  return planWithin(subject.device, task, memory, distillationSavings(subject, recipe, set));
+  return planWithin(subject.device, task, running, distillationSavings(subject, recipe, set));
 }
 
 /** The student of a recipe at its start. @throws UserError where recipe, networks and data do not fit together */
@@ -215,7 +215,12 @@ function distillationTask(
   const fakeFor = (adapt?: (trained: Parameters) => Parameters) =>
     isJudged(recipe) ? fakeOf(teacher!, network, source, recipe, optimizerOf(recipe), adapt) : null;
   const averages = { target: ema.target, [exported]: ema.export };
-  const student = { name: 'student', averages, optimizer: optimizerOf(recipe) };
+  const student = {
+    name: 'student',
+    averages,
+    optimizer: optimizerOf(recipe),
+    rows: rowsByObjective(recipe),
+  };
 
   if (start.loraRank) {
     const lora = { rank: start.loraRank, alpha: start.loraAlpha };
@@ -375,11 +380,8 @@ export async function trainTeacher(
 }
 
 /** What the training of a teacher needs, computed without any of it. @throws MemoryError where it is more than there is */
-export const planTeacher = (
-  subject: TeacherSubject,
-  recipe: TeacherConfig,
-  memory?: AvailableMemory,
-): PlannedTraining => planWithin(subject.device, teacherTask(subject, recipe), memory, teacherSavings(subject, recipe));
+export const planTeacher = (subject: TeacherSubject, recipe: TeacherConfig, running?: Running): PlannedTraining =>
+  planWithin(subject.device, teacherTask(subject, recipe), running, teacherSavings(subject, recipe));
 
 /** A teacher's training without its files and what it remembers. */
 function teacherTask({ teacher, data }: TeacherSubject, recipe: TeacherConfig) {
@@ -391,7 +393,9 @@ function teacherTask({ teacher, data }: TeacherSubject, recipe: TeacherConfig) {
     kind: 'teacher',
     ...commonOf(recipe),
     feed: source.feed,
-    learners: [{ name: 'teacher', layout, initial, averages, optimizer: optimizerOf(recipe), loss }],
+    learners: [
+      { name: 'teacher', layout, initial, averages, optimizer: optimizerOf(recipe), loss, rows: [recipe.batch] },
+    ],
     ...wholeNetwork('teacher', teacher, exportNetwork),
   };
 }
@@ -434,8 +438,9 @@ export async function trainClassifier(
   const averages = { [exported]: recipe.ema.export };
   const planOf = (changed: ClassificationConfig) => {
     const source = new SampleSource(data, changed);
-    const loss = classificationLoss(classifier, source, changed.batch);
-    const learner = { name: 'classifier', layout, initial, averages, optimizer: optimizerOf(changed), loss };
+    const loss = classificationLoss(classifier, source);
+    const optimizer = optimizerOf(changed);
+    const learner = { name: 'classifier', layout, initial, averages, optimizer, loss, rows: [changed.batch] };
     return { ...commonOf(changed), learners: [learner], feed: source.feed };
   };
   const task = {

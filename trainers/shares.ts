@@ -1,14 +1,14 @@
 import { interpolate, type Condition } from '../src/flow/field.js';
 import type { Network } from '../src/flow/network.js';
 import { UserError } from '../src/errors.js';
-import { concat, slice } from '../src/ops/movement.js';
+import { concat } from '../src/ops/movement.js';
 import { add, greater, mul, where } from '../src/ops/pointwise.js';
-import { uniform } from '../src/ops/random.js';
 import { constant, type Tensor } from '../src/tensor/tensor.js';
 import { drawSource, shownLabels, type SampleSource } from './batches.js';
 import type { DistillationConfig } from './config.js';
 import { objectives } from './objectives/index.js';
 import type { Objective } from './objectives/objective.js';
+import type { Rows } from './rows.js';
 import { streams } from './streams.js';
 import { drawPairs } from './times.js';
 import type { LossContext } from './trainer.js';
@@ -56,14 +56,16 @@ export function sharesOf(lambda: DistillationConfig['lambda'], batch: number): S
 const end = 0;
 
 /** A share with its rows of a batch: where the student is asked, from t to s. */
-export interface Part extends Share {
-  /** Its rows of a tensor of the whole batch. */
+export interface Part extends Omit<Share, 'rows'> {
+  /** Its rows as a batch of their own. */
+  rows: Rows;
+  /** Its rows of a tensor of all rows. */
   of: (tensor: Tensor) => Tensor;
   t: Tensor;
   s: Tensor;
 }
 
-/** What a step of flow-map training starts from, each with a row per sample [batch, ...]. */
+/** What a step of flow-map training starts from, each with a row per sample [count, ...]. */
 export interface Batch {
   parts: readonly Part[];
   x0: Tensor;
@@ -76,33 +78,37 @@ export interface Batch {
   told: { teacher: Condition; student: Condition };
 }
 
-/** The batch of a step: a function of the step's key, so that whoever draws it draws the same. */
+/** How many rows of a batch each objective has, as a learner says what its rows are for. */
+export const rowsByObjective = ({ lambda, batch }: DistillationConfig): number[] =>
+  sharesOf(lambda, batch).map(({ rows }) => rows);
+
+/**
+ * The batch of a step: a function of the step's key, so that whoever draws it draws the same.
+ * @param context whose rows are those of `rowsByObjective`
+ */
 export function drawBatch(
   { description, model }: Network,
   data: SampleSource,
   config: DistillationConfig,
-  { key, schedule, profile }: Pick<LossContext, 'key' | 'schedule' | 'profile'>,
+  { rows, schedule, profile }: Pick<LossContext, 'rows' | 'schedule' | 'profile'>,
 ): Batch {
-  const { batch } = config;
-  const { x: x0, conditions, negative, ...drawn } = data.draw(key, batch, profile);
-  const labels = shownLabels(model, drawn.labels, key, config.labelDropout);
-  const pairs = drawPairs(config.times, key, batch, description.minimumTime, end, schedule.reach);
-  let from = 0;
-  const parts = sharesOf(config.lambda, batch).map((share): Part => {
-    const { objective, rows } = share;
-    const start = from;
-    from += rows;
-    const of = (tensor: Tensor) => slice(tensor, 0, start, start + rows);
-    const t = objective.fake ? fromNoise(of(pairs.t), key, config.distribution.noiseShare) : of(pairs.t);
-    const asked = { diagonal: t, end: constant(end, [rows]), drawn: of(pairs.s) };
-    return { ...share, of, t, s: asked[objective.asked ?? 'drawn'] };
+  const { x: x0, conditions, negative, ...drawn } = data.draw(rows, profile);
+  const labels = shownLabels(model, drawn.labels, rows, config.labelDropout);
+  const pairs = drawPairs(config.times, rows, description.minimumTime, end, schedule.reach);
+  const kinds = rows.byKind();
+  const parts = sharesOf(config.lambda, config.batch).map((share, i): Part => {
+    const { objective } = share;
+    const { rows, of } = kinds[i];
+    const t = objective.fake ? fromNoise(of(pairs.t), rows, config.distribution.noiseShare) : of(pairs.t);
+    const asked = { diagonal: t, end: constant(end, [rows.count]), drawn: of(pairs.s) };
+    return { ...share, rows, of, t, s: asked[objective.asked ?? 'drawn'] };
   });
   const joined = (of: (part: Part) => Tensor) => concat(parts.map(of), 0);
   const t = parts.some(({ objective }) => objective.fake) ? joined((part) => part.t) : pairs.t;
-  const z = drawSource(description.source, key, batch, model.sampleShape);
+  const z = drawSource(description.source, rows, model.sampleShape);
   const { from: least, to: most } = config.guidance;
   const guided = least !== 1 || most !== 1;
-  const guidance = guided ? add(mul(uniform(key, streams.guidance, [batch]), most - least), least) : undefined;
+  const guidance = guided ? add(mul(rows.uniform(streams.guidance), most - least), least) : undefined;
   return {
     parts,
     x0,
@@ -118,5 +124,5 @@ export function drawBatch(
 }
 
 /** Times with 1 in the place of a share of them: jumps of pure noise. */
-const fromNoise = (t: Tensor, key: Tensor, share: number): Tensor =>
-  where(greater(share, uniform(key, streams.fromNoise, t.shape)), 1, t);
+const fromNoise = (t: Tensor, rows: Rows, share: number): Tensor =>
+  where(greater(share, rows.uniform(streams.fromNoise)), 1, t);

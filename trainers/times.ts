@@ -1,8 +1,8 @@
 import { expand } from '../src/ops/broadcast.js';
 import { add, div, exp, greater, maximum, minimum, mul, neg, sub, where } from '../src/ops/pointwise.js';
 import { reshape, slice } from '../src/ops/movement.js';
-import { normal, uniform } from '../src/ops/random.js';
 import type { Tensor } from '../src/tensor/tensor.js';
+import type { Rows } from './rows.js';
 import { streams } from './streams.js';
 
 /** How times are drawn. */
@@ -29,46 +29,45 @@ export interface PairLaw extends TimeLaw {
   forwardShare: number;
 }
 
-/** One time per sample, [count], from `minimumTime` on: the smallest at which the teacher may be asked. */
-export function drawTimes(law: TimeLaw, key: Tensor, count: number, minimumTime: number): Tensor {
-  if (law.kind === 'uniform') return add(mul(uniform(key, streams.times, [count]), 1 - minimumTime), minimumTime);
-  const logit = add(mul(normal(key, streams.times, [count]), law.std), law.mean);
+/** One time for each row of a batch, [count], from `minimumTime` on: the smallest at which the teacher may be asked. */
+export function drawTimes(law: TimeLaw, rows: Rows, minimumTime: number): Tensor {
+  if (law.kind === 'uniform') return add(mul(rows.uniform(streams.times), 1 - minimumTime), minimumTime);
+  const logit = add(mul(rows.normal(streams.times), law.std), law.mean);
   const t = div(1, add(exp(neg(logit)), 1));
   return add(mul(t, 1 - minimumTime), minimumTime);
 }
 
 /**
- * Pairs of times, [count] each, s ≤ t but for the forward share: s moved to the end of the path for a share, then to within
+ * Pairs of times for the rows of a batch, [count] each, s ≤ t but for the forward share: s moved to the end of the path for a share, then to within
  * `reach` of t.
  * @param end where the path ends, usually 0
  * @param reach the longest jump, [1]
  */
 export function drawPairs(
   law: PairLaw,
-  key: Tensor,
-  count: number,
+  rows: Rows,
   minimumTime: number,
   end: number,
   reach: Tensor,
 ): { t: Tensor; s: Tensor } {
-  const { t, s } =
-    law.pairs === 'free' ? freePairs(law, key, count, minimumTime) : gapPairs(law, key, count, minimumTime);
-  const ends = greater(law.endShare, uniform(key, streams.end, [count]));
-  const near = maximum(where(ends, end, s), sub(t, expand(reach, [count])));
+  const { t, s } = law.pairs === 'free' ? freePairs(law, rows, minimumTime) : gapPairs(law, rows, minimumTime);
+  const ends = greater(law.endShare, rows.uniform(streams.end));
+  const near = maximum(where(ends, end, s), sub(t, expand(reach, [rows.count])));
   if (!law.forwardShare) return { t, s: near };
-  const forward = greater(law.forwardShare, uniform(key, streams.forward, [count]));
+  const forward = greater(law.forwardShare, rows.uniform(streams.forward));
   return { t: where(forward, maximum(near, minimumTime), t), s: where(forward, t, near) };
 }
 
-function freePairs(law: PairLaw, key: Tensor, count: number, minimumTime: number) {
-  const both = reshape(drawTimes(law, key, 2 * count, minimumTime), [2, count]);
+function freePairs(law: PairLaw, rows: Rows, minimumTime: number) {
+  const { count } = rows;
+  const both = reshape(drawTimes(law, rows.twice(), minimumTime), [2, count]);
   const [a, b] = [0, 1].map((i) => reshape(slice(both, 0, i, i + 1), [count]));
   return { t: maximum(a, b), s: minimum(a, b) };
 }
 
-function gapPairs(law: PairLaw, key: Tensor, count: number, minimumTime: number) {
-  const gap = drawTimes(law, key, count, 0);
-  const left = mul(sub(1, gap), uniform(key, streams.gap, [count]));
+function gapPairs(law: PairLaw, rows: Rows, minimumTime: number) {
+  const gap = drawTimes(law, rows, 0);
+  const left = mul(sub(1, gap), rows.uniform(streams.gap));
   const t = maximum(sub(1, left), minimumTime);
   return { t, s: maximum(sub(t, gap), minimumTime) };
 }

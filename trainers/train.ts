@@ -10,18 +10,23 @@
  * Steps run while somebody asks for metrics: who stops asking pauses, and may ask again. With a store, the run's files are
  * kept there: metrics, TensorBoard events, checkpoints, and with `resume` a run goes on from its last one to the bit. An
  * aborted signal ends the iteration after a checkpoint; `finished` tells whether all steps are done.
+ *
+ * Where the device is one of a group, every rank makes the same training and iterates it as far: each computes its part of
+ * every batch, all have the same weights, and the first one keeps the files.
  */
 import { streamSafetensors } from '../src/checkpoint/safetensors.js';
 import { DivergenceError, UserError } from '../src/errors.js';
-import type { Store } from '../src/files/store.js';
-import type { AvailableMemory, MemoryNeeds } from '../src/flow/memory.js';
+import { apart, type Store } from '../src/files/store.js';
+import type { MemoryNeeds } from '../src/flow/memory.js';
 import type { WeightsFile } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
+import { agree, ofAny, ofFirst } from '../src/gpu/group.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
 import type { ParameterLayout } from '../src/nn/parameters.js';
 import type { Weights } from '../src/nn/weights.js';
-import { planWithin, type Savings } from './memory.js';
-import { RunFiles, type RunIdentity } from './run-files.js';
+import { version } from '../src/version.js';
+import { planWithin, type Running, type Savings } from './memory.js';
+import { leaves, RunFiles, type RunIdentity } from './run-files.js';
 import { Trainer, type StepMetrics, type TrainerPlan, type TrainerState } from './trainer.js';
 
 /** Something to be trained: its learners, and what comes of them. */
@@ -52,7 +57,7 @@ export type Progress =
   | { phase: 'note'; text: string };
 
 /** How a training runs, and where its files go. */
-export interface TrainOptions {
+export interface TrainOptions extends Running {
   /** Where the run keeps its files; without it nothing is kept. */
   store?: Store;
   /** Whether to go on with the run that the store holds. */
@@ -71,8 +76,6 @@ export interface TrainOptions {
   logEvery?: number;
   /** Seconds between checkpoints, 60 by default. */
   saveEvery?: number;
-  /** The memory that there is, where it is known: what needs more is refused. */
-  memory?: AvailableMemory;
 }
 
 /**
@@ -84,13 +87,17 @@ export async function train<Result>(
   task: Task<Result>,
   options: TrainOptions = {},
 ): Promise<Training<Result>> {
-  const { store, resume = false, files: given = {}, names = [], disposable, onProgress = () => {} } = options;
+  const { resume = false, files: given = {}, names = [], disposable, onProgress = () => {} } = options;
+  const { group } = device;
   const { logEvery = 10, saveEvery = 60 } = options;
   if (!Number.isInteger(logEvery) || logEvery < 1) throw new UserError('logEvery is a whole number from 1', 'logEvery');
   if (!(saveEvery >= 0)) throw new UserError('saveEvery is a number of seconds from 0', 'saveEvery');
-  if (resume && !store) throw new UserError('a run can only be resumed from a store', 'resume');
+  if (resume && !options.store) throw new UserError('a run can only be resumed from a store', 'resume');
   for (const { name, layout, initial } of task.learners) await checkWeights(layout, initial, name);
   const onNote = (text: string) => onProgress({ phase: 'note', text });
+  // Before the first rank writes anything, the others have seen what is there.
+  const store = options.store && group.rank ? await apart(options.store) : options.store;
+  await agree(group, sameOnAllRanks(task, options));
   const files = !store
     ? null
     : resume
@@ -104,13 +111,15 @@ export async function train<Result>(
     const saved = resume && files ? await files.resume(task) : null;
     const state = saved ?? (task.start && { step: 0, arenas: task.start });
     if (files) for (const [name, text] of Object.entries(given)) await files.write(name, text);
-    const planned = planWithin(device, task, options.memory, task.savings);
+    const planned = planWithin(device, task, options, task.savings);
     const { kernels, bytes, lowerBound, needs } = planned;
     onProgress({ phase: 'planned', kernels, bytes, lowerBound, needs });
     const compiling = (ready: number, of: number) => onProgress({ phase: 'compiling', ready, of });
-    const trainer = await Trainer.create(device, task, { onProgress: compiling, signal: options.signal }, planned);
+    const plan = { ...task, accumulate: options.accumulate };
+    const trainer = await Trainer.create(device, plan, { onProgress: compiling, signal: options.signal }, planned);
     try {
       if (state) await trainer.restore(state);
+      await agree(group, { 'checkpoint, by its step': String(trainer.stepsDone) });
     } catch (error) {
       trainer.dispose();
       throw error;
@@ -120,6 +129,23 @@ export async function train<Result>(
     if (!resume) await files?.remove();
     throw error;
   }
+}
+
+/** What ranks must agree on: all that decides what is learned, and in how many parts. */
+function sameOnAllRanks(
+  { kind, recipe, inputs, precision }: Task<unknown>,
+  { accumulate = 1, resume = false }: TrainOptions,
+): Record<string, string> {
+  const settings = [...leaves(recipe)].map(([path, value]) => [path, String(value)]);
+  return {
+    version: version,
+    kind,
+    ...inputs,
+    ...Object.fromEntries(settings),
+    precision,
+    accumulate: String(accumulate),
+    resume: String(resume),
+  };
 }
 
 /** Seconds that one window of steps should take: long enough not to stall the device, short enough to be watched. */
@@ -177,7 +203,7 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
   async *[Symbol.asyncIterator](): AsyncGenerator<StepMetrics, void, undefined> {
     for (;;) {
       for (let next = this.unseen.shift(); next; next = this.unseen.shift()) yield next;
-      if (this.finished || this.settings.signal?.aborted) break;
+      if (this.finished || (await ofAny(this.group, this.settings.signal?.aborted ?? false))) break;
       await this.advance();
     }
     if (this.files && this.saved !== this.step) await this.save();
@@ -198,7 +224,9 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
     if (!this.files) throw new UserError('this training has no store to save to', 'store');
     this.settings.onProgress({ phase: 'saving', step: this.step });
     const { tensors, metadata } = this.file();
-    await this.files.save(this.trainer.state(), this.task.weightsFile, streamSafetensors(tensors, metadata));
+    // The others go on to the next step, where they wait.
+    if (!this.group.rank)
+      await this.files.save(this.trainer.state(), this.task.weightsFile, streamSafetensors(tensors, metadata));
     this.saved = this.step;
     this.lastSave = performance.now();
   }
@@ -220,8 +248,14 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
 
   private readonly average: Trainer['average'] = (learner, name) => this.trainer.average(learner, name);
 
+  /** The ranks that make this training together. */
+  private get group() {
+    return this.trainer.device.group;
+  }
+
   private async advance(): Promise<void> {
     const { logEvery, saveEvery, onProgress } = this.settings;
+    this.window = await ofFirst(this.group, this.window);
     const start = performance.now();
     const metrics = await this.trainer.advance(this.window).catch((error: Error) => {
       throw error instanceof DivergenceError ? this.diverged(error) : error;
@@ -235,7 +269,8 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
       onProgress({ phase: 'training', step: this.step, steps: this.steps, stepsPerSecond, metrics: metrics.at(-1)! });
     }
     this.measured = true;
-    if (this.files && performance.now() - this.lastSave > saveEvery * 1000) await this.save();
+    const due = await ofFirst(this.group, performance.now() - this.lastSave > saveEvery * 1000);
+    if (this.files && due) await this.save();
   }
 
   /** Steps a second over the last windows. */

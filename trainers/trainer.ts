@@ -2,6 +2,7 @@ import { build, planProgram, type CompileOptions, type PlannedProgram, type Prog
 import { gradients } from '../src/autodiff/gradients.js';
 import { DivergenceError, UserError } from '../src/errors.js';
 import type { Device } from '../src/gpu/device.js';
+import { alone } from '../src/gpu/group.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
 import { Resource } from '../src/gpu/resource.js';
 import { TensorStorage } from '../src/gpu/storage.js';
@@ -42,6 +43,8 @@ import {
   type SavedArena,
   type Storages,
 } from './learner-storages.js';
+import { Exchange, pageFor, rowStorages, storagesOfParts, type PartStorages } from './exchange.js';
+import { checkParts, Rows, rowsOfPart } from './rows.js';
 import { biasCorrections, decayAt, rateAt, type AverageLaw, type RateSchedule } from './schedules.js';
 
 /** What AdamW needs (Loshchilov and Hutter, 2019). */
@@ -69,6 +72,11 @@ export interface Learner {
   loss: (context: LossContext) => Loss;
   /** It moves at every step (1), every second (2), … */
   every?: number;
+  /**
+   * Rows of a step's batch by what they are for, where the loss is a mean over `context.rows`: then several devices may
+   * share the batch, or one may compute it in parts, each with its share of every kind.
+   */
+  rows?: readonly number[];
   /** How often it moves within a step, each time with random numbers of their own; once by default. */
   turns?: number;
 }
@@ -84,6 +92,8 @@ export interface TrainerPlan {
   schedules?: Readonly<Record<string, (step: number) => number>>;
   /** Brings data that do not all lie on the device. */
   feed?: Feed;
+  /** In how many parts, one after another, a device computes what it has of a batch; 1 by default. */
+  accumulate?: number;
 }
 
 /** Data that change while a run goes on. */
@@ -102,6 +112,8 @@ export interface LossContext {
   averages: Readonly<Record<string, Parameters>>;
   /** The weights and averages of all learners, by name. */
   learners: Readonly<Record<string, Pick<LossContext, 'parameters' | 'averages'>>>;
+  /** The rows of the batch that are computed, with random numbers for each; none of a learner without `rows`. */
+  rows: Rows;
   /** u32 [3]: seed and step, the key of all random numbers. */
   key: Tensor;
   /** The scheduled numbers of this step, [1] each. */
@@ -110,7 +122,7 @@ export interface LossContext {
   profile: Profile;
 }
 
-/** The mean loss, and parts of it to be shown beside it. All scalars. */
+/** The mean loss, and parts of it to be shown beside it. All scalars; of a learner with `rows` means over those of the batch. */
 export interface Loss {
   total: Tensor;
   parts: Record<string, Tensor>;
@@ -173,13 +185,21 @@ export class Trainer extends Resource {
     // Whatever is there by the time that something fails is given back.
     const held: (Resource | undefined)[] = [
       ...Object.values(shared),
-      ...all.flatMap(({ storages, ring }) => [...allOf(storages), ring]),
+      ...all.flatMap(({ storages, ring, parts }) => [
+        ...allOf(storages),
+        ring,
+        ...(parts ? storagesOfParts(parts) : []),
+      ]),
     ];
     try {
-      for (const { planned: step, ...member } of all) {
-        const program = await build(device, step, progress);
+      const compiled = async (planned: PlannedProgram) => {
+        const program = await build(device, planned, progress);
         held.push(program);
-        members.push({ ...member, program });
+        return program;
+      };
+      for (const { planned, parts, ...member } of all) {
+        const computed = parts && { ...parts, program: await compiled(parts.planned) };
+        members.push({ ...member, ...(computed && { parts: computed }), program: await compiled(planned) });
       }
       const rounding = rounds && (await build(device, rounds));
       rounding?.run();
@@ -196,7 +216,7 @@ export class Trainer extends Resource {
 
   /** Bytes of memory that steps work in, beside weights and moments, and the least that any plan would need. */
   get memory(): Program['memory'] {
-    const all = this.members.map(({ program }) => program.memory);
+    const all = this.programs.map(({ memory }) => memory);
     return {
       bytes: all.reduce((sum, { bytes }) => sum + bytes, 0),
       lowerBound: all.reduce((sum, { lowerBound }) => sum + lowerBound, 0),
@@ -205,7 +225,16 @@ export class Trainer extends Resource {
 
   /** Dispatches of one step. */
   get dispatches(): number {
-    return this.members.reduce((sum, { program }) => sum + program.dispatches.length, 0);
+    const { accumulate = 1 } = this.plan;
+    return this.members.reduce(
+      (sum, { program, parts }) =>
+        sum + program.dispatches.length + (parts ? accumulate * parts.program.dispatches.length : 0),
+      0,
+    );
+  }
+
+  private get programs(): Program[] {
+    return this.members.flatMap(({ program, parts }) => [...(parts ? [parts.program] : []), program]);
   }
 
   /**
@@ -219,7 +248,7 @@ export class Trainer extends Resource {
     const first = this.step;
     for (let i = 0; i < steps; i++) {
       await this.plan.feed?.before(this.step, this.device);
-      for (const program of this.turns()) program.run();
+      for (const member of this.turns()) await this.turn(member, (program, after) => program.run(after));
       this.step++;
     }
     const rings: Float32Array[] = [];
@@ -231,15 +260,20 @@ export class Trainer extends Resource {
   async profileStep(): Promise<KernelTime[]> {
     const times: KernelTime[] = [];
     await this.plan.feed?.before(this.step, this.device);
-    for (const program of this.turns()) times.push(...(await program.profile()));
+    for (const member of this.turns())
+      await this.turn(member, async (program, after) => {
+        times.push(...(await program.profile()));
+        after?.forEach((act) => act());
+      });
     this.step++;
     return times;
   }
 
   protected free(): void {
     this.plan.feed?.dispose();
-    for (const { storages, ring, program } of this.members)
-      for (const held of [...allOf(storages), ring, program]) held.dispose();
+    for (const { storages, ring, parts } of this.members)
+      for (const held of [...allOf(storages), ring, ...(parts ? storagesOfParts(parts) : [])]) held.dispose();
+    for (const program of this.programs) program.dispose();
     for (const held of [...Object.values(this.shared), this.rounding]) held?.dispose();
   }
 
@@ -312,13 +346,41 @@ export class Trainer extends Resource {
     return values;
   }
 
-  /** The programs of the next step one after another, the scalars of each set when it is asked for. */
-  private *turns(): Iterable<Program> {
+  /**
+   * A turn of a learner: forward, backward and update at once, or the parts of a batch one after another, then what other
+   * devices computed, and the update.
+   */
+  private async turn(
+    { learner, parts, program }: Member,
+    run: (program: Program, after?: Exchange['after']) => Promise<void> | void,
+  ): Promise<void> {
+    if (parts) {
+      const { device } = this;
+      const { accumulate = 1 } = this.plan;
+      const { rank, size } = device.group;
+      const exchange = new Exchange(device, parts);
+      for (let k = 0; k < accumulate; k++) {
+        const { numbers, counted } = rowsOfPart(learner.rows!, size * accumulate, rank * accumulate + k);
+        device.write(parts.numbers, numbers);
+        device.write(parts.counted, counted);
+        device.write(parts.fresh, Float32Array.of(Number(k === 0)));
+        await run(parts.program, k + 1 === accumulate ? exchange.after : undefined);
+      }
+      if (size > 1) {
+        await exchange.finish();
+      }
+    }
+    await run(program);
+  }
+
+  /** The learners that have a turn in the next step, one after another, the scalars of each set when it is asked for. */
+  private *turns(): Iterable<Member> {
     const { plan, step, device, shared } = this;
     const schedule = Object.values(plan.schedules ?? {}).map((at) => at(step));
     if (schedule.length) device.write(shared.schedule, Float32Array.from(schedule));
     device.write(shared.slot, Float32Array.of(step % ringLength));
-    for (const { learner, storages, program } of this.members) {
+    for (const member of this.members) {
+      const { learner, storages } = member;
       const { every = 1, turns = 1, averages, optimizer } = learner;
       if (step % every) continue;
       const { rate, beta1, beta2, epsilon, weightDecay, clipNorm } = optimizer;
@@ -329,7 +391,7 @@ export class Trainer extends Resource {
         const decays = lawsOf(averages).map((law) => decayAt(law, Math.floor(step / every) * turns + turn));
         const scalars = [rateAt(rate, step, plan.steps), beta1, beta2, epsilon, weightDecay, clipNorm, ...decays];
         device.write(storages.scalars, Float32Array.from(scalars));
-        yield program;
+        yield member;
       }
     }
   }
@@ -359,7 +421,10 @@ export class Trainer extends Resource {
 /** A step of all learners as it will run, and what it needs: nothing of it is on a device yet. */
 export interface PlannedTraining {
   shared: SharedStorages;
-  members: readonly (Omit<Member, 'program'> & { planned: PlannedProgram })[];
+  members: readonly (Omit<Member, 'program' | 'parts'> & {
+    planned: PlannedProgram;
+    parts?: PartStorages & { planned: PlannedProgram };
+  })[];
   rounding: PlannedProgram | null;
   /** Kernels of a step, the memory that they work in, and the least that any plan would need. */
   kernels: number;
@@ -372,8 +437,13 @@ export interface PlannedTraining {
  * Traces and plans a step, for a device or what is known of one.
  * @throws UserError as `Trainer.create`
  */
-export function planTraining(device: Pick<Device, 'profile' | 'pageBytes'>, plan: TrainerPlan): PlannedTraining {
-  const { profile, pageBytes } = device;
+export function planTraining(
+  device: Pick<Device, 'profile' | 'pageBytes'> & { group?: Device['group'] },
+  plan: TrainerPlan,
+): PlannedTraining {
+  const { profile, pageBytes, group = alone } = device;
+  const { accumulate = 1 } = plan;
+  const count = group.size * accumulate;
   const half = plan.precision === 'f16';
   if (half && !profile.f16) throw new UserError('this adapter has no f16 (shader-f16): f32 works on all', 'precision');
   const names = Object.keys(plan.schedules ?? {});
@@ -382,7 +452,10 @@ export function planTraining(device: Pick<Device, 'profile' | 'pageBytes'>, plan
     key: new TensorStorage('random key', 'u32', 3),
     slot: new TensorStorage('slot', 'f32', 1),
   };
-  const all = plan.learners.map((learner) => ({ learner, storages: storagesOf(learner, half, pageBytes) }));
+  const all = plan.learners.map((learner) => ({
+    learner,
+    storages: storagesOf(learner, half, pageBytes, group.size > 1 ? pageFor(learner.layout) : undefined),
+  }));
   const learners = Object.fromEntries(
     all.map(({ learner, storages }) => [learner.name, bindLearner(learner, storages)]),
   );
@@ -392,32 +465,57 @@ export function planTraining(device: Pick<Device, 'profile' | 'pageBytes'>, plan
     key: fromStorage(shared.key),
     schedule: Object.fromEntries(names.map((name, i) => [name, slice(fromStorage(shared.schedule), 0, i, i + 1)])),
   };
-  const members = all.map(({ learner, storages }) => {
-    const traced = trace(learner, storages, { ...context, ...learners[learner.name] }, shared.slot, plan);
-    const { metrics, ring, effects } = traced;
-    return { learner, storages, metrics, ring, planned: planProgram(profile, { effects, half }) };
+  const members = all.map(({ learner, storages }): PlannedTraining['members'][number] => {
+    checkParts(learner.rows, count, accumulate > 1 ? 'accumulate' : undefined);
+    const parts = count > 1 ? rowStorages(learner.rows!, count) : undefined;
+    const rows = new Rows(
+      context.key,
+      learner.rows ?? [],
+      count,
+      parts && {
+        numbers: fromStorage(parts.numbers),
+        counted: fromStorage(parts.counted),
+      },
+    );
+    const traced = trace(learner, storages, { ...context, ...learners[learner.name], rows }, half);
+    const planned = (effects: Tensor[]) => planProgram(profile, { effects, half });
+    const update = (gradient: Gradient) => updateOf(learner, storages, gradient, shared.slot, plan);
+    if (!parts) {
+      const { effects, ...rest } = update(traced);
+      return { learner, storages, ...rest, planned: planned(effects) };
+    }
+    const { effects: collected, gradient, ...kept } = collect(traced, accumulate);
+    const { effects, ...rest } = update(gradient);
+    const computed = { ...parts, ...kept, planned: planned(collected) };
+    return { learner, storages, ...rest, planned: planned(effects), parts: computed };
   });
   const effects = half ? all.flatMap(({ storages }) => storages.pages.map(round)) : [];
-  const arenas = members.map(({ planned: { arena } }) => arena);
+  const programs = members.flatMap(({ planned, parts }) => [...(parts ? [parts.planned] : []), planned]);
+  const arenas = programs.map(({ arena }) => arena);
   const bytes = arenas.reduce((sum, arena) => sum + arena.bytes, 0);
   return {
     shared,
     members,
     rounding: half ? planProgram(profile, { effects, half }) : null,
-    kernels: members.reduce((sum, { planned }) => sum + planned.tasks.length, 0),
+    kernels: programs.reduce((sum, { tasks }) => sum + tasks.length, 0),
     bytes,
     lowerBound: arenas.reduce((sum, arena) => sum + arena.lowerBound, 0),
-    needs: needsOf(members, bytes),
+    needs: needsOf(members, programs, bytes),
   };
 }
 
 /** What a training needs, by what it is for. */
-function needsOf(members: PlannedTraining['members'], working: number): MemoryNeeds {
-  const storages = new Set(members.flatMap(({ planned }) => [...planned.storages]));
+function needsOf(
+  members: PlannedTraining['members'],
+  programs: readonly PlannedProgram[],
+  working: number,
+): MemoryNeeds {
+  const storages = new Set(programs.flatMap((planned) => [...planned.storages]));
   const pages = members.flatMap(({ storages: own }) => own.pages);
   const bytesOf = (all: Iterable<TensorStorage | undefined>) =>
     [...all].reduce((sum, storage) => sum + (storage?.bytes ?? 0), 0);
-  const learned = new Set(pages.flatMap(pageStorages));
+  const summed = members.flatMap(({ parts }) => parts?.gradients.flatMap((gradient) => gradient ?? []) ?? []);
+  const learned = new Set([...pages.flatMap(pageStorages), ...summed]);
   const others = [...storages].filter((storage) => !learned.has(storage));
   const layouts = members.map(({ learner }) => learner.layout);
   const largest = layouts.flatMap(({ parameters }) => parameters.map(({ shape }) => 4 * sizeOf(shape)));
@@ -429,7 +527,7 @@ function needsOf(members: PlannedTraining['members'], working: number): MemoryNe
       'weights and averages in half': bytesOf(pages.map(({ rounded }) => rounded)),
       'fixed weights': bytesOf(others.filter(({ filler }) => filler)),
       data: bytesOf(others.filter(({ filler }) => !filler)),
-      'gradients and activations': working,
+      'gradients and activations': working + bytesOf(summed),
     },
     // A few copies of a tensor, or of a checkpoint's piece under its checksum, or the average that pictures are drawn from.
     host: hostBytes(
@@ -447,7 +545,10 @@ function needsOf(members: PlannedTraining['members'], working: number): MemoryNe
 interface Member {
   learner: Learner;
   storages: Storages;
+  /** The update; where a batch is computed at once, all that comes before it as well. */
   program: Program;
+  /** Where it is computed in parts: the gradient of one. */
+  parts?: PartStorages & { program: Program };
   /** What a row of `ring` holds. */
   metrics: readonly string[];
   /** Metrics of the last steps. */
@@ -460,33 +561,74 @@ interface SharedStorages {
   slot: TensorStorage;
 }
 
-/** A learner's part of a step as effects: its update, a row in its ring, its progress. */
-function trace(
-  { layout, loss, optimizer, turns = 1 }: Learner,
+/** The gradient of a batch, and what is reported of it. */
+interface Gradient {
+  /** As each page of parameters lies, times the loss scale; null where a page has none. */
+  pages: readonly (Tensor | null)[];
+  /** The loss and its parts by name, scalars. */
+  reported: Readonly<Record<string, Tensor>>;
+}
+
+/** The gradient of a learner's loss. */
+function trace({ layout, loss }: Learner, storages: Storages, context: LossContext, half: boolean): Gradient {
+  const { total, parts } = loss(context);
+  const wanted = layout.parameters.flatMap(({ frozen }, i) => (frozen ? [] : [i]));
+  const slopes = gradients(
+    total,
+    wanted.map((i) => context.parameters(layout.parameters[i].name)),
+    half ? reshape(slice(fromStorage(storages.progress), 0, 0, 1), total.shape) : undefined,
+  );
+  const pages = packed(layout, new Map(wanted.map((i, k) => [i, slopes[k]])), storages.pages);
+  return { pages, reported: { loss: total, ...parts } };
+}
+
+/** Effects that add the gradient of a part of a batch to that of those before it, and the gradient that comes of it. */
+function collect({ pages, reported }: Gradient, accumulate: number) {
+  const fresh = new TensorStorage('first part', 'f32', 1);
+  const isFirst = greater(fromStorage(fresh), 0);
+  const effects: Tensor[] = [];
+  const kept = (name: string, value: Tensor): TensorStorage => {
+    const storage = new TensorStorage(name, 'f32', value.size);
+    const before = fromStorage(storage);
+    const sum = accumulate > 1 ? where(expand(isFirst, value.shape), value, add(before, value)) : value;
+    effects.push(assign(storage, sum));
+    return storage;
+  };
+  const gradients = pages.map((page) => page && kept('gradient', page));
+  const names = Object.keys(reported);
+  const sums = kept(
+    'loss',
+    concat(
+      names.map((name) => reshape(reported[name], [1])),
+      0,
+    ),
+  );
+  const gradient: Gradient = {
+    pages: gradients.map((storage) => storage && fromStorage(storage)),
+    reported: Object.fromEntries(names.map((name, i) => [name, slice(fromStorage(sums), 0, i, i + 1)])),
+  };
+  return { effects, gradient, gradients, sums, fresh };
+}
+
+/** A learner's update as effects, a row in its ring, its progress. */
+function updateOf(
+  { optimizer, turns = 1 }: Learner,
   storages: Storages,
-  context: LossContext,
+  { pages, reported: { loss, ...parts } }: Gradient,
   slot: TensorStorage,
   { precision, steps }: TrainerPlan,
 ): { effects: Tensor[]; metrics: string[]; ring: TensorStorage } {
   const half = precision === 'f16';
   const progress = fromStorage(storages.progress);
   const [scale, , taken] = [0, 1, 2].map((i) => slice(progress, 0, i, i + 1));
-  const { total, parts } = loss(context);
-  const wanted = layout.parameters.flatMap(({ frozen }, i) => (frozen ? [] : [i]));
-  const slopes = gradients(
-    total,
-    wanted.map((i) => context.parameters(layout.parameters[i].name)),
-    half ? reshape(scale, total.shape) : undefined,
-  );
-  const packs = packed(layout, new Map(wanted.map((i, k) => [i, slopes[k]])), storages.pages);
   // One norm over all pages; what has no gradient adds nothing to it.
-  const squaredNorm = sumOfSquares(packs.map((page, i) => page ?? constant(0, [storages.pages[i].parameters.length])));
+  const squaredNorm = sumOfSquares(pages.map((page, i) => page ?? constant(0, [storages.pages[i].parameters.length])));
   const scalars = scalarsOf(storages.scalars, taken, optimizer, steps * turns);
-  const updates = packs.flatMap((gradient, i) =>
+  const updates = pages.flatMap((gradient, i) =>
     gradient ? [adam(gradient, squaredNorm, scalars, storages.pages[i], half ? scale : undefined)] : [],
   );
   const reported: Record<string, Tensor> = {
-    loss: total,
+    loss,
     gradientNorm: half ? div(sqrt(squaredNorm), scale) : sqrt(squaredNorm),
     ...parts,
     ...(half && { lossScale: scale, taken }),

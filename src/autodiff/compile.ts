@@ -41,14 +41,27 @@ export class Program extends Resource {
     private readonly results: ReadonlyMap<string, { regions: readonly Region[]; tensor: Tensor }>,
     /** Bytes of the arena, and the least that any plan needs. */
     readonly memory: { bytes: number; lowerBound: number },
+    /** The last dispatch that writes a storage. */
+    private readonly written: ReadonlyMap<TensorStorage, number>,
   ) {
     super('this program');
   }
 
-  /** Submits one run; does not wait for it. */
-  run(): void {
+  /**
+   * Submits one run; does not wait for it.
+   * @param after what to do as soon as all that writes a storage is submitted, and before what follows it is
+   */
+  run(after: ReadonlyMap<TensorStorage, () => void> = new Map()): void {
     this.assertUsable();
-    submit(this.device, this.dispatches);
+    const { device, dispatches } = this;
+    const stops = [...after].map(([storage, act]) => ({ end: (this.written.get(storage) ?? -1) + 1, act }));
+    let from = 0;
+    for (const { end, act } of stops.sort((a, b) => a.end - b.end)) {
+      if (end > from) submit(device, dispatches.slice(from, end));
+      from = Math.max(from, end);
+      act();
+    }
+    if (from < dispatches.length) submit(device, dispatches.slice(from));
   }
 
   /** Runs once with timestamps, for a table of where the time goes. */
@@ -238,7 +251,8 @@ export async function build(
     all.catch(() => {});
     const alone = (i: number) => !writesOf(tasks[i].output);
     await compileInOrder(device, linked, dispatches, alone, options);
-    return new Program(device, await all, held, results, memory);
+    const written = new Map(tasks.flatMap(({ output }, i) => (writesOf(output) ?? []).map((storage) => [storage, i])));
+    return new Program(device, await all, held, results, memory, written);
   } catch (error) {
     held.free();
     throw error;

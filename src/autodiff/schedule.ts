@@ -1,5 +1,6 @@
 import { UserError } from '../errors.js';
 import type { Profile } from '../gpu/profile.js';
+import type { TensorStorage } from '../gpu/storage.js';
 import { Tensor } from '../tensor/tensor.js';
 import { pointwiseKernel } from '../ops/optimizer.js';
 import type { Fusion, IndexRule, Kernel } from '../ops/rule.js';
@@ -230,7 +231,27 @@ class TaskGraph {
     const values = this.tasks().filter((task) => !last.has(task));
     const packed = new Set(this.nodes.flatMap((node) => (node.op === 'pack' ? node.inputs : [])));
     const all = [...inOrder(values, (task) => this.dependencies(task)), ...last];
-    return all.map((task) => narrowed(task, this.tabulated, packed));
+    return this.early(all, last).map((task) => narrowed(task, this.tabulated, packed));
+  }
+
+  /** Effects on what nobody else reads or writes do not wait for the end: each follows what it is computed from. */
+  private early(tasks: readonly Task[], effects: ReadonlySet<Task>): Task[] {
+    const touching = new Map<TensorStorage, Set<Task>>();
+    for (const task of tasks) {
+      const read = [...task.reads].flatMap((leaf) =>
+        leaf.op === 'storage' ? [(leaf as Tensor<'storage'>).attributes.storage] : [],
+      );
+      for (const storage of [...read, ...(writesOf(task.output) ?? [])])
+        touching.set(storage, (touching.get(storage) ?? new Set()).add(task));
+    }
+    const isAlone = (task: Task) => writesOf(task.output)!.every((storage) => touching.get(storage)!.size === 1);
+    const moved = [...effects].filter(isAlone);
+    const ordered = tasks.filter((task) => !moved.includes(task));
+    for (const effect of moved) {
+      const needed = this.dependencies(effect);
+      ordered.splice(ordered.findLastIndex((task) => needed.has(task)) + 1, 0, effect);
+    }
+    return ordered;
   }
 
   private tasks(): Task[] {

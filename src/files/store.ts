@@ -58,3 +58,31 @@ export function memoryStore(name = 'memory'): Store {
     remove: async (path) => void files.delete(path),
   };
 }
+
+/**
+ * What a place holds now, with changes that only this process sees: for one that runs along with another, which writes.
+ * What the other writes from now on is not there.
+ */
+export async function apart(files: Files): Promise<Store> {
+  const there = new Set(await files.list());
+  const own = memoryStore(files.name);
+  const open: Files['open'] = async (path) => (await own.open(path)) ?? (there.has(path) ? files.open(path) : null);
+  return {
+    name: files.name,
+    open,
+    list: async () => [...new Set([...there, ...(await own.list())])],
+    write: async (path, content) => {
+      await own.write(path, content);
+      there.delete(path);
+    },
+    append: async (path, content) => {
+      const before = there.delete(path) ? await files.open(path) : null;
+      if (before) await own.write(path, await readAll(before));
+      await own.append(path, content);
+    },
+    remove: async (path) => {
+      there.delete(path);
+      await own.remove(path);
+    },
+  };
+}

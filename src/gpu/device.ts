@@ -1,6 +1,7 @@
 import { Float16Array } from '@petamoriken/float16';
 import { SemiflowError, UserError } from '../errors.js';
 import { browserAdapters, requestAdapter, type AdapterSource, type Toggles } from './adapter.js';
+import { alone, type Group } from './group.js';
 import { profileOf, subgroupMatrix, type KernelFamily, type Profile } from './profile.js';
 import { Resource } from './resource.js';
 import { bytesPerElement, type Filler, type HostArray, type TensorStorage } from './storage.js';
@@ -24,6 +25,8 @@ export interface DeviceOptions {
    * binds and what programs work in keep to smaller ones all the same.
    */
   limits?: Partial<Record<(typeof wantedLimits)[number], number>>;
+  /** The processes that this one computes together with; by default none. */
+  group?: Group;
   /** Called once when the device is lost or reports an error nobody caught; the run cannot be trusted after it. */
   onFailure?: (message: string) => void;
 }
@@ -63,6 +66,8 @@ export class Device extends Resource {
     private readonly onFailure?: (message: string) => void,
     /** Waits for a result, see `AdapterSource.wait`. */
     private readonly wait: <T>(result: Promise<T>) => Promise<T> = (result) => result,
+    /** The processes whose devices work together with this one. */
+    readonly group: Group = alone,
   ) {
     super('this device');
     gpu.addEventListener('uncapturederror', (event) => {
@@ -258,7 +263,7 @@ export class Device extends Resource {
   }
 
   /** Elements of a storage of f32 from `offset` on, as `read`. */
-  async readPart(storage: TensorStorage, offset: number, length: number): Promise<Float32Array> {
+  async readPart(storage: TensorStorage, offset: number, length: number): Promise<Float32Array<ArrayBuffer>> {
     return new Float32Array(await this.readBuffer(this.buffer(storage), offset * 4, length * 4));
   }
 
@@ -409,5 +414,6 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       );
     });
   const profile = profileOf(adapter, gpu, options.family, options.limits);
-  return new Device(gpu, profile, toggles, options.onFailure, profile.software ? source.wait : undefined);
+  const wait = profile.software ? source.wait : undefined;
+  return new Device(gpu, profile, toggles, options.onFailure, wait, options.group);
 }

@@ -62,14 +62,14 @@ export function pack(parts: readonly Tensor[], offsets: readonly number[], lengt
 /**
  * One step of AdamW (Loshchilov and Hutter, 2019) with clipping by global norm and moving averages of the parameters,
  * all in one dispatch over flat arenas. A gradient that is not finite changes nothing.
- * @param gradient packed gradients, as long as the arenas
+ * @param gradient gradients as `pack` lays them out, as long as the arenas
  * @param squaredNorm [1], Σ g²
  * @param scalars the values of `adamScalars`, then one decay per average
  * @param lossScale [1], what gradients were multiplied by
  * @throws UserError where the arenas' lengths do not fit each other
  */
 export function adam(
-  gradient: Tensor<'pack'>,
+  gradient: Tensor,
   squaredNorm: Tensor,
   scalars: Tensor,
   state: OptimizerState,

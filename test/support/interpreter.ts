@@ -209,13 +209,21 @@ const operations: {
     });
   },
   custom: (_, [x]) => x,
-  random: (node, [key]) => {
+  random: (node, [key, rows]) => {
     const { distribution, stream, bound } = node.attributes;
     const seed = key[0] + key[1] * 2 ** 32;
-    if (distribution === 'normal') return Float64Array.from(normals(node.size, seed, key[2], stream));
-    const word = (i: number) => toUniform(philox([Math.floor(i / 4), key[2], stream, 0], keyOf(seed))[i % 4]);
-    if (distribution === 'integer') return Float64Array.from(wholeNumbers(node.size, bound, seed, key[2], stream));
-    return fill(node, word);
+    const row = rows ? node.size / rows.length : node.size;
+    // With rows: all numbers up to the last row, of which these are some.
+    const count = rows ? row * (Math.max(...rows) + 1) : node.size;
+    const all = {
+      normal: () => normals(count, seed, key[2], stream),
+      integer: () => wholeNumbers(count, bound, seed, key[2], stream),
+      uniform: () =>
+        Float64Array.from({ length: count }, (_, i) =>
+          toUniform(philox([Math.floor(i / 4), key[2], stream, 0], keyOf(seed))[i % 4]),
+        ),
+    }[distribution]();
+    return fill(node, (i) => all[rows ? rows[Math.floor(i / row)] * row + (i % row) : i]);
   },
   reduce: (node, [x]) => {
     const { kind, length, inner } = node.attributes;

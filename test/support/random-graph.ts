@@ -371,8 +371,10 @@ const generators: { [K in OpName]: Generator } = {
   },
   random: (g) => {
     const stream = g.below(5);
-    if (g.below(3) === 0) return point.mul(point.toFloat(integers(g.key, stream, g.shape(), 50)), 1 / 16);
-    return (g.below(2) ? normal : uniform)(g.key, stream, g.shape());
+    const shape = g.shape();
+    const rows = g.below(2) ? g.indices(1000, shape[0]) : undefined;
+    if (g.below(3) === 0) return point.mul(point.toFloat(integers(g.key, stream, shape, 50, rows)), 1 / 16);
+    return (g.below(2) ? normal : uniform)(g.key, stream, shape, rows);
   },
   reduce: (g) => {
     const axes = g.pick([[0], [1], [2], [0, 2]]);
