@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dawnAdapters } from '../node/dawn.js';
+import { mpiVersion } from '../node/mpi.js';
 import { driverMend, isLinked, vulkanDrivers } from '../node/vulkan.js';
 import { evaluate } from '../src/autodiff/eager.js';
 import { UserError } from '../src/errors.js';
@@ -32,6 +33,7 @@ const checks: readonly Check[] = [
   ['WebGPU', webgpuPackage],
   ['loader', loader],
   ['drivers', drivers],
+  ['MPI', mpi],
 ];
 
 export interface DoctorFlags extends DeviceFlags {
@@ -105,6 +107,13 @@ function drivers(): Finding {
     };
   return { ok: false, says: `no Vulkan driver${missing}`, mend: driverMend() };
 }
+
+/** Which MPI there is for runs of several ranks; nothing else needs one. */
+const mpi = (): Promise<Finding> =>
+  mpiVersion().then(
+    (version) => ({ ok: true, says: `${version}, for mpirun -n 4 semiflow train …` }),
+    (error: Error) => ({ ok: true, says: `none, and only runs of several ranks need it: ${error.message}` }),
+  );
 
 const nvidiaHint = (drivers: string): Pick<Finding, 'mend'> =>
   existsSync('/dev/nvidia0') && !/nvidia/.test(drivers)

@@ -10,6 +10,8 @@ import { experimentNames, type ExperimentName } from '../src/experiments/index.j
 import { checkedMask, maskNames, namedMask, type Mask, type MaskName } from '../src/experiments/masks.js';
 import { runExperiments } from '../src/experiments/run.js';
 import { readAll } from '../src/files/source.js';
+import { apart } from '../src/files/store.js';
+import { agree } from '../src/gpu/group.js';
 import type { Network } from '../src/flow/network.js';
 import { sameShape } from '../src/tensor/shape.js';
 import { seedNumber, wholeNumber } from './arguments.js';
@@ -48,8 +50,11 @@ export async function experiment(which: ExperimentName | 'all', flags: Experimen
   const maps = await readMaps(files, teacher);
   const classifier = await readClassifier(files.features, flags.featuresArch);
   const data = await dataFor(flags.data, teacher);
-  const store = folderStore(flags.out ?? join('runs', `experiment-${which}`));
+  const folder = folderStore(flags.out ?? join('runs', `experiment-${which}`));
   const device = await openSession(flags);
+  // Before the first rank writes anything, the others have seen what is there.
+  const store = device.group.rank ? await apart(folder) : folder;
+  await agree(device.group, { 'images, seed and mask': `${count} ${seed} ${mask.name}` });
   const results = await runExperiments(
     { device, teacher, ...maps, classifier, data },
     {

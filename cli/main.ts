@@ -1,6 +1,7 @@
 import { CommanderError } from 'commander';
 import { failureOf } from './failures.js';
 import { version } from '../src/version.js';
+import { endRanks, leaveRanks, settleRanks } from './ranks.js';
 import { createProgram, flagOf, loadObjectives } from './program.js';
 
 let failed = false;
@@ -13,11 +14,7 @@ function fail(error: unknown): void {
   const { line, exitCode } = failureOf(error, flagOf, version);
   // Help and version come as errors too, after they were printed.
   const printed = error instanceof CommanderError && error.exitCode === 0;
-  if (!printed) console.error(`semiflow: ${line}`);
-  if (process.env.SEMIFLOW_DEBUG && error instanceof Error) console.error(error.stack);
-  // Not exit(): what is still being written goes out first.
-  process.exitCode = exitCode;
-  setTimeout(() => process.exit(), 200).unref();
+  endRanks(printed ? null : line, exitCode, error);
 }
 
 process.on('uncaughtException', fail);
@@ -30,10 +27,12 @@ for (const stream of [process.stdout, process.stderr])
   });
 
 try {
+  settleRanks();
   await loadObjectives(process.argv);
   const program = createProgram();
   if (process.argv.length > 2) await program.parseAsync(process.argv);
   else program.outputHelp();
+  await leaveRanks();
 } catch (error) {
   fail(error);
 }

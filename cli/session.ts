@@ -6,7 +6,10 @@ import type { AvailableMemory } from '../src/flow/memory.js';
 import type { Device } from '../src/gpu/device.js';
 import type { KernelFamily } from '../src/gpu/profile.js';
 import type { Toggles } from '../src/gpu/adapter.js';
+import { agree } from '../src/gpu/group.js';
+import { version } from '../src/version.js';
 import { noteAdapter } from './failures.js';
+import { endRanks, joinRanks } from './ranks.js';
 
 /** Choices of a device that every command takes; the environment gives what the command line does not. */
 export interface DeviceFlags {
@@ -15,7 +18,10 @@ export interface DeviceFlags {
   toggles?: Toggles;
 }
 
-/** Opens the device for a command. An error on it that nobody caught ends the process with one line. */
+/**
+ * Opens the device for a command, on every rank where mpirun started several. An error on it that nobody caught ends the
+ * process, and all ranks, with one line.
+ */
 export async function openSession(flags: DeviceFlags): Promise<Device> {
   await prepareDriver();
   return openBare(flags);
@@ -25,16 +31,24 @@ export async function openSession(flags: DeviceFlags): Promise<Device> {
 export async function openBare(flags: DeviceFlags): Promise<Device> {
   // Drivers complain on every start where it is missing.
   process.env.XDG_RUNTIME_DIR ??= '/tmp';
+  const group = await joinRanks();
   const device = await openDevice({
+    group,
     adapter: flags.adapter ?? process.env.SEMIFLOW_ADAPTER,
     family: flags.family ?? (process.env.SEMIFLOW_FAMILY as KernelFamily | undefined),
     toggles: flags.toggles ?? (process.env.SEMIFLOW_TOGGLES as Toggles | undefined) ?? 'fast',
     onFailure: (message) => {
-      console.error(`semiflow: ${message}`);
-      process.exit(1);
+      endRanks(message, 1);
     },
   });
   noteAdapter(device.profile.description);
+  const { description, family, maxBindingBytes } = device.profile;
+  await agree(group, {
+    'version of semiflow': version,
+    adapter: description,
+    'family of kernels': family,
+    'limit of bindings': String(maxBindingBytes),
+  });
   return device;
 }
 

@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import { stringify } from 'yaml';
 import { readTextFile } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
+import { ofFirst } from '../src/gpu/group.js';
 import { runStudy, studyRuns, studySchema, type StudyRun } from '../trainers/study.js';
 import { check, parseYaml } from './config.js';
 import { printTables } from './print.js';
@@ -25,20 +26,30 @@ export async function study(path: string, flags: DeviceFlags & { out?: string })
   for (const run of studyRuns(plan)) await prepareRun(run);
 
   const device = await openSession(flags);
+  const { group } = device;
+  const train = async (run: StudyRun): Promise<boolean> => {
+    const folder = folderOf(run);
+    const resume = await ofFirst(group, existsSync(join(folder, 'config.yaml')));
+    const prepared = resume ? await reopen(folder) : await prepareRun(run);
+    return Boolean(await carryOut(device, prepared, { ...flags, densities: false, ...(resume && { resume: folder }) }));
+  };
+  if (group.rank) {
+    // The first rank knows which runs are left.
+    const next = () => ofFirst<StudyRun | null>(group, null);
+    for (let run = await next(); run && (await train(run)); run = await next());
+    return device.dispose();
+  }
   const result = await runStudy(plan, {
     title: basename(path),
     store: folderStore(out),
     text: stringify(plan),
     onRun: ({ name, seed }) => console.log(`\n${name}, seed ${seed}`),
     carryOut: async (run) => {
-      const folder = folderOf(run);
-      const resume = existsSync(join(folder, 'config.yaml'));
-      const prepared = resume ? await reopen(folder) : await prepareRun(run);
-      return Boolean(
-        await carryOut(device, prepared, { ...flags, densities: false, ...(resume && { resume: folder }) }),
-      );
+      await ofFirst<StudyRun | null>(group, run);
+      return train(run);
     },
   });
+  await ofFirst<StudyRun | null>(group, null);
   device.dispose();
   if (!result) {
     console.log(`go on with: semiflow study ${path}${flags.out ? ` --out ${flags.out}` : ''}`);

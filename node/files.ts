@@ -108,6 +108,13 @@ export async function readWeights(path: string, fit?: Wanted['fit']): Promise<Sa
   return openWeights(await fileSource(file), { chosen, fit });
 }
 
+let writing = true;
+
+/** Leaves files to another process that runs the same program: what this one would write is dropped from now on. */
+export function leaveFilesToOthers(): void {
+  writing = false;
+}
+
 /**
  * Writes a file so that at every moment `path` holds either the old content or the new one, whole: aside in the same
  * folder, synced, renamed, folder synced. On failure nothing is left behind.
@@ -117,6 +124,7 @@ export async function writeFileAtomic(
   path: string,
   content: Uint8Array | string | AsyncIterable<Uint8Array>,
 ): Promise<void> {
+  if (!writing) return;
   const folder = dirname(path);
   const aside = join(folder, `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
   try {

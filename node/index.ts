@@ -6,3 +6,4 @@ export { fileSource, readSafetensors, readWeights, writeFileAtomic, writeSafeten
 export { filesAt, folderStore, modelFolderAt } from './folder.js';
 export { loadDataset } from './data.js';
 export { loadBackbone } from './module.js';
+export { MpiGroup } from './mpi.js';

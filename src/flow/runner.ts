@@ -1,6 +1,7 @@
 import { UserError } from '../errors.js';
 import { compile, planProgram, type Program } from '../autodiff/compile.js';
 import type { Device } from '../gpu/device.js';
+import { shareOf } from '../gpu/group.js';
 import { isPoints, type Conditions, type Model } from '../models/model.js';
 import type { Parameters } from '../nn/parameters.js';
 import { keyOf } from '../tensor/philox.js';
@@ -51,7 +52,8 @@ const mostSteps = 10_000;
 
 /**
  * A network ready to be asked: programs are compiled on first use and replayed for any number of samples. Calls at once
- * are queued. Whoever made it disposes of it.
+ * are queued. Where the device is one of a group, every rank makes the same calls: each computes its share of the samples,
+ * and all have all of them afterwards. Whoever made it disposes of it.
  */
 export class Runner extends Resource {
   private readonly programs = new Map<Graph, Traced>();
@@ -109,7 +111,8 @@ export class Runner extends Resource {
       return this.inBatches({ ...batch, s: batch.t }, async () => {
         this.device.write(this.storages.part, Float32Array.of(0, 1, 0));
         program.run();
-      });
+        return 0;
+      }).then(({ x }) => x);
     });
   }
 
@@ -153,13 +156,19 @@ export class Runner extends Resource {
       const { device, storages } = this;
       const [low, high] = keyOf(seed);
       const steps = grid.length - 1;
-      const x = await this.inBatches(batch, async (part) => {
-        for (let i = 0; i < steps; i++) {
-          device.write(storages.part, Float32Array.of(grid[i], grid[i + 1], strength));
-          if (stochastic) device.write(storages.key, Uint32Array.of(low, high, part * steps + i));
-          program.run();
-        }
-      });
+      // Fresh noise belongs to a place in a batch of the device.
+      const { x } = await this.inBatches(
+        batch,
+        async (part) => {
+          for (let i = 0; i < steps; i++) {
+            device.write(storages.part, Float32Array.of(grid[i], grid[i + 1], strength));
+            if (stochastic) device.write(storages.key, Uint32Array.of(low, high, part * steps + i));
+            program.run();
+          }
+          return 0;
+        },
+        stochastic,
+      );
       return { x, evaluations: steps * calls };
     });
   }
@@ -179,34 +188,45 @@ export class Runner extends Resource {
     const { calls, program: compiling } = this.traced(measured);
     const program = await compiling;
     const { device, storages } = this;
-    let evaluations = 0;
-    const x = await this.inBatches(batch, async (_, n) => {
-      let [at, length, tries] = [0, 0.05, 0];
-      while (at < 1) {
-        if (++tries > mostSteps)
-          throw new UserError(
-            `dopri5 took ${mostSteps} steps without arriving: raise its tolerance above ${tolerance}`,
-            'tolerance',
-          );
-        const to = Math.min(1, at + length);
-        device.write(storages.part, Float32Array.of(at, to, tolerance));
-        program.run();
-        const errors = (await device.read(storages.error)) as Float32Array;
-        const error = errors.subarray(0, n).reduce((most, value) => Math.max(most, value), 1e-10);
-        if (!Number.isFinite(error)) throw new UserError('dopri5 met a velocity that is not finite');
-        if (error <= 1) {
-          device.write(storages.x, (await device.read(storages.reached)) as Float32Array);
-          at = to;
+    const { x, most } = await this.inBatches(
+      batch,
+      async (_, n) => {
+        let [at, length, tries] = [0, 0.05, 0];
+        while (at < 1) {
+          if (++tries > mostSteps)
+            throw new UserError(
+              `dopri5 took ${mostSteps} steps without arriving: raise its tolerance above ${tolerance}`,
+              'tolerance',
+            );
+          const to = Math.min(1, at + length);
+          device.write(storages.part, Float32Array.of(at, to, tolerance));
+          program.run();
+          const errors = (await device.read(storages.error)) as Float32Array;
+          const error = errors.subarray(0, n).reduce((most, value) => Math.max(most, value), 1e-10);
+          if (!Number.isFinite(error)) throw new UserError('dopri5 met a velocity that is not finite');
+          if (error <= 1) {
+            device.write(storages.x, (await device.read(storages.reached)) as Float32Array);
+            at = to;
+          }
+          length = (to - at || length) * stepFactor(error);
         }
-        length = (to - at || length) * stepFactor(error);
-      }
-      evaluations = Math.max(evaluations, tries * calls);
-    });
-    return { x, evaluations };
+        return tries * calls;
+      },
+      true,
+    );
+    return { x, evaluations: most };
   }
 
-  /** Runs a job for each batch of samples; what it leaves in the samples' storage is the result. */
-  private async inBatches(samples: Batch, job: (part: number, count: number) => Promise<void>): Promise<Float32Array> {
+  /**
+   * Runs a job for each batch of samples; what it leaves in the samples' storage is the result.
+   * @param job gives a number, of which the largest is returned
+   * @param whole whether a batch keeps its samples together, however many ranks there are
+   */
+  private async inBatches(
+    samples: Batch,
+    job: (part: number, count: number) => Promise<number>,
+    whole = false,
+  ): Promise<{ x: Float32Array; most: number }> {
     const count = samples.t.length;
     const { sampleSize: size, batch, device, storages } = this;
     if (samples.x.length !== count * size || samples.s.length !== count) {
@@ -217,20 +237,33 @@ export class Runner extends Resource {
     if (samples.labels && samples.labels.length !== count)
       throw new UserError(`there are ${samples.labels.length} labels for ${count} samples`, 'labels');
     this.checkConditions(samples);
-    const result = new Float32Array(count * size);
-    for (let from = 0; from < count; from += batch) {
-      const n = Math.min(batch, count - from);
+    const { group } = device;
+    const unit = whole ? batch : 1;
+    const [start, end] = shareOf(Math.ceil(count / unit), group).map((share) => Math.min(count, share * unit));
+    const result = new Float32Array((end - start) * size);
+    let most = 0;
+    for (let from = start; from < end; from += batch) {
+      const n = Math.min(batch, end - from);
       device.write(storages.x, samples.x.subarray(from * size, (from + n) * size));
       device.write(storages.t, samples.t.subarray(from, from + n));
       device.write(storages.s, samples.s.subarray(from, from + n));
       if (this.network.model.classes) device.write(storages.labels, this.labels(samples.labels, from, n));
       this.writeConditions(this.conditions, samples.conditions, count, from, n);
       this.writeConditions(this.negative, { ...samples.conditions, ...samples.negative }, count, from, n);
-      await job(from / batch, n);
+      most = Math.max(most, await job(from / batch, n));
       const values = (await device.read(storages.x)) as Float32Array;
-      result.set(values.subarray(0, n * size), from * size);
+      result.set(values.subarray(0, n * size), (from - start) * size);
     }
-    return result;
+    if (group.size === 1) return { x: result, most };
+    const parts = await group.gather(asBytes(most, result));
+    const all = parts.map(({ buffer }) => new Float32Array(buffer));
+    const x = new Float32Array(count * size);
+    let at = 0;
+    for (const part of all) {
+      x.set(part.subarray(1), at);
+      at += part.length - 1;
+    }
+    return { x, most: all.reduce((largest, [own]) => Math.max(largest, own), 0) };
   }
 
   /** @throws UserError naming a condition that is missing, unknown or of another size */
@@ -370,6 +403,14 @@ export class Runner extends Resource {
     if (description.role === 'flow-map') return { average, velocity: (x, t) => average(x, t, t) };
     return { average, velocity: velocityOf(model, weights, description, condition) };
   }
+}
+
+/** A number and values behind it. */
+function asBytes(first: number, values: Float32Array): Uint8Array<ArrayBuffer> {
+  const joined = new Float32Array(1 + values.length);
+  joined[0] = first;
+  joined.set(values, 1);
+  return new Uint8Array(joined.buffer);
 }
 
 /** Samples that a program handles at a time, unless there are fewer: of points thousands, of pictures as many as a step of training. */

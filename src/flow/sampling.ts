@@ -14,7 +14,7 @@ import {
 } from './memory.js';
 import type { Network } from './network.js';
 import { batchFor, equalSteps, Runner, type ConditionValues } from './runner.js';
-import type { Sampler } from './samplers.js';
+import { samplerEntry, type Sampler } from './samplers.js';
 
 /** What is drawn, and how. */
 export interface SampleOptions {
@@ -85,8 +85,11 @@ export function planSampling(
 
 /** Samples from noise to data. */
 export async function drawSamples(device: Device, network: Network, options: SampleOptions): Promise<DrawnSamples> {
-  const { count, guidance, batch } = options;
-  const most = Math.min(count, batch ?? batchFor(network.model.sampleShape, count));
+  const { count, guidance, batch, sampler = samplerOf(network) } = options;
+  // Several ranks share the samples; those with fresh noise, batch by batch.
+  const { stochastic, measured } = samplerEntry(sampler.name);
+  const each = stochastic || measured ? count : Math.ceil(count / device.group.size);
+  const most = Math.min(each, batch ?? batchFor(network.model.sampleShape, each));
   const runner = new Runner(device, network, most, guidance);
   try {
     return await drawSamplesBy(runner, options);
