@@ -9,7 +9,7 @@ import { sampleCount, seedNumber } from './arguments.js';
 import { evaluateStudent } from '../trainers/evaluation/evaluation.js';
 import { readClassifier } from './classifier.js';
 import { evaluationDataset } from './evaluation-data.js';
-import { readNetwork, readTeacher } from './networks.js';
+import { agreeOnNetworks, readNetwork, readTeacher } from './networks.js';
 import { printTables } from './print.js';
 import { openSession, type DeviceFlags } from './session.js';
 
@@ -51,6 +51,7 @@ export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
   const moments = flags.reference ? await readMoments(flags.reference, classifier!) : undefined;
   const data = await evaluationDataset(teacher, flags.data);
   const device = await openSession(flags);
+  await agreeOnNetworks(device.group, { teacher, model: student }, { seed, samples, data: data?.name });
   const { tables, ...figures } = await evaluateStudent(
     { device, teacher, student, data },
     { classifier, moments, ...(samples !== undefined && { samples }), seed },

@@ -11,12 +11,11 @@ import { checkedMask, maskNames, namedMask, type Mask, type MaskName } from '../
 import { runExperiments } from '../src/experiments/run.js';
 import { readAll } from '../src/files/source.js';
 import { apart } from '../src/files/store.js';
-import { agree } from '../src/gpu/group.js';
 import type { Network } from '../src/flow/network.js';
 import { sameShape } from '../src/tensor/shape.js';
 import { seedNumber, wholeNumber } from './arguments.js';
 import { readClassifier } from './classifier.js';
-import { readNetwork, readTeacher } from './networks.js';
+import { agreeOnNetworks, readNetwork, readTeacher } from './networks.js';
 import { openSession, type DeviceFlags } from './session.js';
 import { shipped } from './shipped.js';
 
@@ -54,7 +53,8 @@ export async function experiment(which: ExperimentName | 'all', flags: Experimen
   const device = await openSession(flags);
   // Before the first rank writes anything, the others have seen what is there.
   const store = device.group.rank ? await apart(folder) : folder;
-  await agree(device.group, { 'images, seed and mask': `${count} ${seed} ${mask.name}` });
+  const { flowMap, consistency } = maps;
+  await agreeOnNetworks(device.group, { teacher, 'flow map': flowMap, consistency }, { count, seed, mask: mask.name });
   const results = await runExperiments(
     { device, teacher, ...maps, classifier, data },
     {

@@ -10,6 +10,8 @@ import { withAdapters } from '../src/flow/adapter.js';
 import { descriptionSchema, metadataKey, type Description } from '../src/flow/description.js';
 import { loadFolder } from '../src/flow/folder.js';
 import { loadNetwork, fitFor, type Network } from '../src/flow/network.js';
+import { agree, type Group } from '../src/gpu/group.js';
+import { networkFingerprint } from '../trainers/runs.js';
 import { check, parseYaml } from './config.js';
 
 /**
@@ -106,4 +108,20 @@ export async function readTeacher(path: string, arch?: string, lora?: readonly s
   if (network.description.role !== 'teacher')
     throw new UserError(`${path} is a flow map, not a teacher: give the file that it was distilled from`);
   return network;
+}
+
+/**
+ * Refuses ranks that would not ask the same networks for the same.
+ * @param settings what else decides the result, as JSON holds it
+ */
+export async function agreeOnNetworks(
+  group: Group,
+  networks: Readonly<Record<string, Network>>,
+  settings: object,
+): Promise<void> {
+  if (group.size === 1) return;
+  const marks: Record<string, string> = {};
+  for (const [name, network] of Object.entries(networks)) marks[name] = await networkFingerprint(network);
+  const given = Object.entries(settings).map(([name, value]) => [name, JSON.stringify(value) ?? 'none']);
+  await agree(group, { ...marks, ...Object.fromEntries(given) });
 }

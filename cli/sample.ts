@@ -10,7 +10,7 @@ import { samplerEntry, samplers, type Sampler, type SamplerEntry, type SamplerNa
 import { drawSamples, planSampling, samplerOf, type DrawnSamples } from '../src/flow/sampling.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { numberBetween, sampleCount, seedNumber, wholeNumber } from './arguments.js';
-import { readNetwork } from './networks.js';
+import { agreeOnNetworks, readNetwork } from './networks.js';
 import { labelsTensor } from './operators.js';
 import { checkFolder, checkOutput, isFolder } from './output.js';
 import { folderStore } from '../node/folder.js';
@@ -94,6 +94,8 @@ export async function sample(flags: SampleFlags): Promise<void> {
   }
 
   const device = await openSession(flags);
+  const { seed, steps } = wanted;
+  await agreeOnNetworks(device.group, { model: network }, { count, seed, label, steps, sampler, guidance });
   console.log(`memory: ${memoryLine(planSampling(device, network, wanted, memoryOf(device)))}`);
   const samples = await drawSamples(device, network, wanted);
   const broken = samples.x.findIndex((value) => !Number.isFinite(value));

@@ -50,11 +50,10 @@ writeFileSync(
   architecture,
   'architecture: { kind: mlp, dim: 2, width: 16, depth: 1, activation: silu, time: features }\nprediction: velocity\n',
 );
-const teacher = (name: string, steps: number) => [
-  'teacher',
-  ...['--data', 'moons', '--arch', architecture, '--batch', '30', '--steps', String(steps), '--log-every', '1'],
-  ...['--run', at(name), '--out', at(`${name}.safetensors`)],
-];
+const teacher = (name: string, steps: number) => {
+  const places = `--run ${at(name)} --out ${at(`${name}.safetensors`)}`;
+  return `teacher --data moons --arch ${architecture} --batch 30 --steps ${steps} --log-every 1 ${places}`.split(' ');
+};
 
 it('knows by what it was started, and refuses what is no Open MPI', () => {
   expect(startedAs({})).toBeNull();
@@ -90,10 +89,8 @@ describe.skipIf(!there)('under mpirun', { timeout: 120_000 }, () => {
   });
 
   it('two ranks draw the samples of one', async () => {
-    const sample = (out: string) => [
-      'sample',
-      ...['--model', 'checkpoints/flow-map-checkerboard.safetensors', '--n', '33', '--nfe', '2', '--out', at(out)],
-    ];
+    const model = 'checkpoints/flow-map-checkerboard.safetensors';
+    const sample = (out: string) => `sample --model ${model} --n 33 --nfe 2 --out ${at(out)}`.split(' ');
     for (const [out, command] of [
       ['two.npy', ranks(2, sample('two.npy'))],
       ['one.npy', [...semiflow, ...sample('one.npy')]],

@@ -78,7 +78,7 @@ async function kept<N extends { layout: ParameterLayout; weights: Weights }>(net
 }
 
 /** What a run remembers of a network, to know it again. */
-const networkFingerprint = (network: Network): Promise<string> => fingerprint(partsOf(network));
+export const networkFingerprint = (network: Network): Promise<string> => fingerprint(partsOf(network));
 
 async function* partsOf({ description, layout, weights }: Network): AsyncGenerator<string | Float32Array> {
   yield JSON.stringify(description);
