@@ -119,6 +119,11 @@ export async function followTraining<Result>(
     endProgress();
     interruption.release();
   }
+  const { exchange } = trainer;
+  if (exchange)
+    console.log(
+      `${trainer.device.group.size} ranks: a step gave the others ${(exchange.bytes / 1e6).toFixed(2)} MB, and waited ${exchange.milliseconds.toFixed(1)} ms for theirs once its own gradient was there`,
+    );
   if (training.finished) console.log(`trained to step ${steps} in ${duration((performance.now() - started) / 1000)}`);
   else console.log(`saved at step ${training.step}; go on with: semiflow ${command} --resume ${place}`);
   return training.finished;

@@ -58,6 +58,11 @@ export class Exchange {
     this.after = new Map(storages.map((storage) => [storage, () => this.begin(storage)]));
   }
 
+  /** Of all that is given to other ranks. */
+  get bytes(): number {
+    return this.reading.reduce((sum, { storage }) => sum + storage.bytes, 0);
+  }
+
   private begin(storage: TensorStorage): void {
     const values = this.device.readPart(storage, 0, storage.length);
     // Whoever waits for it is told.

@@ -158,6 +158,7 @@ const turnBits = 26;
  */
 export class Trainer extends Resource {
   private step = 0;
+  private readonly exchanged = { bytes: 0, milliseconds: 0, steps: 0 };
   private constructor(
     readonly device: Device,
     private readonly plan: TrainerPlan,
@@ -233,6 +234,15 @@ export class Trainer extends Resource {
     );
   }
 
+  /**
+   * What a step so far gave to other ranks, in bytes, and how many milliseconds it went on waiting for them once its own
+   * gradient was there; null of one rank alone.
+   */
+  get exchange(): { bytes: number; milliseconds: number } | null {
+    const { bytes, milliseconds, steps } = this.exchanged;
+    return this.device.group.size > 1 && steps ? { bytes: bytes / steps, milliseconds: milliseconds / steps } : null;
+  }
+
   private get programs(): Program[] {
     return this.members.flatMap(({ program, parts }) => [...(parts ? [parts.program] : []), program]);
   }
@@ -249,6 +259,7 @@ export class Trainer extends Resource {
     for (let i = 0; i < steps; i++) {
       await this.plan.feed?.before(this.step, this.device);
       for (const member of this.turns()) await this.turn(member, (program, after) => program.run(after));
+      this.exchanged.steps++;
       this.step++;
     }
     const rings: Float32Array[] = [];
@@ -367,7 +378,9 @@ export class Trainer extends Resource {
         await run(parts.program, k + 1 === accumulate ? exchange.after : undefined);
       }
       if (size > 1) {
-        await exchange.finish();
+        const computed = await exchange.finish();
+        this.exchanged.bytes += exchange.bytes;
+        this.exchanged.milliseconds += performance.now() - computed;
       }
     }
     await run(program);
