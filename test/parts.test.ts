@@ -244,7 +244,7 @@ function taskOf(
     layout,
     averages,
     optimizer,
-    initial: layout.weightsOf(new Float32Array(layout.length).fill(1, 0, size)),
+    initial: layout.weightsOf(new Float32Array(layout.length).fill(1)),
   };
   const learners: Learner[] = [
     { ...common, name: 'a', rows: [13], loss: noisy },
