@@ -30,7 +30,7 @@ export async function leaveRanks(): Promise<void> {
 }
 
 /** Milliseconds in which the first rank tells of what fails on all of them. */
-const patience = 1000;
+const patience = 1500;
 /** Milliseconds for what is still being written. */
 const goingOut = 200;
 
@@ -50,6 +50,8 @@ export function endRanks(line: string | null, exitCode: number, error?: unknown)
     const gone = setTimeout(() => (world && exitCode ? world.abort(exitCode) : process.exit()), goingOut);
     if (!world) gone.unref();
   };
-  if (rank && line !== null) setTimeout(end, patience);
-  else end();
+  if (!rank || line === null) return end();
+  // Whoever ends all ranks has told.
+  process.removeAllListeners('SIGTERM').once('SIGTERM', () => process.exit(exitCode));
+  setTimeout(end, patience);
 }

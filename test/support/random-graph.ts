@@ -372,7 +372,7 @@ const generators: { [K in OpName]: Generator } = {
   random: (g) => {
     const stream = g.below(5);
     const shape = g.shape();
-    const rows = g.below(2) ? g.indices(1000, shape[0]) : undefined;
+    const rows = g.below(2) ? g.indices(shape[0], 1000) : undefined;
     if (g.below(3) === 0) return point.mul(point.toFloat(integers(g.key, stream, shape, 50, rows)), 1 / 16);
     return (g.below(2) ? normal : uniform)(g.key, stream, shape, rows);
   },
