@@ -109,11 +109,12 @@ function drivers(): Finding {
 }
 
 /** Which MPI there is for runs of several ranks; nothing else needs one. */
-const mpi = (): Promise<Finding> =>
-  mpiVersion().then(
+function mpi(): Promise<Finding> {
+  return mpiVersion().then(
     (version) => ({ ok: true, says: `${version}, for mpirun -n 4 semiflow train …` }),
     (error: Error) => ({ ok: true, says: `none, and only runs of several ranks need it: ${error.message}` }),
   );
+}
 
 const nvidiaHint = (drivers: string): Pick<Finding, 'mend'> =>
   existsSync('/dev/nvidia0') && !/nvidia/.test(drivers)
