@@ -187,9 +187,10 @@ export function undoApt(file = backportsFile) {
 const testTools = [
   { packages: ['python3-torch', 'libopenblas0'], there: () => run('/usr/bin/python3', ['-c', 'import torch']).ok },
   { packages: ['chromium'], there: () => existsSync('/usr/bin/chromium') },
+  { packages: ['openmpi-bin'], there: () => run('mpirun', ['--version']).ok },
 ];
 
-/** Installs PyTorch to compare with and a browser; says why where that cannot be done, as the tests can be skipped. */
+/** Installs PyTorch to compare with, a browser and an MPI; says why where that cannot be done, as the tests can be skipped. */
 export function installTestTools() {
   if (process.platform !== 'linux' || process.getuid?.() !== 0 || process.env[forbidden]) return;
   const missing = testTools.filter(({ there }) => !there());
