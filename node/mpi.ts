@@ -134,9 +134,8 @@ export class MpiGroup implements Group {
   }
 
   async gather(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]> {
-    const lengths = new Int32Array(
-      (await this.gatherOnce(new Uint8Array(Int32Array.of(bytes.length).buffer), this.ofAll(4))).buffer,
-    );
+    const mine = new Uint8Array(Float64Array.of(bytes.length).buffer);
+    const lengths = new Float64Array((await this.gatherOnce(mine, new Array<number>(this.size).fill(8))).buffer);
     const most = Math.floor(gatheredAtOnce / this.size);
     const all = Array.from(lengths, (length) => new Uint8Array(length));
     for (let from = 0; all.some(({ length }) => from < length); from += most) {
@@ -159,10 +158,6 @@ export class MpiGroup implements Group {
   async leave(): Promise<void> {
     await this.gather(new Uint8Array());
     this.mpi.finalize();
-  }
-
-  private ofAll(count: number): number[] {
-    return new Array<number>(this.size).fill(count);
   }
 
   private async gatherOnce(
