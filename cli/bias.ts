@@ -1,4 +1,3 @@
-import cliProgress from 'cli-progress';
 import { biasEpsilons, solverBias, type BiasReport } from '../trainers/evaluation/solver-bias.js';
 import type { Table } from '../src/report/table.js';
 import { sizeOf } from '../src/tensor/shape.js';
@@ -7,6 +6,7 @@ import { evaluationDefaults } from '../trainers/evaluation/truth.js';
 import { readTeacher } from './networks.js';
 import { printTables } from './print.js';
 import { openSession, type DeviceFlags } from './session.js';
+import { begin, detail, done } from './status.js';
 
 export interface BiasFlags extends DeviceFlags {
   teacher: string;
@@ -25,16 +25,14 @@ export async function bias(flags: BiasFlags): Promise<void> {
   const given = flags.samples === undefined ? undefined : sampleCount('--samples', flags.samples, sizeOf(sampleShape));
   const images = sampleShape.length === 3;
   const device = await openSession(flags);
-  const bar = process.stderr.isTTY
-    ? new cliProgress.SingleBar({ format: '{bar} {value}/{total} grids  {eta_formatted} left', clearOnComplete: true })
-    : null;
+  begin('integrating over grids');
   const report = await solverBias(device, teacher, {
     samples: given ?? (images ? 64 : 2000),
     seed,
     end: evaluationDefaults(teacher).end,
-    onProgress: (done, total) => (done === 1 ? bar?.start(total, done) : bar?.update(done)),
+    onProgress: (grids, total) => detail(`${grids} of ${total}`),
   });
-  bar?.stop();
+  done();
   printTables([{ heading: heading(report), table: biasTable(report) }]);
   console.log(
     '\nA perfect network trained at a constant ε ends at these errors; annealing ε ends at those of its last value.',

@@ -7,6 +7,7 @@ import { numberBetween, sampleCount, seedNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { checkOutput } from './output.js';
 import { openSession, type DeviceFlags } from './session.js';
+import { begin, detail, done } from './status.js';
 
 export interface CheckFlags extends DeviceFlags {
   model: string;
@@ -35,17 +36,14 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
   assertCheckable(network, samples, data);
 
   const device = await openSession(flags);
-  let told = performance.now();
+  begin('checking the semigroup law');
   const report = await checkSemigroup(device, network, {
     data,
     samples,
     seed,
-    onProgress: (done, total) => {
-      if (performance.now() - told < 5000) return;
-      told = performance.now();
-      console.log(`${done} of ${total} pairs of times`);
-    },
+    onProgress: (pairs, total) => detail(`${pairs} of ${total} pairs of times`),
   });
+  done();
   device.dispose();
   const { worst, mean, cells, operator } = report;
   const passed = mean <= budget;
@@ -54,7 +52,7 @@ export async function checkCommand(flags: CheckFlags): Promise<void> {
     const squares = cells.map(({ t, s, violation }) => ({ x: t, y: s, value: violation }));
     const content = flags.out.endsWith('.json')
       ? `${JSON.stringify({ model: flags.model, budget, passed, ...report }, null, 2)}\n`
-      : await heatMap({ title, xLabel: 't', yLabel: 's', cells: squares });
+      : await heatMap({ title, xLabel: 't', yLabel: 's', cells: squares, budget });
     await writeFileAtomic(flags.out, content);
   }
   console.log(

@@ -12,6 +12,7 @@ import { evaluationDataset } from './evaluation-data.js';
 import { agreeOnNetworks, readNetwork, readTeacher } from './networks.js';
 import { printTables } from './print.js';
 import { openSession, type DeviceFlags } from './session.js';
+import { begin, done } from './status.js';
 
 export interface EvaluateFlags extends DeviceFlags {
   model: string;
@@ -54,8 +55,15 @@ export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
   await agreeOnNetworks(device.group, { teacher, model: student }, { seed, samples, data: data?.name });
   const { tables, ...figures } = await evaluateStudent(
     { device, teacher, student, data },
-    { classifier, moments, ...(samples !== undefined && { samples }), seed },
+    {
+      classifier,
+      moments,
+      ...(samples !== undefined && { samples }),
+      seed,
+      onProgress: (what) => begin(`evaluating: ${what}`),
+    },
   );
+  done();
   printTables(tables);
   if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ ...figures, tables }, null, 2)}\n`);
   device.dispose();

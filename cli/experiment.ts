@@ -17,6 +17,7 @@ import { seedNumber, wholeNumber } from './arguments.js';
 import { readClassifier } from './classifier.js';
 import { agreeOnNetworks, readNetwork, readTeacher } from './networks.js';
 import { openSession, type DeviceFlags } from './session.js';
+import { begin, done } from './status.js';
 import { shipped } from './shipped.js';
 
 export interface ExperimentFlags extends DeviceFlags {
@@ -65,9 +66,10 @@ export async function experiment(which: ExperimentName | 'all', flags: Experimen
       store,
       origin: { ...files, arch: flags.arch, data: flags.data },
       about: `${count} images of ${flags.data ?? 'the teacher'}, mask ${mask.name}, seed ${seed}`,
-      onProgress: console.log,
+      onProgress: begin,
     },
   );
+  done();
   for (const { print } of results) console.log(print);
   console.log(`\nreport  ${join(store.name, 'report.html')}`);
   device.dispose();

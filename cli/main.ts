@@ -2,7 +2,8 @@ import { CommanderError } from 'commander';
 import { failureOf } from './failures.js';
 import { version } from '../src/version.js';
 import { endRanks, leaveRanks, settleRanks } from './ranks.js';
-import { createProgram, flagOf, loadObjectives } from './program.js';
+import { done } from './status.js';
+import { flagOf, loadObjectives, runCommand } from './program.js';
 
 let failed = false;
 
@@ -11,6 +12,7 @@ function fail(error: unknown): void {
   // What a first error tears down fails as well: the first one is told.
   if (failed) return;
   failed = true;
+  done();
   const { line, exitCode } = failureOf(error, flagOf, version);
   // Help and version come as errors too, after they were printed.
   const printed = error instanceof CommanderError && error.exitCode === 0;
@@ -29,9 +31,7 @@ for (const stream of [process.stdout, process.stderr])
 try {
   settleRanks();
   await loadObjectives(process.argv);
-  const program = createProgram();
-  if (process.argv.length > 2) await program.parseAsync(process.argv);
-  else program.outputHelp();
+  await runCommand(process.argv.slice(2));
   await leaveRanks();
 } catch (error) {
   fail(error);

@@ -11,6 +11,7 @@ import { numberBetween, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
 import { checkOutput } from './output.js';
 import { memoryOf, openSession, type DeviceFlags } from './session.js';
+import { begin, done } from './status.js';
 
 export interface OperatorFlags extends DeviceFlags {
   model: string;
@@ -146,7 +147,9 @@ async function withRunner(
   const [needs, memory] = [runner.needs('velocity'), memoryOf(device)];
   if (excess(needs, memory)) throw new MemoryError(shortage(needs, memory), []);
   console.log(`memory: ${memoryLine(needs)}`);
+  begin('asking the network');
   const { tensors, says } = await apply(runner);
+  done();
   await writeSafetensors(flags.out, tensors);
   console.log(`${says} of ${count} samples on ${device.profile.description}: ${flags.out}`);
   device.dispose();

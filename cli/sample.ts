@@ -17,6 +17,7 @@ import { folderStore } from '../node/folder.js';
 import { arePictures, samplePngs, samplesNpz } from '../src/export/samples.js';
 import { picture } from '../trainers/evaluation/pictures.js';
 import { memoryOf, openSession, type DeviceFlags } from './session.js';
+import { begin, done } from './status.js';
 
 export interface SampleFlags extends DeviceFlags {
   model: string;
@@ -97,7 +98,9 @@ export async function sample(flags: SampleFlags): Promise<void> {
   const { seed, steps } = wanted;
   await agreeOnNetworks(device.group, { model: network }, { count, seed, label, steps, sampler, guidance });
   console.log(`memory: ${memoryLine(planSampling(device, network, wanted, memoryOf(device)))}`);
+  begin(`drawing ${plural(count, 'sample')}`);
   const samples = await drawSamples(device, network, wanted);
+  done();
   const broken = samples.x.findIndex((value) => !Number.isFinite(value));
   if (broken >= 0)
     throw new UserError(
@@ -106,7 +109,7 @@ export async function sample(flags: SampleFlags): Promise<void> {
   const batch = { ...samples, shape: sampleShape, range: network.description.dataRange };
   if (extension === '.png') {
     const columns = classes && label === undefined ? Math.min(classes, count) : undefined;
-    await writeFileAtomic(out, picture(network, samples.x, undefined, columns).toPng());
+    await writeFileAtomic(out, picture(network, samples.x, { columns }).toPng());
   } else if (extension === '/') {
     const store = folderStore(out);
     for (const [name, bytes] of samplePngs(batch)) await store.write(name, bytes);

@@ -10,6 +10,7 @@ import { agree } from '../src/gpu/group.js';
 import { version } from '../src/version.js';
 import { noteAdapter } from './failures.js';
 import { endRanks, joinRanks } from './ranks.js';
+import { begin, done } from './status.js';
 
 /** Choices of a device that every command takes; the environment gives what the command line does not. */
 export interface DeviceFlags {
@@ -23,8 +24,11 @@ export interface DeviceFlags {
  * process, and all ranks, with one line.
  */
 export async function openSession(flags: DeviceFlags): Promise<Device> {
+  begin('opening a device');
   await prepareDriver();
-  return openBare(flags);
+  const device = await openBare(flags);
+  done();
+  return device;
 }
 
 /** The same with the drivers that are there, none of which is installed. */

@@ -11,9 +11,11 @@ import type { Device } from '../src/gpu/device.js';
 import { sampleMetrics } from '../src/metrics/index.js';
 import { slicedWasserstein } from '../src/metrics/sliced-wasserstein.js';
 import { random } from '../src/tensor/philox.js';
-import { evaluateStudent } from '../trainers/evaluation/evaluation.js';
+import { evaluateStudent, type Evaluation } from '../trainers/evaluation/evaluation.js';
 import { lossPlot, reportRun } from '../trainers/evaluation/run-report.js';
 import { sampleQuality } from '../trainers/evaluation/sample-quality.js';
+import { SharedFigures } from '../trainers/evaluation/shared.js';
+import { verdict } from '../trainers/evaluation/verdict.js';
 
 /** Held-out samples in two classes around -1 and 1, the first class before the second, as files have them. */
 function sorted(count: number, dim = 2, spread = 0.1): Dataset {
@@ -155,7 +157,8 @@ describe('the evaluation of a student', () => {
       const store = memoryStore('a run');
       const metrics = [{ step: 1, loss: NaN }] as unknown as Parameters<typeof lossPlot>[0];
       const evaluation = await reportRun({ device, teacher, student, data }, store, { metrics, config: 'seed: 0' });
-      expect((await store.list()).sort()).toEqual(['evaluation.json', 'flow-map.png', 'report.html', 'teacher.png']);
+      const files = ['README.md', 'evaluation.json', 'flow-map.png', 'report.html', 'teacher.png'];
+      expect((await store.list()).sort()).toEqual(files);
       const html = (await readText(store, 'report.html'))!;
       expect(html).toContain('not drawn: ');
       expect(html).not.toMatch(/undefined|\bNaN\b/);
@@ -163,6 +166,57 @@ describe('the evaluation of a student', () => {
       expect(saved!.quality).toHaveLength(data && data.heldOut.count > 1 ? 8 : 0);
       expect(saved!.report).not.toHaveProperty('identityRmse');
     }
+  });
+
+  it('computes what students of one teacher share once, to the same figures, and tells of all that it does', async () => {
+    const data = sorted(64);
+    const other = createNetwork({ ...student.description }, 3);
+    const shared = new SharedFigures();
+    const alone: string[] = [];
+    const after: string[] = [];
+    const of = (subject: typeof student, options: object) =>
+      evaluateStudent({ device, teacher, student: subject, data }, { samples: 32, ...options });
+    await of(student, { shared });
+    const apart = await of(other, { onProgress: (what: string) => alone.push(what) });
+    const beside = await of(other, { shared, onProgress: (what: string) => after.push(what) });
+    expect(beside).toEqual(apart);
+    const ofTeacher = (what: string) => /teacher|true flow|real samples|floor/.test(what);
+    expect(alone.filter(ofTeacher).length).toBeGreaterThan(10);
+    expect(after.filter(ofTeacher)).toEqual(["the teacher's fit"]);
+    expect(after.filter((what) => !ofTeacher(what))).toEqual(alone.filter((what) => !ofTeacher(what)));
+    // What failed is tried again.
+    await expect(shared.once('a', () => Promise.reject(new Error('no')))).rejects.toThrow('no');
+    expect(await shared.once('a', async () => 1)).toBe(1);
+  });
+
+  it('says first what came of it, in sentences that hold for every kind of student', async () => {
+    const report = (over: object): string => {
+      const flow = {
+        worthEulerSteps: { steps: 20, relation: '=' },
+        drift: [{ hops: 8, drift: 0.0004 }],
+        ...over,
+      } as Evaluation['report'];
+      const quality = [
+        { samples: '', by: 'data' as const, steps: 0, slicedW2: 0.01, mmd2: null },
+        { samples: '', by: 'flow map' as const, steps: 1, slicedW2: 0.02, mmd2: null },
+        { samples: '', by: 'teacher' as const, steps: 50, slicedW2: 0.015, mmd2: null },
+      ];
+      return verdict(student, { report: flow, quality }, { method: 'fmap', steps: 300, teacher: 'rf-moons' });
+    };
+    expect(report({})).toBe(
+      'A flow map was distilled from rf-moons by fmap in 300 steps. One jump, a single call of the network, comes as near to the true flow as 20.0 Euler steps of the teacher. That is good: sampling costs a small part of what it did, at the same quality. Its samples in one step are 0.020 from held-out data (sliced W2), where other data read 0.010 and 50 steps of the teacher 0.015. Jumping in 8 hops ends 0.020 a coordinate away from one jump, in the mean.',
+    );
+    expect(report({ worthEulerSteps: { steps: 96, relation: '>' } })).toContain('more than 96.0 Euler steps');
+    expect(report({ worthEulerSteps: { steps: 5, relation: '=' } })).toContain('That is fair');
+    expect(report({ worthEulerSteps: { steps: 1, relation: '<' } })).toMatch(/fewer than 1.0 Euler.*That is poor/);
+    const consistency = studentOf(teacher, { ...student.description, sampler: 'consistency' });
+    const store = memoryStore();
+    await reportRun({ device, teacher, student: consistency }, store, { evaluate: false });
+    const html = (await readText(store, 'report.html'))!;
+    expect(html).toContain('A consistency model');
+    expect(html).not.toContain('flow map');
+    expect(html).toMatch(/semiflow<\/dt><dd>\d+\.\d+/);
+    expect((await readText(store, 'README.md'))!).toContain('library_name: semiflow');
   });
 
   it('draws its own samples of another seed than those it judges', async () => {

@@ -413,9 +413,14 @@ function asBytes(first: number, values: Float32Array): Uint8Array<ArrayBuffer> {
   return new Uint8Array(joined.buffer);
 }
 
-/** Samples that a program handles at a time, unless there are fewer: of points thousands, of pictures as many as a step of training. */
-export const batchFor = (sampleShape: Shape, count: number): number =>
-  Math.min(count, isPoints(sampleShape) ? 4096 : 128);
+/**
+ * Samples that a program handles at a time: of points thousands, of pictures as many as a step of training; all batches
+ * about alike, as the last one costs what a full one costs.
+ */
+export function batchFor(sampleShape: Shape, count: number): number {
+  const most = isPoints(sampleShape) ? 4096 : 128;
+  return Math.ceil(count / Math.max(1, Math.ceil(count / most)));
+}
 
 /** Fractions of the way after each of a number of equal steps, from 0 to 1. */
 export const equalSteps = (count: number): number[] => Array.from({ length: count + 1 }, (_, i) => i / count);

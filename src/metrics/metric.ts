@@ -52,11 +52,13 @@ export interface SampleMetric {
   caveat?(comparison: Comparison): string | null;
 }
 
-/** A function of what many samples are compared with, computed once for each. */
-export function onceFor<K extends object, V>(compute: (key: K) => V): (key: K) => V {
+/** A function of what many samples are compared with, computed once for each; what follows the key belongs to it. */
+export function onceFor<K extends object, V, Rest extends unknown[]>(
+  compute: (key: K, ...rest: Rest) => V,
+): (key: K, ...rest: Rest) => V {
   const known = new WeakMap<K, V>();
-  return (key) => {
-    if (!known.has(key)) known.set(key, compute(key));
+  return (key, ...rest) => {
+    if (!known.has(key)) known.set(key, compute(key, ...rest));
     return known.get(key)!;
   };
 }

@@ -1,5 +1,5 @@
 import { UserError } from '../errors.js';
-import type { SampleMetric } from './metric.js';
+import { onceFor, type Reference, type SampleMetric } from './metric.js';
 import { countRows, squaredDistance, type Points } from './points.js';
 import { random, type Random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
@@ -33,24 +33,36 @@ export function mmd(a: Points, b: Points, dim: number, options: MmdOptions = {})
   const draw = random(seed, 0, hostStreams.kernelSubsets);
   const x = subset(a, dim, countRows(a, dim, 'MMD, first set'), maxPoints, draw);
   const y = subset(b, dim, countRows(b, dim, 'MMD, second set'), maxPoints, draw);
-  const n = x.length / dim;
-  const m = y.length / dim;
-  if (n < 2 || m < 2) throw new UserError(`MMD needs at least two points in either set, there are ${n} and ${m}`);
   const bandwidth = options.bandwidth ?? medianDistance(x, y, dim, draw);
   if (!(bandwidth > 0)) throw new UserError(`MMD: the bandwidth is ${bandwidth}, it must be positive`);
   const kernel = multiScaleKernel(bandwidth);
-  let xx = 0;
-  let yy = 0;
-  let xy = 0;
-  for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) xx += kernel(squaredDistance(x, i, x, j, dim));
-  for (let i = 0; i < m; i++) for (let j = 0; j < i; j++) yy += kernel(squaredDistance(y, i, y, j, dim));
-  for (let i = 0; i < n; i++) for (let j = 0; j < m; j++) xy += kernel(squaredDistance(x, i, y, j, dim));
-  const mmd2 = (2 * xx) / (n * (n - 1)) + (2 * yy) / (m * (m - 1)) - (2 * xy) / (n * m);
-  return { mmd2, bandwidth, used: [n, m] };
+  return {
+    mmd2: meanWithin(x, dim, kernel) + meanWithin(y, dim, kernel) - 2 * meanBetween(x, y, dim, kernel),
+    bandwidth,
+    used: [x.length / dim, y.length / dim],
+  };
+}
+
+type Kernel = (squared: number) => number;
+
+/** The mean of the kernel over pairs of different points. */
+function meanWithin(x: Float64Array, dim: number, kernel: Kernel): number {
+  const n = x.length / dim;
+  if (n < 2) throw new UserError(`MMD needs at least two points in either set, there is ${n} in one`);
+  let sum = 0;
+  for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) sum += kernel(squaredDistance(x, i, x, j, dim));
+  return (2 * sum) / (n * (n - 1));
+}
+
+function meanBetween(x: Float64Array, y: Float64Array, dim: number, kernel: Kernel): number {
+  const [n, m] = [x.length / dim, y.length / dim];
+  let sum = 0;
+  for (let i = 0; i < n; i++) for (let j = 0; j < m; j++) sum += kernel(squaredDistance(x, i, y, j, dim));
+  return sum / (n * m);
 }
 
 /** The widths are powers of two, so one exponential gives all five: halving σ raises the kernel to the fourth power. */
-function multiScaleKernel(bandwidth: number): (squared: number) => number {
+function multiScaleKernel(bandwidth: number): Kernel {
   const widest = 1 / (2 * (4 * bandwidth) ** 2);
   return (squared) => {
     let k = Math.exp(-squared * widest);
@@ -98,12 +110,27 @@ function medianDistance(x: Float64Array, y: Float64Array, dim: number, { below }
   return median > 0 ? median : Math.sqrt(squared.at(-1) ?? 0) || 1;
 }
 
+const mostPoints = 2000;
+
+/** Real samples as all others are compared with them: by one kernel, of their own median distance. */
+const realSide = onceFor(({ x }: Reference, dim: number) => {
+  const draw = random(0, 0, hostStreams.kernelSubsets);
+  const y = subset(x, dim, countRows(x, dim, 'MMD, real samples'), mostPoints, draw);
+  const kernel = multiScaleKernel(medianDistance(y, new Float64Array(), dim, draw));
+  return { y, kernel, within: meanWithin(y, dim, kernel) };
+});
+
 export const mmdMetric: SampleMetric = {
   name: 'mmd2',
   heading: 'MMD²',
   explanation:
-    'unbiased squared maximum mean discrepancy under Gaussian kernels of five widths; around 0 no difference is seen',
+    "unbiased squared maximum mean discrepancy under Gaussian kernels of five widths around the data's median distance; around 0 no difference is seen",
   needs: 'samples',
   least: 2,
-  compute: ({ x, reference, dim }) => mmd(x, reference.x, dim).mmd2,
+  compute({ x: samples, reference, dim }) {
+    const { y, kernel, within } = realSide(reference, dim);
+    const draw = random(1, 0, hostStreams.kernelSubsets);
+    const x = subset(samples, dim, countRows(samples, dim, 'MMD, samples'), mostPoints, draw);
+    return meanWithin(x, dim, kernel) + within - 2 * meanBetween(x, y, dim, kernel);
+  },
 };

@@ -1,4 +1,4 @@
-import type { SampleMetric } from './metric.js';
+import { onceFor, type Reference, type SampleMetric } from './metric.js';
 import { countRows, type Points } from './points.js';
 import { random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
@@ -18,23 +18,39 @@ export interface SlicedWassersteinOptions {
  * @throws UserError for an empty set, a wrong dimension or points that are not finite
  */
 export function slicedWasserstein(a: Points, b: Points, dim: number, options: SlicedWassersteinOptions = {}): number {
-  const { order = 2, directions = 128, seed = 0 } = options;
-  const n = countRows(a, dim, 'sliced Wasserstein, first set');
-  const m = countRows(b, dim, 'sliced Wasserstein, second set');
+  return distanceTo(slicesOf(b, dim, options), a, dim, options);
+}
+
+/** Points seen along random directions: sorted projections, a row a direction. */
+interface Slices {
+  directions: Float64Array[];
+  sorted: Float64Array[];
+}
+
+function slicesOf(points: Points, dim: number, { directions = 128, seed = 0 }: SlicedWassersteinOptions): Slices {
+  const n = countRows(points, dim, 'sliced Wasserstein, second set');
   const { normal, uniform } = random(seed, 0, hostStreams.projections);
   const offset = uniform();
-  const projectedA = new Float64Array(n);
-  const projectedB = new Float64Array(m);
   // In one dimension the sphere is {−1, 1} and both give the same distance.
-  const slices = dim === 1 ? 1 : directions;
-  let total = 0;
-  for (let k = 0; k < slices; k++) {
-    const theta = dim === 2 ? planeDirection((k + offset) / slices) : randomDirection(dim, normal);
-    project(a, theta, projectedA);
-    project(b, theta, projectedB);
-    total += sortedCost(projectedA.sort(), projectedB.sort(), order);
-  }
-  const mean = total / slices;
+  const count = dim === 1 ? 1 : directions;
+  const thetas = Array.from({ length: count }, (_, k) =>
+    dim === 2 ? planeDirection((k + offset) / count) : randomDirection(dim, normal),
+  );
+  return { directions: thetas, sorted: thetas.map((theta) => project(points, theta, new Float64Array(n)).sort()) };
+}
+
+function distanceTo(
+  { directions, sorted }: Slices,
+  points: Points,
+  dim: number,
+  { order = 2 }: SlicedWassersteinOptions,
+): number {
+  const projected = new Float64Array(countRows(points, dim, 'sliced Wasserstein, first set'));
+  const total = directions.reduce(
+    (sum, theta, k) => sum + sortedCost(project(points, theta, projected).sort(), sorted[k], order),
+    0,
+  );
+  const mean = total / directions.length;
   return order === 2 ? Math.sqrt(mean) : mean;
 }
 
@@ -48,13 +64,14 @@ function randomDirection(dim: number, normal: () => number): Float64Array {
   return theta.map((x) => x / norm);
 }
 
-function project(points: Points, theta: Float64Array, out: Float64Array): void {
+function project(points: Points, theta: Float64Array, out: Float64Array): Float64Array {
   const dim = theta.length;
   for (let i = 0, at = 0; i < out.length; i++) {
     let sum = 0;
     for (let j = 0; j < dim; j++) sum += points[at++] * theta[j];
     out[i] = sum;
   }
+  return out;
 }
 
 /** ∫₀¹ |F_a⁻¹ − F_b⁻¹|^p of two sorted samples: both quantile functions are steps, so it is a sum over their breaks. */
@@ -76,6 +93,8 @@ function sortedCost(a: Float64Array, b: Float64Array, order: 1 | 2): number {
   return cost / (n * m);
 }
 
+const realSlices = onceFor(({ x }: Reference, dim: number) => slicesOf(x, dim, {}));
+
 export const slicedWassersteinMetric: SampleMetric = {
   name: 'slicedW2',
   heading: 'sliced W2',
@@ -83,5 +102,5 @@ export const slicedWassersteinMetric: SampleMetric = {
     'Wasserstein distance of order 2 in random directions, in the units of the data; perfect samples read the floor',
   needs: 'samples',
   least: 1,
-  compute: ({ x, reference, dim }) => slicedWasserstein(x, reference.x, dim),
+  compute: ({ x, reference, dim }) => distanceTo(realSlices(reference, dim), x, dim, {}),
 };

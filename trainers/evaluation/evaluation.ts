@@ -7,6 +7,7 @@ import { teacherFit, type TeacherFit } from '../../src/flow/teacher-fit.js';
 import type { Device } from '../../src/gpu/device.js';
 import { checkerboardKl } from './density.js';
 import { evaluateFlowMap, type FlowMapReport } from './flow-map.js';
+import { SharedFigures } from './shared.js';
 import { qualityTable, sampleQuality, type QualityRow } from './sample-quality.js';
 import { fitTable, flowMapTables, type EvaluationTable } from './tables.js';
 import { evaluationDefaults, exactTruth, testPoints } from './truth.js';
@@ -42,6 +43,7 @@ export async function evaluateStudent(
     densitySamples = 200_000,
     classifier,
     moments,
+    shared = new SharedFigures(),
     onProgress,
     ...overrides
   }: {
@@ -51,6 +53,8 @@ export async function evaluateStudent(
     classifier?: ClassifierNetwork;
     /** Statistics of the classifier's features, for Fréchet distances to them instead of to the data. */
     moments?: Moments;
+    /** What other students of this teacher were judged by, with the same data. */
+    shared?: SharedFigures;
     onProgress?: (what: string) => void;
   } = {},
 ): Promise<Evaluation> {
@@ -59,6 +63,7 @@ export async function evaluateStudent(
     ...overrides,
     data: testPoints(device, teacher, data),
     truth: exactTruth(teacher, data),
+    shared,
     onProgress,
   });
   const tables = flowMapTables(report);
@@ -66,15 +71,14 @@ export async function evaluateStudent(
   onProgress?.("the teacher's fit");
   const fit =
     teacher.description.role === 'teacher'
-      ? await teacherFit(device, teacher, { ...data.heldOut, range: data.range })
+      ? await shared.once('fit', () => teacherFit(device, teacher, { ...data.heldOut, range: data.range }))
       : null;
   if (fit) tables.unshift(fitTable(fit, data.name));
   const extractor = classifier && (await Extractor.create(device, classifier, data.shape, data.range));
-  const quality = await sampleQuality({ device, teacher, student, data, extractor, moments }, onProgress).finally(() =>
-    extractor?.dispose(),
-  );
+  const subject = { device, teacher, student, data, extractor, moments };
+  const quality = await sampleQuality(subject, { shared, onProgress }).finally(() => extractor?.dispose());
   tables.push(qualityTable(data, quality));
   if (densitySamples && data.name === 'checkerboard')
-    tables.push(await checkerboardKl(device, teacher, student, densitySamples, onProgress));
+    tables.push(await checkerboardKl(device, teacher, student, densitySamples, { shared, onProgress }));
   return { report, fit, quality: quality.rows, tables };
 }

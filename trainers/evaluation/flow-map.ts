@@ -1,12 +1,12 @@
 import type { Device } from '../../src/gpu/device.js';
 import { drift, equalEulerSteps, rmse, rmseByJump, type Bucket, type EqualSteps } from '../../src/metrics/flow-map.js';
-import { sizeOf } from '../../src/tensor/shape.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import type { Network } from '../../src/flow/network.js';
 import { sourceNoise } from '../../src/flow/noise.js';
 import { batchFor, callsOf, equalSteps, guidanceOf, Runner } from '../../src/flow/runner.js';
 import { samplerOf } from '../../src/flow/sampling.js';
 import type { Solver } from '../../src/flow/solvers.js';
+import { SharedFigures } from './shared.js';
 import { testTimes } from './test-times.js';
 
 /** Points with times on which a flow map is judged; `x` lies on the path at `t`. */
@@ -37,6 +37,7 @@ export interface FlowMapReport {
   byJump: Bucket[];
   /** From noise to the end of the path in equal jumps. */
   jumps: { jumps: number; rmse: number }[];
+  /** Euler's as far as a jump of the student is not better than the last. */
   solvers: SolverErrorRow[];
   /** By how many Euler steps of the teacher one jump from noise to the end is worth. */
   worthEulerSteps: EqualSteps;
@@ -54,6 +55,8 @@ export interface EvaluationOptions {
   data: (count: number, seed: number) => Promise<{ x: Float32Array; labels?: Uint32Array }>;
   /** The true flow where it is known better than by fine integration of the teacher. */
   truth?: { name: string; flow: TrueFlow };
+  /** What other students of the teacher were judged by. */
+  shared?: SharedFigures;
   onProgress?: (what: string) => void;
 }
 
@@ -81,46 +84,82 @@ export async function evaluateFlowMap(
   }
 }
 
-async function measure(field: Runner, map: Runner, options: EvaluationOptions): Promise<FlowMapReport> {
+/** The points that students are judged on, and what of the teacher stands beside all of them. */
+interface TeacherSide {
+  /** At random times. */
+  set: TestSet;
+  /** From noise to the end. */
+  path: TestSet;
+  /** Where the true flow takes either. */
+  expected: Float32Array;
+  endpoint: Float32Array;
+  velocity: Float32Array;
+}
+
+async function measureTeacher(
+  field: Runner,
+  options: EvaluationOptions,
+  progress: (what: string) => void,
+): Promise<TeacherSide> {
   const { samples, seed, end } = options;
-  const { network: teacher } = field;
-  const { network: student } = map;
-  const size = sizeOf(teacher.model.sampleShape);
-  const guidance = guidanceOf(student);
-  const sampler = samplerOf(student);
-  const follow = (points: TestSet, hops: number) =>
-    map.follow(points, equalSteps(hops), sampler, seedFor(seed, hostStreams.hops, hops));
-  const progress = options.onProgress ?? (() => {});
+  const { network: teacher, sampleSize: size } = field;
   const set = await randomSet(teacher, options, size);
   const truth: TrueFlow = options.truth?.flow ?? ((points) => field.integrate(points, fineSteps, 'heun'));
-
-  progress('true flow over random times');
+  progress('the true flow over random times');
   const expected = await truth(set);
-  const got = await follow(set, 1);
-
-  progress('noise to data');
   const path: TestSet = {
     ...set,
     x: sourceNoise(teacher.description.source, samples, size, seedFor(seed, hostStreams.pathNoise)),
     t: filled(samples, 1),
     s: filled(samples, end),
   };
+  progress('the true flow from noise to data');
   const endpoint = await truth(path);
-  const solverRow = async (solver: Solver, steps: number): Promise<SolverErrorRow> => ({
-    solver,
-    steps,
-    evaluations: steps * callsOf(teacher, solver, guidance),
-    rmse: rmse(await field.integrate(path, steps, solver), endpoint, size),
-  });
-  const solvers: SolverErrorRow[] = [];
-  for (const steps of eulerSteps) solvers.push(await solverRow('euler', steps));
-  for (const steps of heunSteps) solvers.push(await solverRow('heun', steps));
-  const hops = new Map<number, Float32Array>();
-  for (const count of [1, 2, 4, 6, 8]) hops.set(count, await follow(path, count));
-  const direct = hops.get(1)!;
+  progress("the teacher's velocity");
+  return { set, path, expected, endpoint, velocity: await field.velocity(set) };
+}
 
-  progress('tangent');
-  const tangent = rmse(await map.velocity(set), await field.velocity(set), size);
+async function measure(field: Runner, map: Runner, options: EvaluationOptions): Promise<FlowMapReport> {
+  const { samples, seed, end, shared = new SharedFigures(), onProgress: progress = () => {} } = options;
+  const { network: teacher, sampleSize: size } = field;
+  const { network: student } = map;
+  const guidance = guidanceOf(student);
+  const sampler = samplerOf(student);
+  const follow = (points: TestSet, hops: number) =>
+    map.follow(points, equalSteps(hops), sampler, seedFor(seed, hostStreams.hops, hops));
+  const key = `flow ${samples} ${seed} ${end} ${guidance}`;
+  const side = await shared.once(key, () => measureTeacher(field, options, progress));
+  const { set, path, expected, endpoint, velocity } = side;
+  progress('jumps over random times');
+  const got = await follow(set, 1);
+  const hops = new Map<number, Float32Array>();
+  for (const count of [1, 2, 4, 6, 8]) {
+    progress(`jumps from noise to data, ${count} at a time`);
+    hops.set(count, await follow(path, count));
+  }
+  const direct = hops.get(1)!;
+  progress('tangents');
+  const tangent = rmse(await map.velocity(set), velocity, size);
+
+  const solverRow = (solver: Solver, steps: number): Promise<SolverErrorRow> =>
+    shared.once(`${key} ${solver} ${steps}`, async () => {
+      progress(`the teacher by ${steps} ${solver} steps`);
+      return {
+        solver,
+        steps,
+        evaluations: steps * callsOf(teacher, solver, guidance),
+        rmse: rmse(await field.integrate(path, steps, solver), endpoint, size),
+      };
+    });
+  const directError = rmse(direct, endpoint, size);
+  const solvers: SolverErrorRow[] = [];
+  for (const steps of eulerSteps) {
+    const row = await solverRow('euler', steps);
+    solvers.push(row);
+    // Finer steps are dear, and say nothing more of what a jump is worth.
+    if (row.rmse <= directError) break;
+  }
+  for (const steps of heunSteps) solvers.push(await solverRow('heun', steps));
   return {
     samples,
     seed,
@@ -132,7 +171,7 @@ async function measure(field: Runner, map: Runner, options: EvaluationOptions): 
     jumps: [1, 2, 4, 8].map((jumps) => ({ jumps, rmse: rmse(hops.get(jumps)!, endpoint, size) })),
     solvers,
     worthEulerSteps: equalEulerSteps(
-      rmse(direct, endpoint, size),
+      directError,
       solvers.filter(({ solver }) => solver === 'euler').map(({ steps, rmse: error }) => ({ steps, error })),
     ),
     tangentRmse: tangent,

@@ -10,6 +10,7 @@ import { sampleMetrics } from '../../src/metrics/index.js';
 import type { Comparison, Reference, SampleMetric } from '../../src/metrics/metric.js';
 import { isPoints } from '../../src/models/model.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
+import { SharedFigures } from './shared.js';
 import type { EvaluationTable } from './tables.js';
 
 /** How far some samples are from held-out data, by metrics' names; null where a metric could not be computed. */
@@ -53,7 +54,7 @@ export interface QualitySubject {
  */
 export async function sampleQuality(
   { device, teacher, student, data, extractor, moments }: QualitySubject,
-  onProgress: (what: string) => void = () => {},
+  { shared = new SharedFigures(), onProgress = () => {} }: QualityOptions = {},
 ): Promise<SampleQuality> {
   const held = shuffledHeldOut(data);
   const limit = isPoints(teacher.model.sampleShape) ? most.points : extractor ? most.features : most.images;
@@ -65,41 +66,68 @@ export async function sampleQuality(
       notes: [`${data.name} holds ${held.count} held-out samples: two and more are needed to judge by`],
     };
   const metrics = sampleMetrics.filter(({ needs }) => extractor || needs === 'samples');
-  const reference = { ...(await referenceOf(rest, count, extractor)), ...(moments && { moments }) };
   const notes = new Set<string>();
-  const row = async (
-    samples: string,
-    by: QualityRow['by'],
-    steps: number,
-    { x, labels }: { x: Float32Array; labels?: Uint32Array },
-  ): Promise<QualityRow> => {
-    onProgress(samples);
-    const comparison = { dim: held.size, x, labels, features: extractor && (await extractor.see(x)), reference };
-    const made: QualityRow = { samples, by, steps, slicedW2: null, mmd2: null, ...(extractor && { features: {} }) };
-    for (const metric of metrics) {
-      const value = measure(metric, comparison, count, notes);
-      if (metric.needs === 'samples') made[metric.name] = value;
-      else made.features![metric.name] = value;
-    }
-    return made;
-  };
+  const rowBy =
+    (reference: Reference, said: Set<string>) =>
+    async (samples: string, by: QualityRow['by'], steps: number, { x, labels }: Drawn): Promise<QualityRow> => {
+      onProgress(`samples beside data, ${samples}`);
+      const comparison = { dim: held.size, x, labels, features: extractor && (await extractor.see(x)), reference };
+      const made: QualityRow = { samples, by, steps, slicedW2: null, mmd2: null, ...(extractor && { features: {} }) };
+      for (const metric of metrics) {
+        const value = measure(metric, comparison, count, said);
+        if (metric.needs === 'samples') made[metric.name] = value;
+        else made.features![metric.name] = value;
+      }
+      return made;
+    };
+  const guidance = guidanceOf(student);
   const options = { count, seed: seedFor(0, hostStreams.qualitySamples) };
   const runner = (network: Network) =>
-    new Runner(device, network, batchFor(network.model.sampleShape, count), guidanceOf(student));
+    new Runner(device, network, batchFor(network.model.sampleShape, count), guidance);
   const [map, field] = [runner(student), runner(teacher)];
-  try {
-    const rows = [await row('floor: other held-out data', 'data', 0, floor)];
-    for (const steps of [1, 2, 4, 8])
-      rows.push(await row(plural(steps, 'jump'), 'flow map', steps, await drawSamplesBy(map, { ...options, steps })));
+  /** What does not depend on the student. */
+  const common = async () => {
+    onProgress('real samples');
+    const reference = { ...(await referenceOf(rest, count, extractor)), ...(moments && { moments }) };
+    const said = new Set<string>();
+    const row = rowBy(reference, said);
+    const real = await row('floor: other held-out data', 'data', 0, floor);
+    const rows: QualityRow[] = [];
     for (const steps of extractor ? [1, 2, 4, 8, 50] : [1, 4, 50]) {
-      const drawn = await drawSamplesBy(field, { ...options, sampler: { name: 'euler' }, steps });
-      rows.push(await row(`${plural(steps, 'Euler step')} of the teacher`, 'teacher', steps, drawn));
+      const name = `${plural(steps, 'Euler step')} of the teacher`;
+      onProgress(`drawing, ${name}`);
+      rows.push(
+        await row(
+          name,
+          'teacher',
+          steps,
+          await drawSamplesBy(field, { ...options, sampler: { name: 'euler' }, steps }),
+        ),
+      );
     }
-    return { rows, notes: [...notes] };
+    return { reference, real, rows, said };
+  };
+  try {
+    const { reference, real, rows, said } = await shared.once(`quality ${guidance} ${Boolean(extractor)}`, common);
+    for (const note of said) notes.add(note);
+    const row = rowBy(reference, notes);
+    const jumps: QualityRow[] = [];
+    for (const steps of [1, 2, 4, 8])
+      jumps.push(await row(plural(steps, 'jump'), 'flow map', steps, await drawSamplesBy(map, { ...options, steps })));
+    return { rows: [real, ...jumps, ...rows], notes: [...notes] };
   } finally {
     map.dispose();
     field.dispose();
   }
+}
+
+/** Samples, and the classes that they were asked to be of. */
+type Drawn = { x: Float32Array; labels?: Uint32Array };
+
+export interface QualityOptions {
+  /** What other students of the teacher were judged by. */
+  shared?: SharedFigures;
+  onProgress?: (what: string) => void;
 }
 
 async function referenceOf(rest: HeldOut, count: number, extractor?: Extractor): Promise<Reference> {

@@ -1,0 +1,62 @@
+/**
+ * What a command is at while one waits. On a terminal it is a line of stderr that changes; elsewhere a line of stdout where
+ * something takes longer than a moment, and again every few seconds, so that nothing looks like a hang.
+ */
+interface Phase {
+  what: string;
+  detail: string;
+  since: number;
+  timer: NodeJS.Timeout;
+}
+
+let phase: Phase | null = null;
+/** When something was last said elsewhere than on a terminal. */
+let told = -Infinity;
+
+const terminal = () => process.stderr.isTTY;
+/** Milliseconds between two drawings of the line, and between two lines of a log: silence is shorter than 5 s. */
+const [redraw, repeat] = [250, 2500];
+/** Milliseconds of work that are not worth a line of a log. */
+const moment = 1000;
+
+/** Something else is done from now on, such as `compiling`. */
+export function begin(what: string): void {
+  done();
+  const timer = setInterval(show, terminal() ? redraw : moment);
+  // What waits must not keep the process.
+  timer.unref();
+  phase = { what, detail: '', since: performance.now(), timer };
+  told = Math.max(told, performance.now() - repeat + moment);
+  if (terminal()) show();
+}
+
+/** How far it is, such as `12 of 80 kernels`. */
+export function detail(text: string): void {
+  if (phase) phase.detail = text;
+}
+
+/** Nothing is waited for any longer. */
+export function done(): void {
+  if (!phase) return;
+  clearInterval(phase.timer);
+  phase = null;
+  if (terminal()) process.stderr.write('\r\x1b[K');
+}
+
+/** A line that stays, above what is being done. */
+export function say(line: string): void {
+  if (phase && terminal()) process.stderr.write('\r\x1b[K');
+  console.log(line);
+  told = performance.now();
+}
+
+function show(): void {
+  if (!phase) return;
+  const seconds = Math.round((performance.now() - phase.since) / 1000);
+  const text = `${[phase.what, phase.detail].filter(Boolean).join(', ')}${seconds ? `, ${seconds}s` : ''}`;
+  if (terminal()) process.stderr.write(`\r\x1b[K${text.slice(0, (process.stderr.columns || 80) - 1)}`);
+  else if (performance.now() - told >= repeat) {
+    told = performance.now();
+    console.log(text);
+  }
+}

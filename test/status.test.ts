@@ -1,0 +1,49 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { begin, detail, done, say } from '../cli/status.js';
+
+let lines: { at: number; text: string }[];
+let start: number;
+beforeEach(() => {
+  vi.useFakeTimers();
+  lines = [];
+  start = performance.now();
+  vi.spyOn(console, 'log').mockImplementation(
+    (text: string) => void lines.push({ at: performance.now() - start, text }),
+  );
+});
+afterEach(() => {
+  done();
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+describe('what a log says while one waits', () => {
+  it('names what takes longer than a moment, and is never silent for 5 s', () => {
+    begin('compiling');
+    for (let i = 1; i <= 30; i++) {
+      vi.advanceTimersByTime(1000);
+      detail(`${i} of 30 kernels`);
+    }
+    const times = [0, ...lines.map(({ at }) => at), 30_000];
+    expect(times[1]).toBeLessThanOrEqual(2000);
+    times.slice(1).forEach((time, i) => expect(time - times[i]).toBeLessThan(5000));
+    expect(lines[1].text).toMatch(/^compiling, \d+ of 30 kernels, \d+s$/);
+    done();
+    vi.advanceTimersByTime(60_000);
+    expect(lines.at(-1)!.at).toBeLessThanOrEqual(30_000);
+  });
+
+  it('passes over what is done at once, and counts each phase anew', () => {
+    for (let i = 0; i < 50; i++) {
+      begin(`phase ${i}`);
+      vi.advanceTimersByTime(100);
+    }
+    expect(lines).toEqual([]);
+    say('a line');
+    begin('a long one');
+    vi.advanceTimersByTime(2000);
+    expect(lines.map(({ text }) => text)).toEqual(['a line']);
+    vi.advanceTimersByTime(2000);
+    expect(lines.map(({ text }) => text)).toEqual(['a line', 'a long one, 3s']);
+  });
+});
