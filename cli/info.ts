@@ -8,6 +8,7 @@ import { openSafetensors, type SafetensorsFile } from '../src/checkpoint/safeten
 import { isClassifier, loadClassifier, type ClassifierNetwork } from '../src/features/classifier-file.js';
 import { adapterOptions } from '../src/flow/adapter.js';
 import { metadataKey } from '../src/flow/description.js';
+import { originKey, originSummary, readOrigin } from '../src/flow/origin.js';
 import { loadNetwork, fitFor, type Network } from '../src/flow/network.js';
 import { UserError } from '../src/errors.js';
 import { loadComponent, type ModelFolder } from '../src/flow/folder.js';
@@ -148,6 +149,7 @@ function describeClassifier(file: SafetensorsFile, { config, layout }: Classifie
   parameters    ${layout.count} in ${layout.parameters.length} tensors, ${storageSummary(file)}
   images        ${imageShape.join(' × ')}
   classes       ${classes}`);
+  printOrigin(file);
   printMetadata(file);
 }
 
@@ -160,6 +162,7 @@ function describeAdapter(file: SafetensorsFile): void {
   rank          ${rank}, alpha ${alpha}, on ${adapted} layers; ${whole} tensors beside them are trained in full
   parameters    ${values}, ${storageSummary(file)}
   fold it in with: semiflow merge --model TEACHER --lora ${file.name} --out FILE`);
+  printOrigin(file);
 }
 
 /** An adapter of others, from `FILE` or `FILE:scale`. */
@@ -185,7 +188,14 @@ function describe(file: SafetensorsFile, network: Network, more: readonly (reado
   );
   const lines = [...networkSummary(file, network), ...more];
   for (const [name, value] of lines) console.log(`  ${name.padEnd(14)}${value}`);
+  printOrigin(file);
   printMetadata(file);
+}
+
+/** How weights came to be, where they were trained here. */
+function printOrigin({ metadata }: SafetensorsFile): void {
+  const origin = readOrigin(metadata);
+  for (const [name, value] of origin ? originSummary(origin) : []) console.log(`  ${name.padEnd(14)}${value}`);
 }
 
 function reportForeign(file: SafetensorsFile): void {
@@ -205,7 +215,7 @@ Say it in a YAML file (docs/teachers.md has it in full, with examples), check it
 }
 
 function printMetadata({ metadata }: SafetensorsFile): void {
-  const others = Object.entries(metadata).filter(([key]) => key !== metadataKey);
+  const others = Object.entries(metadata).filter(([key]) => key !== metadataKey && key !== originKey);
   if (!others.length) return;
   console.log('\nmetadata of its own (for people: semiflow reads none of it)');
   for (const [key, value] of others) console.log(`  ${key}: ${value}`);

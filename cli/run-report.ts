@@ -1,29 +1,40 @@
 import type { Network } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import type { Evaluation } from '../trainers/evaluation/evaluation.js';
-import { reportRun } from '../trainers/evaluation/run-report.js';
+import { reportRun, type RunReportOptions } from '../trainers/evaluation/run-report.js';
+import { verdict } from '../trainers/evaluation/verdict.js';
 import { evaluationDataset } from './evaluation-data.js';
 import { printTables } from './print.js';
 import type { RunFiles } from '../trainers/run-files.js';
+import { begin, done } from './status.js';
 import { configFile } from './training-flags.js';
 
-/** Finishes a run: pictures, evaluation.json, report.html, and the tables on the terminal. */
+/** Finishes a run: pictures, evaluation.json, report.html, the model card, and the tables on the terminal. */
 export async function finishReport(
   device: Device,
   files: RunFiles,
   teacher: Network,
   student: Network,
   given: string | undefined,
-  options: { evaluate: boolean; densities: boolean },
+  options: RunReportOptions & { evaluate: boolean },
 ): Promise<Evaluation | null> {
-  if (options.evaluate) console.log('evaluating against the true flow map');
   const data = options.evaluate ? await evaluationDataset(teacher, given) : null;
+  const metrics = await files.metrics();
+  const making = { seconds: metrics.at(-1)?.seconds, ...options.making };
   const evaluation = await reportRun({ device, teacher, student, data }, files, {
     ...options,
-    metrics: await files.metrics(),
+    metrics,
+    making,
     config: (await files.text(configFile)) ?? '',
+    onProgress: (what) => begin(options.evaluate ? `evaluating: ${what}` : what),
   });
-  if (evaluation) printTables(evaluation.tables);
-  console.log(`\nreport    ${files.path('report.html')}\nflow map  ${files.path('student.safetensors')}`);
+  done();
+  if (evaluation) {
+    printTables(evaluation.tables);
+    console.log(`\n${verdict(student, evaluation, making)}`);
+  }
+  console.log(
+    `\nreport    ${files.path('report.html')}\nflow map  ${files.path('student.safetensors')}, its card ${files.path('README.md')}`,
+  );
   return evaluation;
 }

@@ -29,11 +29,22 @@ export const dawnFlags = (toggles: Toggles): string[] => [
 /** Dawn frees the whole implementation with the object that `create` returns, so it must stay reachable. */
 const kept = new Map<string, GPU>();
 
+/** The `webgpu` package. @throws SemiflowError where it does not run here */
+export async function loadDawn(): Promise<typeof import('webgpu')> {
+  try {
+    // Loaded when a device is wanted: what only reads files needs no driver.
+    const loaded = await import('webgpu');
+    Object.assign(globalThis, loaded.globals);
+    return loaded;
+  } catch (error) {
+    const why = (error as Error).message.split('\n')[0];
+    throw new SemiflowError('device', `the webgpu package does not load: ${why}: install it anew (npm install webgpu)`);
+  }
+}
+
 /** Dawn. @param name part of an adapter's name that it should choose, e.g. `llvmpipe` */
 async function dawn(toggles: Toggles, name?: string): Promise<GPU> {
-  // Loaded when a device is wanted: what only reads files needs no driver.
-  const { create, globals } = await import('webgpu');
-  Object.assign(globalThis, globals);
+  const { create } = await loadDawn();
   const key = `${toggles} ${name ?? ''}`;
   const gpu = kept.get(key) ?? create([...dawnFlags(toggles), ...(name ? [`adapter=${name}`] : [])]);
   kept.set(key, gpu);
@@ -43,11 +54,10 @@ async function dawn(toggles: Toggles, name?: string): Promise<GPU> {
 /** Dawn without a driver: it computes nothing, and knows every feature, for plans of what other machines would do. */
 export const nullAdapters: AdapterSource = {
   request: async () => {
-    const { create, globals } = await import('webgpu');
-    Object.assign(globalThis, globals);
+    const { create } = await loadDawn();
     const gpu = kept.get('null') ?? create(['backend=null', 'enable-dawn-features=allow_unsafe_apis']);
     kept.set('null', gpu);
-    return gpu.requestAdapter();
+    return quietly(() => gpu.requestAdapter());
   },
   names: async () => [],
   mend: 'install the webgpu package',

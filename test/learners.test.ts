@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openDevice } from '../node/device.js';
+import { openSafetensors } from '../src/checkpoint/safetensors.js';
 import { DivergenceError, UserError } from '../src/errors.js';
 import { memoryStore, readText, type Store } from '../src/files/store.js';
 import type { Device } from '../src/gpu/device.js';
@@ -14,6 +15,7 @@ import { train, type Progress, type Task, type TrainOptions } from '../trainers/
 import type { Learner, LossContext } from '../trainers/trainer.js';
 import { valuesOf } from './support/weights.js';
 import { tensorsOf } from '../src/flow/network.js';
+import { originSummary, readOrigin } from '../src/flow/origin.js';
 
 let device: Device;
 beforeAll(async () => {
@@ -77,8 +79,10 @@ async function stepsOf(task: Task<Float32Array>, options?: TrainOptions) {
   return { training, seen };
 }
 
-async function contents(store: Store, names: readonly string[]): Promise<(string | null)[]> {
-  return Promise.all(names.map((name) => readText(store, name)));
+async function contents(store: Store, names: readonly string[]): Promise<(string | undefined)[]> {
+  const texts = await Promise.all(names.map((name) => readText(store, name)));
+  // How long steps took is another time each time.
+  return texts.map((text) => text?.replaceAll(/,"(stepsPerSecond|seconds)":[\d.e+-]+/g, ''));
 }
 const results = ['w.safetensors', 'state.safetensors', 'metrics.jsonl'];
 
@@ -123,9 +127,30 @@ describe('a training', () => {
     const phases: Progress[] = [];
     await stepsOf(task, { store: memoryStore(), onProgress: (progress) => phases.push(progress) });
     const names = phases.map(({ phase }) => phase).filter((name, i, all) => name !== all[i - 1]);
-    expect(names).toEqual(['planned', 'compiling', 'training', 'saving']);
+    expect(names).toEqual(['preparing', 'planned', 'compiling', 'training', 'saving']);
     for (const progress of phases)
       if (progress.phase === 'training') expect(progress.stepsPerSecond).toBeGreaterThan(0);
+  });
+
+  it('logs rate, schedules, pace and time, which goes on where it is resumed, and says in its weights how it was made', async () => {
+    const store = memoryStore();
+    const abort = new AbortController();
+    const first = await train(device, task, { store, logEvery: 1, signal: abort.signal });
+    for await (const { step } of first) if (step >= 5) abort.abort();
+    first.dispose();
+    const { training } = await stepsOf(task, { store, logEvery: 1, resume: true });
+    const lines = await training.files!.metrics();
+    expect(lines.map(({ step }) => step)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
+    for (const [i, line] of lines.entries()) {
+      expect(line).toMatchObject({ factor: 1, learningRate: expect.any(Number), loss: expect.any(Number) });
+      expect(line.stepsPerSecond).toBeGreaterThan(0);
+      if (i) expect(line.seconds).toBeGreaterThanOrEqual(lines[i - 1].seconds);
+    }
+    const { metadata } = await openSafetensors((await store.open('w.safetensors'))!);
+    expect(readOrigin(metadata)).toEqual({ ...training.origin, step: 20, steps: 20 });
+    expect(originSummary(readOrigin(metadata)!).flat().join(' ')).toContain('20 steps');
+    expect(readOrigin({})).toBeNull();
+    expect(readOrigin({ 'semiflow-origin': '{"step": "many"}' })).toBeNull();
   });
 
   it('refuses a place that holds a run, and weights that are no numbers, by name', async () => {

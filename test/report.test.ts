@@ -1,4 +1,5 @@
 import { decode } from 'fast-png';
+import { PbfReader } from 'pbf';
 import { describe, expect, it } from 'vitest';
 import { Canvas, textWidth } from '../src/report/canvas.js';
 import { glyph } from '../src/report/font.js';
@@ -8,7 +9,13 @@ import { linePlot, lossSeries, renderSvg, type LinePlot } from '../src/report/pl
 import { imageGrid, panels } from '../src/report/png.js';
 import { scatter } from '../src/report/scatter.js';
 import { formatNumber, markdownTable, textTable } from '../src/report/table.js';
-import { crc32c, encodeEvent, encodeFileVersion } from '../src/report/tensorboard.js';
+import {
+  crc32c,
+  encodeEvent,
+  encodeFileVersion,
+  encodeHyperparameters,
+  encodePicture,
+} from '../src/report/tensorboard.js';
 
 const pixel = (canvas: Canvas, x: number, y: number): number[] => [
   ...canvas.data.subarray((y * canvas.width + x) * 3, (y * canvas.width + x) * 3 + 3),
@@ -16,6 +23,26 @@ const pixel = (canvas: Canvas, x: number, y: number): number[] => [
 const darkness = (canvas: Canvas): number => canvas.data.reduce((sum, v) => sum + (255 - v) / 255 / 3, 0);
 
 describe('canvas', () => {
+  it('leaves open what nothing covers, over light and dark alike', () => {
+    const open = new Canvas(4, 2, null);
+    open.fill(1, 0, 1, 1, '#204060');
+    open.fill(2, 0, 1, 1, '#ff0000', 0.5);
+    const { channels, data } = decode(open.toPng());
+    expect(channels).toBe(4);
+    expect([...data.subarray(0, 4)]).toEqual([0, 0, 0, 0]);
+    expect([...data.subarray(4, 8)]).toEqual([0x20, 0x40, 0x60, 255]);
+    expect([data[8], data[9], data[10]]).toEqual([255, 0, 0]);
+    expect(Math.abs(data[11] - 127.5)).toBeLessThan(1);
+    for (const background of ['#ffffff', '#101010']) {
+      const page = new Canvas(4, 2, background);
+      const drawn = new Canvas(4, 2, background);
+      drawn.fill(1, 0, 1, 1, '#204060');
+      drawn.fill(2, 0, 1, 1, '#ff0000', 0.5);
+      page.paste(open, 0, 0);
+      page.data.forEach((value, i) => expect(value).toBeCloseTo(drawn.data[i], 3));
+    }
+  });
+
   it('draws a dot with its area about its centre, wherever it lies between pixels', () => {
     for (const [x, y] of [
       [10, 10],
@@ -317,6 +344,24 @@ describe('line plots', () => {
     }
   });
 
+  it('with a budget have its scale, whatever else is in the map', async () => {
+    const colourOf = async (values: number[]) => {
+      const cells = values.map((value, x) => ({ x, y: 0, value }));
+      const svg = await heatMap({ title: '', xLabel: 't', yLabel: 's', cells, budget: 1e-2 });
+      return [...svg.matchAll(/aria-roledescription="rect mark"[^>]*fill="([^"]+)"/g)].map(([, fill]) => fill);
+    };
+    const alone = await colourOf([1e-4]);
+    const wide = await colourOf([1e-4, 3e-3, 1e-2, 3e-2, 10, 1e9]);
+    expect(wide[0]).toBe(alone[0]);
+    expect(wide[4]).toBe(wide[5]);
+    const redness = (fill: string) => {
+      const [red, , blue] = fill.match(/\d+/g)!.map(Number);
+      return red - blue;
+    };
+    for (const within of wide.slice(0, 2)) expect(redness(within)).toBeLessThan(-10);
+    for (const over of wide.slice(3)) expect(redness(over)).toBeGreaterThan(10);
+  });
+
   it('take what Vega only warns of as an error', async () => {
     const zeroOnLog = {
       data: { values: [{ y: 0 }, { y: 1 }] },
@@ -393,6 +438,31 @@ describe('HTML report', () => {
     expect(html.indexOf('<h2>One')).toBeLessThan(html.indexOf('<h2>Two'));
   });
 
+  it('opens with what is to be known first, keeps the spaces of code, and escapes all of it', () => {
+    const evil = '<b>&';
+    const code = `recipe:\n  steps: 3 # ${evil}\n    deep: true\n`;
+    const html = renderReport({
+      title: 'Report',
+      lead: `first ${evil}`,
+      facts: [['date', evil]],
+      sections: [
+        {
+          heading: 'One',
+          strips: [{ heading: evil, images: [{ png, caption: 'a' }, { missing: evil }] }],
+          table: { columns: ['a'], rows: [['b']] },
+          about: [`a: ${evil}`],
+          code,
+        },
+      ],
+    });
+    expect(html).not.toContain('<b>');
+    expect(html).toContain(`<pre>${escapeHtml(code.trimEnd())}</pre>`);
+    const places = ['class="lead"', 'class="facts"', '<h2>One', 'class="strip"', '<table>', 'class="about"', '<pre>'];
+    const found = places.map((place) => html.indexOf(place));
+    expect(found).toEqual(found.toSorted((a, b) => a - b));
+    expect(found[0]).toBeGreaterThan(0);
+  });
+
   it('refuses pictures that are none', () => {
     expect(() => renderReport({ title: '', sections: [{ heading: '', images: [{ png: png.subarray(1) }] }] })).toThrow(
       /not a PNG/,
@@ -423,6 +493,41 @@ describe('TensorBoard events', () => {
         '1d00000000000000 602fdf23 09 0000 2040 fc54 d941 10 00 2a 10 0a 0e 0a 07 6c6f73732fc3a9 15 0000c03f 3db29aef',
       ),
     );
+  });
+
+  it('write pictures and hyperparameters as TensorBoard reads them', () => {
+    type Fields = [number: number, value: unknown][];
+    const fieldsOf = (data: Uint8Array): Fields => {
+      const reader = new PbfReader(data);
+      return reader.readFields<Fields>((field, all, pbf) => {
+        if (pbf.type === 2) all.push([field, pbf.readBytes()]);
+        else all.push([field, pbf.type === 1 ? pbf.readDouble() : pbf.readVarint()]);
+      }, []);
+    };
+    const child = (data: unknown, number: number) =>
+      fieldsOf(data as Uint8Array).find(([field]) => field === number)![1];
+    const textOf = (data: unknown) => Buffer.from(data as Uint8Array).toString();
+    const valueOf = (record: Uint8Array) => child(child(record.subarray(12, record.length - 4), 5), 1);
+
+    const png = new Canvas(5, 3).toPng();
+    const picture = encodePicture(1, 70, 'samples', png);
+    expect(child(picture.subarray(12, picture.length - 4), 2)).toBe(70);
+    expect(textOf(child(valueOf(picture), 1))).toBe('samples');
+    const image = child(valueOf(picture), 4);
+    expect([child(image, 1), child(image, 2)]).toEqual([3, 5]);
+    expect(Buffer.from(child(image, 4) as Uint8Array)).toEqual(Buffer.from(png));
+
+    const given = { 'optimizer.rate': 0.5, method: 'fmap', checkpointBlocks: true };
+    const table = valueOf(encodeHyperparameters(1, Object.entries(given)));
+    expect(textOf(child(table, 1))).toBe('_hparams_/session_start_info');
+    const plugin = child(child(table, 9), 1);
+    expect(textOf(child(plugin, 1))).toBe('hparams');
+    const session = child(child(plugin, 2), 3);
+    const read = fieldsOf(session as Uint8Array).map(([, entry]) => {
+      const [[kind, value]] = fieldsOf(child(entry, 2) as Uint8Array);
+      return [textOf(child(entry, 1)), kind === 3 ? textOf(value) : kind === 4 ? value === 1 : value];
+    });
+    expect(Object.fromEntries(read)).toEqual(given);
   });
 
   it('write a step as a varint, beyond 32 bits too, and refuse what is none', () => {

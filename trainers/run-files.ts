@@ -2,7 +2,14 @@ import { UserError } from '../src/errors.js';
 import { endToEnd } from '../src/files/bytes.js';
 import { fingerprint } from '../src/files/fingerprint.js';
 import { readText, type Files, type Store } from '../src/files/store.js';
-import { encodeEvent, encodeFileVersion, encodeRestart, eventsUntil } from '../src/report/tensorboard.js';
+import {
+  encodeEvent,
+  encodeFileVersion,
+  encodeHyperparameters,
+  encodePicture,
+  encodeRestart,
+  eventsUntil,
+} from '../src/report/tensorboard.js';
 import { readAll } from '../src/files/source.js';
 import { version } from '../src/version.js';
 import { decodeState, encodeState } from './state-file.js';
@@ -69,7 +76,8 @@ export class RunFiles {
     const files = new RunFiles(store, mark, onNote);
     await files.write(metricsFile, '');
     files.events = `events.out.tfevents.${Date.now()}.semiflow`;
-    await files.write(files.events, encodeFileVersion(Date.now() / 1000));
+    const now = Date.now() / 1000;
+    await files.write(files.events, endToEnd([encodeFileVersion(now), encodeHyperparameters(now, leaves(recipe))]));
     return files;
   }
 
@@ -190,9 +198,20 @@ export class RunFiles {
     const events = metrics.flatMap(({ step, ...values }) =>
       Object.entries(values).map(([tag, value]) => encodeEvent({ wallTime, step, tag, value })),
     );
-    try {
+    await this.append(async () => {
       await this.store.append(metricsFile, metrics.map((line) => `${JSON.stringify(line)}\n`).join(''));
       await this.store.append(this.events, endToEnd(events));
+    });
+  }
+
+  /** Adds a picture of a step to TensorBoard's events, which are a log as metrics are. */
+  async logPicture(step: number, tag: string, png: Uint8Array): Promise<void> {
+    await this.append(() => this.store.append(this.events, encodePicture(Date.now() / 1000, step, tag, png)));
+  }
+
+  private async append(write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
     } catch (error) {
       if (!this.silent) this.onNote(`metrics are not logged: ${(error as Error).message.split('\n')[0]}`);
       this.silent = true;

@@ -133,6 +133,7 @@ export async function distil(
   if (options.store && !options.resume) await RunFiles.checkFree(options.store, [weightsFile], options.disposable);
   if (!data) planDistillation(subject, recipe, options);
   const set = data ?? (await teacherSamples(device, teacher!, recipe, options));
+  options.onProgress?.({ phase: 'preparing', what: 'fingerprints of teacher and data' });
   const inputs = {
     ...(teacher && { teacher: await networkFingerprint(teacher) }),
     ...(data && { data: await sampleFingerprint(data) }),
@@ -309,6 +310,7 @@ async function noteTeacherFit(
   data: SampleSet,
   { onProgress }: TrainOptions,
 ): Promise<void> {
+  onProgress?.({ phase: 'preparing', what: "the teacher's fit to the data" });
   const fit = onProgress && (await teacherFit(device, teacher, data));
   if (!fit) return;
   const { line, warning } = describeFit(fit, data.name ?? 'the data');

@@ -19,6 +19,7 @@ import { DivergenceError, UserError } from '../src/errors.js';
 import { apart, type Store } from '../src/files/store.js';
 import type { MemoryNeeds } from '../src/flow/memory.js';
 import type { WeightsFile } from '../src/flow/network.js';
+import { originMetadata, originOf, type Origin } from '../src/flow/origin.js';
 import type { Device } from '../src/gpu/device.js';
 import { agree, ofAny, ofFirst } from '../src/gpu/group.js';
 import type { KernelTime } from '../src/gpu/profiler.js';
@@ -54,6 +55,8 @@ export type Progress =
   /** The rate is that of the last seconds, without the first window, in which drivers may still compile. */
   | { phase: 'training'; step: number; steps: number; stepsPerSecond: number; metrics: StepMetrics }
   | { phase: 'saving'; step: number }
+  /** What is done before and beside that, such as `planning a step`. */
+  | { phase: 'preparing'; what: string }
   | { phase: 'note'; text: string };
 
 /** How a training runs, and where its files go. */
@@ -93,6 +96,8 @@ export async function train<Result>(
   if (!Number.isInteger(logEvery) || logEvery < 1) throw new UserError('logEvery is a whole number from 1', 'logEvery');
   if (!(saveEvery >= 0)) throw new UserError('saveEvery is a number of seconds from 0', 'saveEvery');
   if (resume && !options.store) throw new UserError('a run can only be resumed from a store', 'resume');
+  const preparing = (what: string) => onProgress({ phase: 'preparing', what });
+  preparing('checking the weights');
   for (const { name, layout, initial } of task.learners) await checkWeights(layout, initial, name);
   const onNote = (text: string) => onProgress({ phase: 'note', text });
   // Before the first rank writes anything, the others have seen what is there.
@@ -111,6 +116,7 @@ export async function train<Result>(
     const saved = resume && files ? await files.resume(task) : null;
     const state = saved ?? (task.start && { step: 0, arenas: task.start });
     if (files) for (const [name, text] of Object.entries(given)) await files.write(name, text);
+    preparing('planning a step');
     const planned = planWithin(device, task, options, task.savings);
     const { kernels, bytes, lowerBound, needs } = planned;
     onProgress({ phase: 'planned', kernels, bytes, lowerBound, needs });
@@ -124,7 +130,8 @@ export async function train<Result>(
       trainer.dispose();
       throw error;
     }
-    return new Training(trainer, task, files, { ...options, onProgress, logEvery, saveEvery });
+    const before = saved && files ? (await files.metrics()).at(-1)?.seconds : 0;
+    return new Training(trainer, task, files, { ...options, onProgress, logEvery, saveEvery }, before);
   } catch (error) {
     if (!resume) await files?.remove();
     throw error;
@@ -173,6 +180,8 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
     /** The run's files; null without a store. */
     readonly files: RunFiles | null,
     private readonly settings: Settings,
+    /** Seconds that steps took so far, those before the run was resumed too. */
+    private seconds = 0,
   ) {
     this.saved = trainer.stepsDone;
   }
@@ -216,7 +225,13 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
 
   /** What is saved of it: tensors and metadata for `streamSafetensors`, to be written before the next step. */
   file(): WeightsFile {
-    return this.task.file(this.average);
+    const { tensors, metadata } = this.task.file(this.average);
+    return { tensors, metadata: { ...metadata, ...originMetadata(this.origin) } };
+  }
+
+  /** How what has been learned came to be. */
+  get origin(): Origin {
+    return originOf(this.task, this.step);
   }
 
   /** Writes a checkpoint. @throws UserError without a store, or where it cannot be written */
@@ -261,13 +276,17 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
       throw error instanceof DivergenceError ? this.diverged(error) : error;
     });
     const seconds = (performance.now() - start) / 1000;
+    this.seconds += seconds;
     this.window = Math.max(1, Math.min(64, Math.round((metrics.length * windowSeconds) / seconds)));
-    await this.files?.log(metrics.filter(({ step }) => step % logEvery === 0 || step === this.steps));
+    const stepsPerSecond = this.measured ? this.rate(metrics.length, seconds) : metrics.length / seconds;
+    const pace = { stepsPerSecond, seconds: this.seconds };
+    const logged = metrics.filter(({ step }) => step % logEvery === 0 || step === this.steps);
+    await this.files?.log(
+      logged.map((line): StepMetrics => ({ ...line, ...this.trainer.scheduleOf(line.step), ...line, ...pace })),
+    );
     this.unseen.push(...metrics);
-    if (this.measured || this.finished) {
-      const stepsPerSecond = this.rate(metrics.length, seconds);
+    if (this.measured || this.finished)
       onProgress({ phase: 'training', step: this.step, steps: this.steps, stepsPerSecond, metrics: metrics.at(-1)! });
-    }
     this.measured = true;
     const due = await ofFirst(this.group, performance.now() - this.lastSave > saveEvery * 1000);
     if (this.files && due) await this.save();

@@ -224,6 +224,14 @@ export class Trainer extends Resource {
     };
   }
 
+  /** What the plan changes from step to step, as it was in a step (counted from 1): the first learner's rate, and schedules. */
+  scheduleOf(step: number): Record<string, number> {
+    const { steps, schedules = {} } = this.plan;
+    const { rate } = this.members[0].learner.optimizer;
+    const scheduled = Object.entries(schedules).map(([name, at]) => [name, at(step - 1)]);
+    return { learningRate: rateAt(rate, step - 1, steps), ...Object.fromEntries(scheduled) };
+  }
+
   /** Dispatches of one step. */
   get dispatches(): number {
     const { accumulate = 1 } = this.plan;

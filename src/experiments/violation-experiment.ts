@@ -3,7 +3,7 @@ import { figureOr } from '../report/html.js';
 import { formatNumber, markdownTable, textTable, type Table } from '../report/table.js';
 import { csv, json, progressLine, type Experiment } from './experiment.js';
 import { driftParadigms } from './paradigms.js';
-import { violationMap, type ViolationMap } from './violation.js';
+import { violationBudget, violationMap, type ViolationMap } from './violation.js';
 
 /** Where in the plane of times the semigroup law is broken, and by how much. */
 export const violationExperiment: Experiment = {
@@ -29,7 +29,9 @@ export const violationExperiment: Experiment = {
     for (const { method, map } of maps) {
       const cells = map.cells.map(({ t, s, violation }) => ({ x: t, y: s, value: violation }));
       svgs.push(
-        await figureOr(async () => ({ svg: await heatMap({ title: method, xLabel: 't', yLabel: 's', cells }) })),
+        await figureOr(async () => ({
+          svg: await heatMap({ title: method, xLabel: 't', yLabel: 's', cells, budget: violationBudget }),
+        })),
       );
     }
     await parts.write('violation.json', json(maps));

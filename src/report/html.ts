@@ -36,19 +36,34 @@ export async function figureOr<F extends object>(
   }
 }
 
+/** Pictures of one kind side by side, small and of one scale. */
+export interface ReportStrip {
+  heading: string;
+  images: (ReportImage | MissingFigure)[];
+}
+
 export interface ReportSection {
   heading: string;
   /** Paragraphs are parted by an empty line. */
   text?: string;
+  strips?: ReportStrip[];
   table?: Table;
+  /** What its columns mean, a line each, under the table. */
+  about?: readonly string[];
   images?: (ReportImage | MissingFigure)[];
   svgs?: (ReportPlot | MissingFigure)[];
+  /** Text whose lines and spaces mean something, such as YAML. */
+  code?: string;
 }
 
 export interface Report {
   title: string;
   /** One line under the title. */
   subtitle?: string;
+  /** What is to be known first, in sentences. */
+  lead?: string;
+  /** Names and values, such as when and on what it was made. */
+  facts?: readonly (readonly [string, string])[];
   sections: ReportSection[];
 }
 
@@ -57,7 +72,7 @@ export interface Report {
  * script or request. All text is escaped.
  * @throws UserError where a picture is not a PNG or a plot not an SVG
  */
-export function renderReport({ title, subtitle, sections }: Report): string {
+export function renderReport({ title, subtitle, lead, facts = [], sections }: Report): string {
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -73,28 +88,53 @@ export function renderReport({ title, subtitle, sections }: Report): string {
 <h1>${escapeHtml(title)}</h1>
 ${subtitle === undefined ? '' : `<p>${escapeHtml(subtitle)}</p>\n`}</header>
 <main>
-${sections.map(renderSection).join('\n')}
+${lead === undefined ? '' : `<div class="lead">${paragraphs(lead)}</div>\n`}${renderFacts(facts)}${sections.map(renderSection).join('\n')}
 </main>
 </body>
 </html>
 `;
 }
 
-function renderSection({ heading, text, table, images = [], svgs = [] }: ReportSection): string {
-  const paragraphs = (text ?? '')
+const paragraphs = (text: string): string =>
+  text
     .split(/\n\s*\n/)
     .filter((paragraph) => paragraph.trim() !== '')
-    .map((paragraph) => `<p>${escapeHtml(paragraph.trim())}</p>`);
+    .map((paragraph) => `<p>${escapeHtml(paragraph.trim())}</p>`)
+    .join('\n');
+
+function renderFacts(facts: NonNullable<Report['facts']>): string {
+  if (!facts.length) return '';
+  const rows = facts.map(([name, value]) => `<div><dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd></div>`);
+  return `<dl class="facts">\n${rows.join('\n')}\n</dl>\n`;
+}
+
+function renderSection(section: ReportSection): string {
+  const { heading, text = '', strips = [], table, about = [], images = [], svgs = [], code } = section;
   const figures = [...svgs.map(renderPlot), ...images.map(renderImage)];
   return [
     '<section>',
     `<h2>${escapeHtml(heading)}</h2>`,
-    ...paragraphs,
+    paragraphs(text),
+    ...strips.map(renderStrip),
     ...(table ? [renderTable(table)] : []),
+    ...(about.length ? ['<ul class="about">', ...about.map((line) => `<li>${escapeHtml(line)}</li>`), '</ul>'] : []),
     ...(figures.length > 0 ? ['<div class="figures">', ...figures, '</div>'] : []),
+    ...(code === undefined ? [] : [`<pre>${escapeHtml(code.trimEnd())}</pre>`]),
     '</section>',
-  ].join('\n');
+  ]
+    .filter(Boolean)
+    .join('\n');
 }
+
+const renderStrip = ({ heading, images }: ReportStrip): string =>
+  [
+    '<div class="strip">',
+    `<h3>${escapeHtml(heading)}</h3>`,
+    '<div>',
+    ...images.map(renderImage),
+    '</div>',
+    '</div>',
+  ].join('\n');
 
 function renderTable(table: Table): string {
   const { headers, rows, right } = layOut(table);
@@ -160,6 +200,19 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 th, td { padding: .38rem 1.1rem .38rem 0; text-align: left; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 .number { text-align: right; }
+.lead { margin-top: 1.5rem; padding: 1rem 1.25rem .15rem; background: var(--card); border-left: 4px solid #3f74d8; border-radius: 4px; }
+.lead p { max-width: none; font-size: 1.05rem; }
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem 1.5rem; margin: 1.5rem 0 0; font-size: .9rem; }
+.facts dt { color: var(--soft); }
+.facts dd { margin: 0; overflow-wrap: anywhere; }
+.about { margin: -.4rem 0 1.25rem; padding-left: 1.1rem; max-width: 46rem; color: var(--soft); font-size: .9rem; }
+.strip { margin-bottom: 1.25rem; }
+.strip > div { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(13rem, 100%), 1fr)); gap: .75rem; }
+.strip figure { padding: .6rem; }
+.strip figure img { width: 100%; }
+h3 { margin: 0 0 .5rem; font-size: 1rem; font-weight: 600; }
+pre { overflow-x: auto; margin: 0; padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px;
+  font: .85rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .figures { display: flex; flex-wrap: wrap; gap: 1.25rem; align-items: flex-start; }
 figure { margin: 0; padding: 1rem; max-width: 100%; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 figure img, figure svg { display: block; max-width: 100%; height: auto; color: var(--text); border-radius: 4px; }

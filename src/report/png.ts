@@ -12,7 +12,8 @@ export interface ImageGridOptions {
   zoom?: number;
   /** Pixels between images, default 2. */
   padding?: number;
-  background?: string;
+  /** What lies between images; null leaves it open. */
+  background?: string | null;
 }
 
 /** Images in a grid, row by row. A value that is not finite is painted magenta: a diverged model must not pass for a dark one. */
@@ -45,12 +46,11 @@ export function imageGrid(images: ArrayLike<number>, options: ImageGridOptions):
     for (let y = 0; y < height * zoom; y++) {
       for (let x = 0; x < width * zoom; x++) {
         const pixel = Math.floor(y / zoom) * width + Math.floor(x / zoom);
-        const at = ((top + y) * canvas.width + left + x) * 3;
         const values = [0, 1, 2].map((k) => images[(image * channels + (k % channels)) * area + pixel]);
         const levels = values.every(Number.isFinite)
           ? values.map((v) => Math.round((255 * (v - low)) / (high - low)))
           : [255, 0, 255];
-        canvas.data.set(levels, at);
+        canvas.set(left + x, top + y, levels);
       }
     }
   }

@@ -12,11 +12,15 @@ export interface ScatterOptions {
   radius?: number;
   /** Opacity of a dot; by default lower the more points there are. */
   alpha?: number;
+  /** What it is drawn on, default white; null leaves the page to shine through. */
+  background?: string | null;
 }
 
-/** A scatter plot of points [n, 2], x to the right and y up, in a light box with a grid. Points beyond the range are not drawn. */
+/**
+ * A scatter plot of points [n, 2], x to the right and y up, in a box with a grid. Points beyond the range are not drawn.
+ */
 export function scatter(points: ArrayLike<number>, options: ScatterOptions = {}): Canvas {
-  const { size = 360, colour = PALETTE[0] } = options;
+  const { size = 360, colour = PALETTE[0], background = '#ffffff' } = options;
   if (points.length % 2 !== 0)
     throw new UserError(`a scatter plot needs points of two coordinates, ${points.length} numbers were given`);
   const n = points.length / 2;
@@ -26,25 +30,30 @@ export function scatter(points: ArrayLike<number>, options: ScatterOptions = {})
     alpha = Math.min(0.9, Math.max(0.3, 45 / Math.sqrt(n + 1))),
   } = options;
 
-  const canvas = new Canvas(size, size);
+  const canvas = new Canvas(size, size, background);
   const toPixel = (value: number): number => ((value - low) / (high - low)) * size;
   for (const line of gridLines(low, high)) {
     const at = toPixel(line);
-    canvas.stroke([[at, 0, at, size]], 1, line === 0 ? '#d3d9e2' : '#edf0f4');
-    canvas.stroke([[0, size - at, size, size - at]], 1, line === 0 ? '#d3d9e2' : '#edf0f4');
+    for (const way of [
+      [at, 0, at, size],
+      [0, size - at, size, size - at],
+    ])
+      canvas.stroke([way], 1, edge, line === 0 ? 0.5 : 0.2);
   }
   for (let i = 0; i < n; i++) {
     const x = toPixel(points[2 * i]);
     const y = size - toPixel(points[2 * i + 1]);
     if (x >= 0 && x <= size && y >= 0 && y <= size) canvas.dot(x, y, radius, colour, alpha);
   }
-  const edge = '#aeb6c2';
   canvas.fill(0, 0, size, 1, edge);
   canvas.fill(0, size - 1, size, 1, edge);
-  canvas.fill(0, 0, 1, size, edge);
-  canvas.fill(size - 1, 0, 1, size, edge);
+  canvas.fill(0, 1, 1, size - 2, edge);
+  canvas.fill(size - 1, 1, 1, size - 2, edge);
   return canvas;
 }
+
+/** Of box and grid: seen on light and on dark. */
+const edge = '#98a2b0';
 
 /** A range that can be drawn: one of no length, such as that of points which are all alike, is opened on both sides. */
 function widened([low, high]: readonly [number, number]): readonly [number, number] {

@@ -1,71 +1,122 @@
 import type { Store } from '../../src/files/store.js';
+import type { Origin } from '../../src/flow/origin.js';
 import {
   figureOr,
   renderReport,
-  type ReportPlot,
   type MissingFigure,
+  type ReportPlot,
   type ReportSection,
 } from '../../src/report/html.js';
 import { PALETTE } from '../../src/report/palette.js';
 import { linePlot, lossSeries } from '../../src/report/plot.js';
+import { version } from '../../src/version.js';
+import type { ClassifierNetwork } from '../../src/features/classifier-file.js';
 import type { StepMetrics } from '../trainer.js';
 import { evaluateStudent, type Evaluation, type EvaluationSubject } from './evaluation.js';
 import type { FlowMapReport } from './flow-map.js';
+import { modelCard } from './model-card.js';
 import { drawPictures } from './pictures.js';
+import { SharedFigures } from './shared.js';
+import { nounOf, verdict, type Making } from './verdict.js';
 
-/** For the densities of a report: perfect ones read a KL of .01, and it takes seconds. `semiflow eval` draws more. */
-const fewSamples = 50_000;
+/** For the densities of a report: perfect ones read a KL of .03, and it takes seconds. `semiflow eval` draws more. */
+const fewSamples = 20_000;
 
 export interface RunReportOptions {
   /** Whether the student is evaluated, not drawn alone. */
   evaluate?: boolean;
   /** Whether also by histograms of samples, where the data's density is known. */
   densities?: boolean;
+  /** Whose features judge samples too. */
+  classifier?: ClassifierNetwork;
   /** What was logged in training. */
   metrics?: readonly StepMetrics[];
   /** The run's configuration, as it is shown. */
   config?: string;
+  /** How the student came to be, as far as it is known. */
+  making?: Making;
+  /** The same as its weights say it. */
+  origin?: Origin;
+  /** What other students of the same teacher were judged by, with the same data. */
+  shared?: SharedFigures;
   onProgress?: (what: string) => void;
 }
 
 /**
- * Says what came of a run: pictures, `evaluation.json` and `report.html`, written to the run's files. Returns the
- * evaluation, null where none was wanted.
+ * Says what came of a run: pictures, `evaluation.json`, `report.html` and the model card `README.md`, written to the run's
+ * files. Returns the evaluation, null where none was wanted.
  */
 export async function reportRun(
   subject: EvaluationSubject,
   files: Pick<Store, 'name' | 'write'>,
-  { evaluate = true, densities = true, metrics = [], config, onProgress }: RunReportOptions = {},
+  options: RunReportOptions = {},
 ): Promise<Evaluation | null> {
-  const { device, teacher, student } = subject;
-  const images = await drawPictures(device, files, student, teacher);
+  const { evaluate = true, densities = true, metrics = [], config, making = {}, origin, classifier } = options;
+  const { shared = new SharedFigures(), onProgress } = options;
+  const { student, teacher } = subject;
+  const drawn = await drawPictures({ ...subject, shared, onProgress }, files);
   const sections: ReportSection[] = [
-    { heading: 'Samples', text: 'Jumps of the flow map and Euler steps of its teacher, from the same noise.', images },
+    {
+      heading: 'Samples',
+      text: 'All by one scale. Steps of the student and of the teacher start from the same noise: what they make of it should look alike.',
+      ...('missing' in drawn ? { images: [drawn] } : drawn),
+    },
   ];
   let evaluation: Evaluation | null = null;
   if (evaluate) {
-    evaluation = await evaluateStudent(subject, { densitySamples: densities ? fewSamples : 0, onProgress });
+    const densitySamples = densities ? fewSamples : 0;
+    evaluation = await evaluateStudent(subject, { densitySamples, classifier, shared, onProgress });
     await files.write('evaluation.json', `${JSON.stringify(evaluation, null, 2)}\n`);
-    sections.push({ heading: 'Error against network evaluations', svgs: [await errorPlot(evaluation.report)] });
     sections.push(
+      { heading: 'Error against network evaluations', svgs: [await errorPlot(evaluation.report, nounOf(student))] },
       ...evaluation.tables.map(({ heading, table, notes = [], about = [] }) => ({
         heading,
         table,
-        text: [notes.join('\n'), about.join('\n')].join('\n\n'),
+        text: notes.join('\n'),
+        about,
       })),
     );
   }
+  onProgress?.('the report');
   const losses = await lossPlot(metrics);
   if (losses) sections.push({ heading: 'Training', svgs: [losses] });
-  if (config !== undefined) sections.push({ heading: 'Configuration', text: config });
-  await files.write(
-    'report.html',
-    renderReport({ title: 'A flow map and its teacher', subtitle: files.name, sections }),
-  );
+  if (config !== undefined) sections.push({ heading: 'Configuration', code: config });
+  const noun = nounOf(student);
+  const title = `A ${noun}${teacher === student ? '' : ' and its teacher'}`;
+  const lead = verdict(student, evaluation, making);
+  const facts = factsOf(subject, making);
+  await files.write('report.html', renderReport({ title, subtitle: files.name, lead, facts, sections }));
+  await files.write('README.md', modelCard({ title, verdict: lead, facts, evaluation, origin }));
   return evaluation;
 }
 
-function errorPlot({ jumps, solvers }: FlowMapReport): Promise<ReportPlot | MissingFigure> {
+/** What else is to be known of a run: when and on what it was made. */
+function factsOf({ device, student }: EvaluationSubject, making: Making): [string, string][] {
+  const { method, steps, seed, teacher, data, seconds } = making;
+  const { architecture } = student.description;
+  const known: [string, string | undefined][] = [
+    ['method', method],
+    ['steps', steps === undefined ? undefined : `${steps}${seed === undefined ? '' : `, seed ${seed}`}`],
+    ['teacher', teacher],
+    ['data', data],
+    ['network', `${architecture.kind}, ${student.layout.count} weights`],
+    ['weights', 'student.safetensors'],
+    ['training took', seconds === undefined ? undefined : inWords(seconds)],
+    ['date', new Date().toISOString().slice(0, 10)],
+    ['semiflow', version],
+    ['adapter', device.profile.description],
+  ];
+  return known.filter((fact): fact is [string, string] => fact[1] !== undefined);
+}
+
+const inWords = (seconds: number): string =>
+  seconds < 90
+    ? `${Math.round(seconds)} s`
+    : seconds < 5400
+      ? `${Math.round(seconds / 60)} min`
+      : `${(seconds / 3600).toFixed(1)} h`;
+
+function errorPlot({ jumps, solvers }: FlowMapReport, student: string): Promise<ReportPlot | MissingFigure> {
   const curve = (name: string, rows: readonly { at: number; rmse: number }[]) => ({
     name,
     x: rows.map(({ at }) => at),
@@ -84,14 +135,14 @@ function errorPlot({ jumps, solvers }: FlowMapReport): Promise<ReportPlot | Miss
         xTicks: [1, 2, 4, 8, 16, 32, 64],
         series: [
           curve(
-            'flow map',
+            student,
             jumps.map(({ jumps: at, rmse }) => ({ at, rmse })),
           ),
           curve('teacher, Euler', by('euler')),
           curve('teacher, Heun', by('heun')),
         ],
       }),
-    'Distance to the true flow map from the same noise, by number of network calls.',
+    'Distance to the true flow map from the same noise, by number of network calls: lower is better.',
   );
 }
 

@@ -23,6 +23,10 @@ export const worthCell = ({ steps, relation }: EqualSteps): string =>
 
 /** The tables of a flow map's errors. */
 export function flowMapTables(report: FlowMapReport): EvaluationTable[] {
+  const finest = report.solvers.reduce((best, row) => (row.rmse < best.rmse ? row : best));
+  const floor = report.truth.startsWith('the exact flow')
+    ? `its floor is what the teacher itself errs: from noise to data ${finest.steps} ${finest.solver} steps of it read ${formatNumber(finest.rmse)}`
+    : 'its floor is 0, as the true flow is the same network finely integrated';
   return [
     {
       heading: `Error of the flow map against ${report.truth}, ${report.samples} samples, seed ${report.seed}`,
@@ -34,6 +38,11 @@ export function flowMapTables(report: FlowMapReport): EvaluationTable[] {
           ['tangent u(x, t, t) against v', report.tangentRmse],
         ],
       },
+      about: [
+        'RMSE: root mean square distance, over points, to where the true flow goes; in the units of the data. 0 is perfect',
+        floor,
+        'tangent: of a jump of no length, which is the velocity itself',
+      ],
     },
     {
       heading: `From noise to data; one jump is worth ${worthInWords(report.worthEulerSteps)}`,
@@ -52,10 +61,17 @@ export function flowMapTables(report: FlowMapReport): EvaluationTable[] {
           ]),
         ],
       },
+      about: [
+        'evaluations: calls of the network for each sample, which is what sampling costs',
+        'worth: the number of Euler steps at which the teacher errs as much as one jump',
+      ],
     },
     {
       heading: 'Semigroup drift: mean square difference between the direct jump and k hops',
       table: { columns: ['k', 'Δ_k'], rows: report.drift.map(({ hops, drift }) => [hops, drift]) },
+      about: [
+        'Δ_k: a coordinate, squared; 0 for a map that composes, which a wrong one may do as well: read it beside RMSE',
+      ],
     },
   ];
 }
@@ -74,5 +90,8 @@ export function fitTable(fit: TeacherFit, name: string): EvaluationTable {
       ],
     },
     notes: warning ? [line] : [],
+    about: [
+      'loss: mean square distance of its velocity to z - x0; the least that any can reach is above 0, as paths cross',
+    ],
   };
 }

@@ -1,0 +1,67 @@
+import type { Network } from '../../src/flow/network.js';
+import { samplerOf } from '../../src/flow/sampling.js';
+import { formatNumber } from '../../src/report/table.js';
+import type { Evaluation } from './evaluation.js';
+import { worthInWords } from './tables.js';
+
+/** What is known of how a student came to be. */
+export interface Making {
+  /** The method of its recipe. */
+  method?: string;
+  steps?: number;
+  seed?: number;
+  /** How the teacher and the data are called. */
+  teacher?: string;
+  data?: string;
+  /** Seconds of training. */
+  seconds?: number;
+}
+
+/** What a student is, by how it is sampled: only one whose jumps compose is a flow map. */
+export function nounOf(student: Network): string {
+  const { name } = samplerOf(student);
+  if (name === 'consistency') return 'consistency model';
+  return name === 'jump' ? 'flow map' : 'flow-matching model';
+}
+
+/** What comes of one step, by the number of the teacher's Euler steps that it is worth. */
+const grades = [
+  { from: 16, says: 'That is good: sampling costs a small part of what it did, at the same quality.' },
+  { from: 4, says: 'That is fair: more steps of training bring more.' },
+  { from: 0, says: 'That is poor: train longer, or with a larger batch.' },
+] as const;
+
+/** What came of a training, in sentences for who meets it for the first time; a sentence less for what is not known. */
+export function verdict(
+  student: Network,
+  evaluation: Pick<Evaluation, 'report' | 'quality'> | null,
+  { method, steps, teacher, data }: Making = {},
+): string {
+  const noun = nounOf(student);
+  const how = [method && `by ${method}`, steps && `in ${steps} steps`].filter(Boolean).join(' ');
+  const made = teacher
+    ? `A ${noun} was distilled from ${teacher}${how && ` ${how}`}.`
+    : `A ${noun} was trained${data ? ` on ${data}` : ''}${how && ` ${how}`}.`;
+  if (!evaluation) return `${made} It was not evaluated.`;
+  const { report, quality } = evaluation;
+  const { worthEulerSteps, drift } = report;
+  const field = teacher ? 'the teacher' : 'its own velocity';
+  const step = noun === 'flow map' ? 'jump' : 'step';
+  const worth = `One ${step}, a single call of the network, comes as near to the true flow as ${worthInWords(worthEulerSteps)} of ${field}.`;
+  const grade = grades.find(({ from }) => worthEulerSteps.steps >= from)!;
+  const samples = samplesSentence(quality);
+  const last = drift.at(-1);
+  const composes =
+    noun === 'flow map' && last
+      ? `Jumping in ${last.hops} hops ends ${formatNumber(Math.sqrt(last.drift), 2)} a coordinate away from one jump, in the mean.`
+      : '';
+  return [made, worth, grade.says, samples, composes].filter(Boolean).join(' ');
+}
+
+function samplesSentence(quality: Evaluation['quality']): string {
+  const of = (by: string, steps: number) => quality.find((row) => row.by === by && row.steps === steps)?.slicedW2;
+  const [floor, one, fine] = [of('data', 0), of('flow map', 1), of('teacher', 50)];
+  if (typeof one !== 'number' || typeof floor !== 'number') return '';
+  const teacher = typeof fine === 'number' ? ` and 50 steps of the teacher ${formatNumber(fine, 2)}` : '';
+  return `Its samples in one step are ${formatNumber(one, 2)} from held-out data (sliced W2), where other data read ${formatNumber(floor, 2)}${teacher}.`;
+}
