@@ -30,6 +30,7 @@ export { blobSource, bytesSource, urlSource, type Source } from './src/files/sou
 export { memoryStore, type Files, type Store } from './src/files/store.js';
 export { parseDescription, type Description } from './src/flow/description.js';
 export { averageVelocityOf, interpolate, step, velocityOf } from './src/flow/field.js';
+export { readOrigin, type Origin } from './src/flow/origin.js';
 export { withAdapters, type ChosenAdapter } from './src/flow/adapter.js';
 export { loadComponent, loadFolder, openFolder, type LoadedComponent, type ModelFolder } from './src/flow/folder.js';
 export { newDescription, type NewNetworkOptions } from './src/flow/new-description.js';
@@ -264,7 +265,10 @@ export { Trainer, type Learner, type Loss, type LossContext, type StepMetrics } 
 export * as z from 'zod';
 export { evaluateStudent, type Evaluation, type EvaluationSubject } from './trainers/evaluation/evaluation.js';
 export { evaluateFlowMap, type FlowMapReport } from './trainers/evaluation/flow-map.js';
-export { reportRun } from './trainers/evaluation/run-report.js';
+export { reportRun, type RunReportOptions } from './trainers/evaluation/run-report.js';
+export { SharedFigures } from './trainers/evaluation/shared.js';
+export { verdict, type Making } from './trainers/evaluation/verdict.js';
+export { compareRuns, type ComparedRun, type Comparison } from './trainers/compare.js';
 export { runStudy, studySchema, type StudyPlan } from './trainers/study.js';
 export { sampleMetrics } from './src/metrics/index.js';
 export type { SampleMetric } from './src/metrics/metric.js';

@@ -1,4 +1,3 @@
-import { basename, join, resolve } from 'node:path';
 import { classificationDefaults, classificationSchema, type ClassificationConfig } from '../trainers/config.js';
 import { RunFiles } from '../trainers/run-files.js';
 import { trainClassifier } from '../trainers/runs.js';
@@ -18,9 +17,13 @@ import { accuracy as agreement } from '../src/metrics/accuracy.js';
 import type { Device } from '../src/gpu/device.js';
 import { classifierSchema, defaultClassifier, type ClassifierConfig } from '../src/models/classifier.js';
 import { sameShape } from '../src/tensor/shape.js';
-import { check, parseYaml, parseRecipe, resolveConfig } from './config.js';
+import { check, parseYaml, parseRecipe, resolveConfig, type Locate } from './config.js';
 import { classificationKnobs } from './knobs.js';
+import { originMetadata } from '../src/flow/origin.js';
 import { checkOutput } from './output.js';
+import { fromFolder, inFull, ofData, type Place } from './places.js';
+import { begin, done } from './status.js';
+import { runFolderOf } from './teacher.js';
 import { printTree } from './print.js';
 import { memoryOf, openSession } from './session.js';
 import {
@@ -28,7 +31,6 @@ import {
   configOf,
   readConfig,
   refuseBesideResume,
-  settledData,
   followTraining,
   trainOptions,
   type TrainingFlags,
@@ -51,7 +53,7 @@ interface SavedRun {
 export async function trainClassifierCommand(flags: ClassifierFlags): Promise<void> {
   const run = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
   const { dataset, architecture, recipe, folder, out } = run;
-  if (flags.printConfig) return printTree({ architecture, recipe });
+  if (flags.printConfig) return printTree(savedRun(run, inFull));
   await checkOutput(out, ['.safetensors']);
   console.log(dataset.summary);
   if (!sameShape(architecture.imageShape, dataset.shape) || architecture.classes < dataset.classes)
@@ -60,12 +62,8 @@ export async function trainClassifierCommand(flags: ClassifierFlags): Promise<vo
     );
 
   const classifier = createClassifier(architecture, recipe.seed);
-  const options = trainOptions(flags, folder, {
-    data: settledData(run.data),
-    out: resolve(out),
-    architecture,
-    recipe,
-  } satisfies SavedRun);
+  const place = fromFolder(folder);
+  const options = trainOptions(flags, folder, { ...savedRun(run, place), out: place(out) });
   const device = await openSession(flags);
   const training = await trainClassifier({ device, classifier, data: dataset }, recipe, {
     ...options,
@@ -73,10 +71,12 @@ export async function trainClassifierCommand(flags: ClassifierFlags): Promise<vo
   });
   const finished = await followTraining(training, flags, options.interruption, { command: 'classifier' });
   if (finished) {
+    begin('accuracy on held-out images');
     const trained = await training.now();
     const share = await accuracy(device, trained, dataset);
     const { tensors, metadata } = exportClassifier(trained, { data: dataset.name, testAccuracy: String(share) });
-    await writeSafetensors(out, tensors, metadata);
+    await writeSafetensors(out, tensors, { ...metadata, ...originMetadata(training.origin) });
+    done();
     console.log(
       `right on ${(100 * share).toFixed(2)} % of ${dataset.heldOut.count} held-out images\nclassifier  ${out}`,
     );
@@ -85,6 +85,13 @@ export async function trainClassifierCommand(flags: ClassifierFlags): Promise<vo
   device.dispose();
 }
 
+/** A run's configuration. @param place how it says where things are */
+const savedRun = ({ data, architecture, recipe }: PreparedClassifier, place: Place): Omit<SavedRun, 'out'> => ({
+  data: ofData(place)(data),
+  architecture,
+  recipe,
+});
+
 interface PreparedClassifier extends SavedRun {
   dataset: Dataset;
   folder: string;
@@ -92,7 +99,7 @@ interface PreparedClassifier extends SavedRun {
 
 async function prepare(flags: ClassifierFlags): Promise<PreparedClassifier> {
   const file = await configOf(flags);
-  const { made } = parseRecipe(file);
+  const { made, locateMade } = parseRecipe(file);
   const data = flags.data ?? made.data;
   if (data === undefined) throw new UserError('classifier needs --data PATH (or --resume FOLDER)');
   const dataset = await loadDataset(data, { range: [0, 1] });
@@ -102,28 +109,32 @@ async function prepare(flags: ClassifierFlags): Promise<PreparedClassifier> {
     data,
     dataset,
     architecture: kept
-      ? check(classifierSchema, made.architecture, () => file!.name)
+      ? readMade(made.architecture, file!.name, locateMade)
       : await architectureFor(flags.arch, dataset),
     recipe: resolveConfig(classificationSchema, classificationDefaults, classificationKnobs, flags, file),
     out,
-    folder: flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, '')),
+    folder: flags.run ?? runFolderOf(out),
   };
 }
 
 async function reopen(folder: string, flags: ClassifierFlags): Promise<PreparedClassifier> {
   const files = await RunFiles.open(folderStore(folder), 'classifier');
   refuseBesideResume(flags, ['run', 'arch']);
-  const saved = await readConfig<SavedRun>(files, classificationSchema);
+  const { saved, locate } = await readConfig<SavedRun>(files, classificationSchema);
   const [data, out] = [flags.data ?? saved.data, flags.out ?? saved.out];
   return {
     data,
     dataset: await loadDataset(data, { range: [0, 1] }),
-    architecture: check(classifierSchema, saved.architecture, () => files.path(configFile)),
+    architecture: readMade(saved.architecture, files.path(configFile), locate),
     recipe: resolveConfig(classificationSchema, saved.recipe, classificationKnobs, flags, await configOf(flags)),
     out,
     folder,
   };
 }
+
+/** What a classifier is, as a run's configuration has it. */
+const readMade = (architecture: unknown, file: string, locate: Locate): ClassifierConfig =>
+  check(classifierSchema, architecture, (key, ofName) => `${file}${locate(['architecture', ...key], ofName)}`);
 
 /** Share of held-out images that get their own label. */
 export async function accuracy(device: Device, network: ClassifierNetwork, data: Dataset): Promise<number> {
@@ -141,7 +152,7 @@ export async function readClassifier(path: string, arch?: string): Promise<Class
 
 async function readArchitecture(path: string): Promise<ClassifierConfig> {
   const { tree, locate } = parseYaml(await readTextFile(path), path);
-  return check(classifierSchema, tree, (key) => `${path}${locate(key)}`);
+  return check(classifierSchema, tree, (key, ofName) => `${path}${locate(key, ofName)}`);
 }
 
 async function architectureFor(arch: string | undefined, data: Dataset): Promise<ClassifierConfig> {

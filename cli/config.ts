@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import { isMap, isPair, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
 import * as z from 'zod';
@@ -5,6 +6,7 @@ import { UserError } from '../src/errors.js';
 import { containsItself, excessOf } from '../src/files/yaml-bounds.js';
 import { override } from '../trainers/config.js';
 import { parseNumber } from './arguments.js';
+import { ofData, readFrom, type Place } from './places.js';
 
 /** A knob of a recipe as a command-line flag: the flag's name, the path in the configuration, what it is for. */
 export interface Knob {
@@ -60,7 +62,7 @@ export function resolveConfig<S extends z.ZodType>(
   defaults: z.infer<S>,
   groups: readonly KnobGroup[],
   flags: Record<string, unknown>,
-  file?: { name: string; text: string },
+  file?: RecipeFile,
 ): z.infer<S> {
   let config = defaults as Tree;
   if (file) {
@@ -110,31 +112,69 @@ const madeWith = z.looseObject({
   student: z.string().optional(),
   arch: z.string().optional(),
   data: z.string().optional(),
+  out: z.string().optional(),
   objectives: z.array(z.string()).optional(),
   description: z.unknown().optional(),
   architecture: z.unknown().optional(),
 });
 
+/** What a run was made with, found from here. */
+function placed(made: z.infer<typeof madeWith>, found: Place): z.infer<typeof madeWith> {
+  const { teacher, init, student, arch, data, out, lora, objectives } = made;
+  const each = (paths: string[]) => paths.map(found);
+  return {
+    ...made,
+    ...(teacher && { teacher: found(teacher) }),
+    ...(init && { init: found(init) }),
+    ...(student && { student: found(student) }),
+    ...(arch && { arch: found(arch) }),
+    ...(data && { data: ofData(found)(data) }),
+    ...(out && { out: found(out) }),
+    ...(lora && { lora: each(lora) }),
+    ...(objectives && { objectives: each(objectives) }),
+  };
+}
+
+/** Line and column of a path in a text, as `:3:5`: of its value, or of the name that stands there. */
+export type Locate = (path: PropertyKey[], ofName?: boolean) => string;
+
+/** A recipe as text. */
+export interface RecipeFile {
+  name: string;
+  text: string;
+  /** Where its keys stand, if not in this text. */
+  locate?: Locate;
+}
+
 /**
  * A recipe from a file: one alone, or that of a run's config.yaml with what the run was made with.
  * @param file nothing is stated where there is none
+ * @returns also where keys of the recipe stand, and those of the whole file
  * @throws UserError where the text is neither
  */
-export function parseRecipe(file: { name: string; text: string } | undefined): {
+export function parseRecipe(file: RecipeFile | undefined): {
   recipe: Tree;
   made: z.infer<typeof madeWith>;
-  locate: (path: PropertyKey[], ofName?: boolean) => string;
+  locate: Locate;
+  locateMade: Locate;
 } {
   const { name, text } = file ?? { name: '', text: '' };
-  const { tree, locate } = parseYaml(text, name);
-  if (!Object.hasOwn(tree, 'recipe')) return { recipe: tree, made: check(madeWith, {}, () => name), locate };
+  const parsed = parseYaml(text, name);
+  const { tree } = parsed;
+  const locate = file?.locate ?? parsed.locate;
+  if (!Object.hasOwn(tree, 'recipe'))
+    return { recipe: tree, made: check(madeWith, {}, () => name), locate, locateMade: locate };
   const { recipe, ...rest } = tree;
   if (typeof recipe !== 'object' || recipe === null || Array.isArray(recipe))
     throw new UserError(`${name}${locate(['recipe'])}: recipe: a mapping of names to values is expected`);
   return {
     recipe: recipe as Tree,
-    made: check(madeWith, rest, (path, ofName) => `${name}${locate(path, ofName)}`),
+    made: placed(
+      check(madeWith, rest, (path, ofName) => `${name}${locate(path, ofName)}`),
+      readFrom(dirname(name)),
+    ),
     locate: (path, ofName) => locate(['recipe', ...path], ofName),
+    locateMade: locate,
   };
 }
 
@@ -142,10 +182,7 @@ export function parseRecipe(file: { name: string; text: string } | undefined): {
  * YAML as a tree, with a function that finds the line and column of a path in it: of its value, or of its name.
  * @throws UserError where the text is no YAML, or no mapping
  */
-export function parseYaml(
-  text: string,
-  name: string,
-): { tree: Tree; locate: (path: PropertyKey[], ofName?: boolean) => string } {
+export function parseYaml(text: string, name: string): { tree: Tree; locate: Locate } {
   const excess = excessOf(text);
   if (excess) throw new UserError(`${name}: ${excess}; mend it`);
   const lines = new LineCounter();

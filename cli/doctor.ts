@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { dawnAdapters } from '../node/dawn.js';
+import { dawnAdapters, loadDawn } from '../node/dawn.js';
 import { mpiVersion } from '../node/mpi.js';
 import { driverMend, isLinked, vulkanDrivers } from '../node/vulkan.js';
 import { evaluate } from '../src/autodiff/eager.js';
@@ -74,13 +74,10 @@ export async function doctor(flags: DoctorFlags): Promise<void> {
 const line = (name: string, value: string | number) => console.log(`${name.padEnd(15)}${value}`);
 
 async function webgpuPackage(): Promise<Finding> {
-  try {
-    await import('webgpu');
-    return { ok: true, says: 'the webgpu package (Dawn) loads' };
-  } catch (error) {
-    const why = (error as Error).message.split('\n')[0];
-    return { ok: false, says: `the webgpu package does not load: ${why}`, mend: 'npm install webgpu' };
-  }
+  return loadDawn().then(
+    () => ({ ok: true, says: 'the webgpu package (Dawn) loads' }),
+    (error: Error) => ({ ok: false, says: error.message }),
+  );
 }
 
 function loader(): Finding {

@@ -12,7 +12,7 @@ import { loadFolder } from '../src/flow/folder.js';
 import { loadNetwork, fitFor, type Network } from '../src/flow/network.js';
 import { agree, type Group } from '../src/gpu/group.js';
 import { networkFingerprint } from '../trainers/runs.js';
-import { check, parseYaml } from './config.js';
+import { check, parseYaml, type Locate } from './config.js';
 
 /**
  * A description of a foreign file, from YAML; its architecture's `module`, a path beside the YAML, is loaded.
@@ -26,7 +26,17 @@ export async function readDescription(path: string): Promise<Description> {
     );
   const { tree, locate } = parseYaml(await readTextFile(path), path);
   await loadModuleOf(tree, dirname(path));
-  return check(descriptionSchema, tree, (key) => `${path}${locate(key)}`);
+  return check(descriptionSchema, tree, (key, ofName) => `${path}${locate(key, ofName)}`);
+}
+
+/**
+ * What a network is, as a run's configuration has it.
+ * @param locate where its keys stand in that file
+ * @throws UserError with the line and column of a mistake
+ */
+export async function readMadeDescription(description: unknown, file: string, locate: Locate): Promise<Description> {
+  await loadModuleOf(description, dirname(file));
+  return check(descriptionSchema, description, (key, ofName) => `${file}${locate(['description', ...key], ofName)}`);
 }
 
 /**

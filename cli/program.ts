@@ -5,10 +5,12 @@ import { addKnobs } from './config.js';
 import { classificationDefaults, distillationDefaults, teacherDefaults } from '../trainers/config.js';
 import { learnsFromData, methodNames, methods } from '../trainers/methods.js';
 import { experimentNames } from '../src/experiments/index.js';
+import { violationBudget } from '../src/experiments/violation.js';
 import { samplerNames, samplers, type SamplerEntry } from '../src/flow/samplers.js';
 import { loadObjective } from '../node/module.js';
 import { solvers } from '../src/flow/solvers.js';
 import { version } from '../src/version.js';
+import { orShipped } from './shipped.js';
 import { classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
 
 /** What every command that trains takes. */
@@ -76,7 +78,7 @@ function addTeacher(command: Command): Command {
     .option('--prediction <kind>', 'velocity, noise, data or v (default velocity)')
     .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve (default straight)')
     .option('--out <file>', 'where the teacher is written (default rf.safetensors)')
-    .option('--run <folder>', 'run folder (default: beside the file)');
+    .option('--run <folder>', 'run folder (default: runs/ and the name of the file, beside it)');
   return addKnobs(addTraining(command), teacherKnobs, {
     points: teacherDefaults(pointShape),
     images: teacherDefaults(imageShape),
@@ -135,7 +137,8 @@ export function createProgram(): Command {
     .version(version)
     .exitOverride()
     .configureOutput({ outputError: () => {} })
-    .configureHelp({ sortSubcommands: false });
+    .configureHelp({ sortSubcommands: false })
+    .hook('preAction', (_, command) => findShipped(command));
   const withDevice: Command[] = [];
   /** A command that opens a device. */
   const computing = (name: string): Command => {
@@ -170,7 +173,7 @@ export function createProgram(): Command {
     .option('--data <path>', 'labelled images')
     .option('--arch <yaml>', 'the architecture, instead of the default for the data')
     .option('--out <file>', 'where the classifier is written (default classifier.safetensors)')
-    .option('--run <folder>', 'run folder (default: runs/ and the name of the file)')
+    .option('--run <folder>', 'run folder (default: runs/ and the name of the file, beside it)')
     .action(async (flags) => {
       if (!flags.data && !flags.resume && !flags.config)
         throw new UserError('classifier needs --data PATH (or --resume FOLDER)');
@@ -252,6 +255,14 @@ export function createProgram(): Command {
     .option('--out <folder>', 'where runs, tables and the report go (default runs/ and the name of the file)')
     .action(async (file, flags) => (await import('./study.js')).study(file, flags));
 
+  program
+    .command('compare')
+    .description('what came of several runs: one table, one figure; runs that differ in their seed alone are one row')
+    .argument('<folders...>', 'folders of runs that came to their end, or of studies')
+    .option('--out <file>', '.html, .md, .json, or .svg for the figure; may be given again', several)
+    .option('--json', 'print JSON for programs instead of a table')
+    .action(async (folders: string[], flags) => (await import('./compare.js')).compare(folders, flags));
+
   computing('experiment')
     .description('compare jumps with integration on images: few steps, composition, chains of edits')
     .addArgument(new Argument('<which>', 'the experiment').choices([...experimentNames, 'all']))
@@ -274,7 +285,7 @@ export function createProgram(): Command {
     .description('test the semigroup law of a flow map: exit code 0 within the budget, 1 over it')
     .requiredOption('--model <file>', 'flow map')
     .option('--arch <yaml or module>', 'what the file is, where it does not say so')
-    .option('--budget <share>', "largest mean violation allowed, of the data's variance", '1e-2')
+    .option('--budget <share>', "largest mean violation allowed, of the data's variance", String(violationBudget))
     .option('--data <name or path>', "held-out data to start from (default: the flow map's own samples)")
     .option('--samples <n>', 'samples (default 4096 for points, 256 for images)')
     .option('--seed <n>', 'seed of the noise', '0')
@@ -367,6 +378,22 @@ export function createProgram(): Command {
   return program;
 }
 
+/**
+ * Does what a command line asks.
+ * @param args without Node and the script
+ * @throws CommanderError and SemiflowError, of which nothing was printed
+ */
+export async function runCommand(args: readonly string[]): Promise<void> {
+  const program = createProgram();
+  if (!args.length) return program.outputHelp();
+  const [first, second] = args;
+  const word = first === 'help' ? second : first;
+  const known = ['help', ...program.commands.map((command) => command.name())];
+  const unknown = word !== undefined && !word.startsWith('-') && !known.includes(word);
+  // Asked for the help of what there is not, commander would show all there is.
+  await program.parseAsync(unknown ? [word] : args, { from: 'user' });
+}
+
 const listed = Object.entries(samplers) as [string, SamplerEntry][];
 
 /** The options that belong to a sampler each. */
@@ -402,6 +429,18 @@ const addWeights = (command: Command): Command =>
         command.processedArgs = [typeof files === 'string' ? named(files) : files.map(named), ...rest];
       } else throw new UserError('names weights of a file, and no file is given', 'weights');
     });
+
+/** Makes names of what is shipped paths of it, wherever the command is run. */
+function findShipped(command: Command): void {
+  const found = (value: unknown): unknown =>
+    Array.isArray(value) ? value.map(found) : typeof value === 'string' ? orShipped(value) : value;
+  for (const [name, value] of Object.entries(command.opts<Record<string, unknown>>()))
+    if (!written.includes(name) && command.getOptionValueSource(name) === 'cli')
+      command.setOptionValueWithSource(name, found(value), 'cli');
+  command.processedArgs = command.processedArgs.map(found);
+}
+/** Options that name what is written. */
+const written = ['out', 'run'];
 
 /** Whether a command reads a data set. */
 const readsData = (command: Command): boolean => command.options.some(({ long }) => long === '--data');

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { teacherDefaults, teacherSchema, type TeacherConfig } from '../trainers/config.js';
 import { readMark, RunFiles } from '../trainers/run-files.js';
 import { trainTeacher } from '../trainers/runs.js';
@@ -9,25 +9,26 @@ import { folderStore } from '../node/folder.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { loadDataset } from '../node/data.js';
 import { UserError } from '../src/errors.js';
-import { parseDescription, type Description } from '../src/flow/description.js';
+import type { Description } from '../src/flow/description.js';
 import { createNetwork, parametersByName, type Network } from '../src/flow/network.js';
 import { buildModel } from '../src/models/index.js';
 import { renderReport } from '../src/report/html.js';
 import { parseRecipe, resolveConfig } from './config.js';
 import { teacherKnobs } from './knobs.js';
-import { loadModuleOf, readTeacher } from './networks.js';
+import { readMadeDescription, readTeacher } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import { drawTeacherPictures } from '../trainers/evaluation/pictures.js';
 import { checkOutput } from './output.js';
+import { fromFolder, inFull, ofData, placedDescription, type Place } from './places.js';
 import { printTree } from './print.js';
 import { lossPlot } from '../trainers/evaluation/run-report.js';
 import { memoryOf, openSession } from './session.js';
+import { begin, done } from './status.js';
 import {
   configFile,
   configOf,
   readConfig,
   refuseBesideResume,
-  settledData,
   followTraining,
   trainOptions,
   type TrainingFlags,
@@ -55,51 +56,69 @@ interface SavedRun {
 export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const run = flags.resume ? await reopenTeacher(flags.resume, flags) : await prepareTeacher(flags);
   const { dataset, description, recipe, folder, out } = run;
-  if (flags.printConfig) return printTree({ description, recipe });
+  if (flags.printConfig) return printTree(savedRun(run, inFull));
   await checkOutput(out, ['.safetensors'], run.init);
   console.log(dataset.summary);
 
   const fresh = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
   if (run.from) fresh.layout.check(parametersByName(run.from.network.layout), run.init!);
   const network = run.from ? { ...fresh, weights: run.from.network.weights } : fresh;
-  const options = trainOptions(flags, folder, {
-    ...(run.init !== undefined && { init: resolve(run.init) }),
-    ...(run.arch !== undefined && { arch: resolve(run.arch) }),
-    data: settledData(run.data),
-    out: resolve(out),
-    description,
-    recipe,
-  } satisfies SavedRun);
+  const place = fromFolder(folder);
+  const options = trainOptions(flags, folder, { ...savedRun(run, place), out: place(out) });
   const device = await openSession(flags);
   const training = await trainTeacher({ device, teacher: network, data: dataset, init: run.from?.init }, recipe, {
     ...options,
     memory: memoryOf(device),
   });
   const files = training.files!;
-  const draw = async () => drawTeacherPictures(device, files, await training.now(), dataset.range);
+  const draw = async () => drawTeacherPictures(device, files, await training.now(), dataset);
   const finished = await followTraining(training, flags, options.interruption, {
     command: 'teacher',
-    onSave: async () => void (await draw()),
+    onSave: async () => {
+      const drawn = await draw();
+      if ('sheet' in drawn) await files.logPicture(training.step, 'samples', drawn.sheet);
+    },
   });
   if (finished) {
-    const image = await draw();
+    begin('drawing samples');
+    const drawn = await draw();
     const { tensors, metadata } = await training.file();
     await writeSafetensors(out, tensors, metadata);
     const losses = await lossPlot(await files.metrics());
     const sections = [
-      { heading: 'Samples', images: [image] },
+      {
+        heading: 'Samples',
+        text: 'Held-out data beside samples, by one scale.',
+        ...('strips' in drawn ? { strips: drawn.strips } : { images: [drawn] }),
+      },
       ...(losses ? [{ heading: 'Training', svgs: [losses] }] : []),
-      { heading: 'Configuration', text: (await files.text(configFile)) ?? '' },
+      { heading: 'Configuration', code: (await files.text(configFile)) ?? '' },
     ];
     await files.write(
       'report.html',
       renderReport({ title: `A teacher of ${dataset.name}`, subtitle: dirname(files.name), sections }),
     );
+    done();
     console.log(`teacher  ${out}\nreport   ${files.path('report.html')}`);
   }
   training.dispose();
   device.dispose();
 }
+
+/** A run's configuration. @param place how it says where things are */
+function savedRun({ init, arch, data, description, recipe }: PreparedTeacher, place: Place): Omit<SavedRun, 'out'> {
+  return {
+    ...(init !== undefined && { init: place(init) }),
+    ...(arch !== undefined && { arch: place(arch) }),
+    data: ofData(place)(data),
+    description: placedDescription(description, place),
+    recipe,
+  };
+}
+
+/** Where the run of a file of weights is: beside it, so that files of one name in two folders have a run each. */
+export const runFolderOf = (out: string): string =>
+  join(dirname(out), 'runs', basename(out).replace(/\.safetensors$/, ''));
 
 /** A run that is ready to start or to go on. */
 export interface PreparedTeacher extends SavedRun {
@@ -112,7 +131,7 @@ export interface PreparedTeacher extends SavedRun {
 /** A teacher's run as flags describe it. */
 export async function prepareTeacher(flags: TeacherFlags): Promise<PreparedTeacher> {
   const file = await configOf(flags);
-  const { made } = parseRecipe(file);
+  const { made, locateMade } = parseRecipe(file);
   const data = flags.data ?? made.data;
   if (data === undefined) throw new UserError('teacher needs --data NAME|PATH (or --resume FOLDER)');
   const out = flags.out ?? 'rf.safetensors';
@@ -125,7 +144,7 @@ export async function prepareTeacher(flags: TeacherFlags): Promise<PreparedTeach
   const description = from
     ? descriptionFor(from.network.description, dataset)
     : made.description !== undefined && !described
-      ? await readMade(made.description, file!.name)
+      ? await readMadeDescription(made.description, file!.name, locateMade)
       : await describeNetwork(flags, dataset);
   const { sampleShape, nullClass } = buildModel(description.architecture);
   const defaults = teacherDefaults(sampleShape, nullClass);
@@ -138,7 +157,7 @@ export async function prepareTeacher(flags: TeacherFlags): Promise<PreparedTeach
     description,
     recipe: resolveConfig(teacherSchema, defaults, teacherKnobs, flags, file),
     out,
-    folder: flags.run ?? join('runs', basename(out).replace(/\.safetensors$/, '')),
+    folder: flags.run ?? runFolderOf(out),
   };
 }
 
@@ -164,8 +183,8 @@ async function originOf(path: string, arch: string | undefined, flags: NewNetwor
   if (arch !== undefined) throw new UserError(`${path} is a run, which says itself what it is: leave --arch out`);
   const state = await files.state();
   if (!state) throw new UserError(`${path} has saved no step yet, from which training could go on`, 'init');
-  const { description: saved } = await readConfig<SavedRun>(files, teacherSchema);
-  const description = await readMade(saved, files.path(configFile));
+  const { saved, locate } = await readConfig<SavedRun>(files, teacherSchema);
+  const description = await readMadeDescription(saved.description, files.path(configFile), locate);
   return { network: createNetwork(description, 0), init: state };
 }
 
@@ -174,12 +193,6 @@ async function runAt(path: string): Promise<RunFiles | null> {
   if (!(await stat(path).catch(() => null))?.isDirectory()) return null;
   const store = folderStore(path);
   return (await readMark(store)) && RunFiles.open(store, 'teacher');
-}
-
-/** What a network is, as a run's configuration has it. */
-async function readMade(description: unknown, origin: string): Promise<Description> {
-  await loadModuleOf(description, '.');
-  return parseDescription(description, origin);
 }
 
 /** A teacher's description once it has learned from other data. */
@@ -193,8 +206,8 @@ const descriptionFor = (description: Description, { name, kind, range }: Dataset
 export async function reopenTeacher(folder: string, flags: TeacherFlags): Promise<PreparedTeacher> {
   const files = await RunFiles.open(folderStore(folder), 'teacher');
   refuseBesideResume(flags, ['run', 'arch', 'model', 'prediction', 'path']);
-  const saved = await readConfig<SavedRun>(files, teacherSchema);
-  const description = await readMade(saved.description, files.path(configFile));
+  const { saved, locate } = await readConfig<SavedRun>(files, teacherSchema);
+  const description = await readMadeDescription(saved.description, files.path(configFile), locate);
   const [data, out] = [flags.data ?? saved.data, flags.out ?? saved.out];
   const init = flags.init ?? saved.init;
   if (init !== undefined && saved.init === undefined)

@@ -1,4 +1,4 @@
-import { resolve } from 'node:path';
+import { basename } from 'node:path';
 import { distillationDefaults, distillationSchema, type DistillationConfig } from '../trainers/config.js';
 import { checkRecipe, learnsFromData, methodNames, methodRecipe } from '../trainers/methods.js';
 import { RunFiles } from '../trainers/run-files.js';
@@ -9,25 +9,32 @@ import { loadObjective } from '../node/module.js';
 import type { Dataset } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
 import type { InputShapes } from '../src/models/backbone.js';
-import { parseDescription, type Description } from '../src/flow/description.js';
-import { fitNetwork, type Network } from '../src/flow/network.js';
+import type { Description } from '../src/flow/description.js';
+import { fitNetwork, loadNetwork, type Network } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import { buildModel } from '../src/models/index.js';
-import { parseRecipe, resolveConfig } from './config.js';
+import { parseRecipe, resolveConfig, type RecipeFile } from './config.js';
 import { distillationKnobs } from './knobs.js';
-import { loadModuleOf, readNetwork, readTeacher } from './networks.js';
+import { readMadeDescription, readNetwork, readTeacher } from './networks.js';
 import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { finishReport } from './run-report.js';
 import { printTree } from './print.js';
 import { memoryOf, openSession } from './session.js';
-import { drawPictures } from '../trainers/evaluation/pictures.js';
+import { drawStudentPicture } from '../trainers/evaluation/pictures.js';
+import type { SharedFigures } from '../trainers/evaluation/shared.js';
+import { fromFolder, inFull, ofData, placedDescription, type Place } from './places.js';
+import { say } from './status.js';
+import { readWeights } from '../node/files.js';
+import { apart } from '../src/files/store.js';
+import { adapterOptions, withAdapters } from '../src/flow/adapter.js';
+import { readOrigin, type Origin } from '../src/flow/origin.js';
+import type { ClassifierNetwork } from '../src/features/classifier-file.js';
 import {
   configFile,
   configOf,
   readConfig,
   refuseBesideResume,
-  settledData,
   followTraining,
   trainOptions,
   type TrainingFlags,
@@ -83,7 +90,7 @@ export async function train(flags: TrainFlags): Promise<string | null> {
   }
   const run = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
   if (flags.printConfig) {
-    printTree(run.recipe);
+    printTree(savedRun(run, inFull));
     return null;
   }
   const device = await openSession(flags);
@@ -92,40 +99,112 @@ export async function train(flags: TrainFlags): Promise<string | null> {
   return finished && finished.folder;
 }
 
+/** How a run is evaluated beside others. */
+export interface EvaluationWishes {
+  /** What other students of the same teacher were judged by. */
+  shared?: SharedFigures;
+  /** Whose features judge samples too. */
+  classifier?: ClassifierNetwork;
+}
+
 /** Trains and evaluates a prepared run; null where it was interrupted. */
 export async function carryOut(
   device: Device,
   run: PreparedRun,
   flags: TrainFlags,
+  wishes: EvaluationWishes = {},
 ): Promise<{ folder: string; evaluation: Evaluation | null } | null> {
-  const { recipe, from } = run;
-  const [given, student] = 'weights' in from ? [from, undefined] : [null, from];
-  const data = run.data && (await loadDataset(run.data, { range: (student ?? given!.description).dataRange }));
-  if (data) console.log(data.summary);
-  const teacher = given && data ? fitNetwork(given, shapesOf(data)) : given;
+  const { recipe } = run;
+  const { teacher, student, data } = await subjectOf(run);
+  if (data) say(data.summary);
   const options = {
-    ...trainOptions(flags, run.out, savedRun(run)),
+    ...trainOptions(flags, run.out, savedRun(run, fromFolder(run.out))),
     disposable: flags.disposable,
     memory: memoryOf(device),
   };
   const start = run.student === undefined ? undefined : await readStudent(run.student, recipe);
-  const training = await distil({ device, teacher, student, start, data: data || null }, recipe, options);
+  const training = await distil({ device, teacher, student, start, data }, recipe, options);
   const files = training.files!;
   const draw = async () => {
-    const now = await training.now();
-    await drawPictures(device, files, now, teacher ?? now);
+    const drawn = await drawStudentPicture(device, files, await training.now(), data);
+    if ('sheet' in drawn) await files.logPicture(training.step, 'samples', drawn.sheet);
   };
   const finished = await followTraining(training, flags, options.interruption, { command: 'train', onSave: draw });
   const trained = finished ? await training.now() : null;
+  const { origin } = training;
   training.dispose();
   if (!trained) return null;
+  const evaluation = await report(device, run, files, { teacher, trained, data, origin }, flags, wishes);
+  return { folder: files.name, evaluation };
+}
+
+/** What a run learns from. */
+async function subjectOf({ from: given, data: spec }: PreparedRun) {
+  const [network, student] = 'weights' in given ? [given, undefined] : [null, given];
+  const data = spec ? await loadDataset(spec, { range: (student ?? network!.description).dataRange }) : null;
+  return { teacher: network && data ? fitNetwork(network, shapesOf(data)) : network, student, data };
+}
+
+/** A student at its end, and what it is judged beside. */
+interface Trained {
+  teacher: Network | null;
+  trained: Network;
+  data: Dataset | null;
+  origin: Origin;
+}
+
+async function report(
+  device: Device,
+  run: PreparedRun,
+  files: RunFiles,
+  { teacher, trained, data, origin }: Trained,
+  flags: TrainFlags,
+  { shared, classifier }: EvaluationWishes,
+): Promise<Evaluation | null> {
+  const { method, seed, steps } = run.recipe;
   const told = Object.entries(trained.model.conditions).find(([, { optional }]) => !optional)?.[0];
   if (told) console.log(`not evaluated: the true flow would have to be told ${told} of each sample`);
-  const evaluation = await finishReport(device, files, teacher ?? trained, trained, run.data, {
+  return finishReport(device, files, teacher ?? trained, trained, run.data, {
     evaluate: flags.evaluate !== false && !told,
     densities: flags.densities !== false,
+    origin,
+    making: {
+      method,
+      seed,
+      steps,
+      ...(run.teacher && { teacher: nameOf(run.teacher) }),
+      ...(data && { data: data.name }),
+    },
+    classifier,
+    // Without a teacher every student leads itself.
+    ...(teacher && { shared }),
   });
-  return { folder: files.name, evaluation };
+}
+
+/** How people call a file: without its folders. */
+const nameOf = (path: string) => basename(path).replace(/\.safetensors$/, '');
+
+/**
+ * Evaluates a run that came to its end, anew; null where it has not.
+ * @throws UserError where its weights cannot be read
+ */
+export async function evaluateAgain(
+  device: Device,
+  folder: string,
+  flags: TrainFlags,
+  wishes: EvaluationWishes,
+): Promise<Evaluation | null> {
+  const store = folderStore(folder);
+  const files = await RunFiles.open(device.group.rank ? await apart(store) : store, 'flow-map');
+  const file = await readWeights(files.path('student.safetensors')).catch(() => null);
+  const origin = file && readOrigin(file.metadata);
+  if (!file || !origin || origin.step < origin.steps) return null;
+  const run = await reopen(folder);
+  const { teacher, data } = await subjectOf(run);
+  const trained = adapterOptions(file)
+    ? (await withAdapters(teacher!, [{ file, scale: 1 }])).network
+    : await loadNetwork(file);
+  return report(device, run, files, { teacher, trained, data, origin }, flags, wishes);
 }
 
 /** The shapes of samples and of what they are told. */
@@ -138,9 +217,9 @@ const shapesOf = ({ shape, conditions = {} }: Dataset): InputShapes => ({
  * A run as flags describe it, all of it checked.
  * @param given a recipe as YAML, in place of the file that flags name
  */
-export async function prepare(flags: TrainFlags, given?: { name: string; text: string }): Promise<PreparedRun> {
+export async function prepare(flags: TrainFlags, given?: RecipeFile): Promise<PreparedRun> {
   const file = given ?? (await configOf(flags));
-  const { made } = parseRecipe(file);
+  const { made, locateMade } = parseRecipe(file);
   const objectives = [...(made.objectives ?? []), ...(flags.objective ?? [])];
   for (const module of objectives) await loadObjective(module);
   const path = flags.teacher ?? made.teacher;
@@ -149,7 +228,10 @@ export async function prepare(flags: TrainFlags, given?: { name: string; text: s
   const student = flags.student ?? made.student;
   const lora = flags.lora ?? (flags.teacher ? undefined : made.lora);
   if (lora && !path) throw new UserError('adapts a teacher: give --teacher', 'lora');
-  const from = path ? await readTeacher(path, arch, lora) : await fresh(flags, data, made.description, file?.name);
+  const described = () => readMadeDescription(made.description, file!.name, locateMade);
+  const from = path
+    ? await readTeacher(path, arch, lora)
+    : await fresh(flags, data, made.description === undefined ? undefined : described);
   const description = 'weights' in from ? from.description : from;
   const { sampleShape, nullClass } = buildModel(description.architecture);
   const defaults = distillationDefaults(sampleShape, description.prediction, nullClass);
@@ -167,7 +249,7 @@ export async function prepare(flags: TrainFlags, given?: { name: string; text: s
 /** The recipe that a method, a file and flags make of defaults. */
 function recipeOf(
   flags: TrainFlags,
-  file: { name: string; text: string } | undefined,
+  file: RecipeFile | undefined,
   defaults: DistillationConfig,
   hasTeacher?: boolean,
 ): DistillationConfig {
@@ -194,16 +276,13 @@ function recipeOf(
 async function fresh(
   flags: TrainFlags,
   data: string | undefined,
-  described: unknown,
-  origin = 'the configuration',
+  described: (() => Promise<Description>) | undefined,
 ): Promise<Description> {
   if (!data)
     throw new UserError(
       'train needs --teacher FILE, or --data for a method that learns from data alone (--help names them)',
     );
-  if (described === undefined || flags.arch || flags.model) return describeNetwork(flags, await loadDataset(data));
-  await loadModuleOf(described, '.');
-  return parseDescription(described, origin);
+  return !described || flags.arch || flags.model ? describeNetwork(flags, await loadDataset(data)) : described();
 }
 
 /** An interrupted run, as flags given beside `--resume` allow: more steps, other places of the same teacher and data. */
@@ -211,14 +290,13 @@ export async function reopen(path: string, flags: TrainFlags = {}): Promise<Prep
   const files = await RunFiles.open(folderStore(path), 'flow-map');
   refuseBesideResume(flags, ['out', 'model']);
   for (const module of (await savedObjectives(files)) ?? []) await loadObjective(module);
-  const saved = await readConfig<SavedRun>(files, distillationSchema());
-  await loadModuleOf(saved.description, '.');
+  const { saved, locate } = await readConfig<SavedRun>(files, distillationSchema());
   const [teacher, arch, data] = [flags.teacher ?? saved.teacher, flags.arch ?? saved.arch, flags.data ?? saved.data];
   const lora = flags.lora ?? saved.lora;
   const student = flags.student ?? saved.student;
   const from = teacher
     ? await readTeacher(teacher, arch, lora)
-    : parseDescription(saved.description, files.path(configFile));
+    : await readMadeDescription(saved.description, files.path(configFile), locate);
   const recipe = resolveConfig(distillationSchema(), saved.recipe, distillationKnobs(), flags, await configOf(flags));
   if (flags.method !== undefined) recipe.method = flags.method as typeof recipe.method;
   return { ...saved, teacher, ...(student !== undefined && { student }), arch, lora, data, from, recipe, out: path };
@@ -242,15 +320,17 @@ async function readStudent(path: string, { student }: DistillationConfig): Promi
   return network;
 }
 
-function savedRun({ teacher, student, arch, lora, data, description, objectives, recipe }: PreparedRun): SavedRun {
+/** A run's configuration. @param place how it says where things are */
+function savedRun(run: PreparedRun, place: Place): SavedRun {
+  const { teacher, student, arch, lora, data, description, objectives, recipe } = run;
   return {
-    ...(teacher && { teacher: resolve(teacher) }),
-    ...(student && { student: resolve(student) }),
-    ...(arch && { arch: resolve(arch) }),
-    ...(lora && { lora: lora.map((file) => resolve(file)) }),
-    ...(data && { data: settledData(data) }),
-    ...(description && { description }),
-    ...(objectives && { objectives: objectives.map((module) => resolve(module)) }),
+    ...(teacher && { teacher: place(teacher) }),
+    ...(student && { student: place(student) }),
+    ...(arch && { arch: place(arch) }),
+    ...(lora && { lora: lora.map(place) }),
+    ...(data && { data: ofData(place)(data) }),
+    ...(description && { description: placedDescription(description, place) }),
+    ...(objectives && { objectives: objectives.map(place) }),
     recipe,
   };
 }

@@ -1,8 +1,6 @@
 import cliProgress from 'cli-progress';
-import { resolve } from 'node:path';
 import { stringify } from 'yaml';
 import type * as z from 'zod';
-import { datasetNames } from '../src/data/named.js';
 import { UserError } from '../src/errors.js';
 import { ofFirst } from '../src/gpu/group.js';
 import { memoryLine } from '../src/flow/memory.js';
@@ -10,9 +8,10 @@ import type { RunFiles } from '../trainers/run-files.js';
 import type { Progress, Training, TrainOptions } from '../trainers/train.js';
 import { readTextFile } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
-import { check, parseYaml } from './config.js';
+import { check, parseRecipe, type Locate, type RecipeFile } from './config.js';
 import { printTables, profileTable } from './print.js';
 import type { DeviceFlags } from './session.js';
+import { begin, detail, done, say } from './status.js';
 
 /** What every command that trains takes. */
 export interface TrainingFlags extends DeviceFlags, Record<string, unknown> {
@@ -31,7 +30,7 @@ export interface TrainingFlags extends DeviceFlags, Record<string, unknown> {
 export const configFile = 'config.yaml';
 
 /** Files that the commands add to a run, beside what training writes. */
-const reportFiles = ['flow-map.png', 'teacher.png', 'samples.png', 'evaluation.json', 'report.html'];
+const reportFiles = ['flow-map.png', 'teacher.png', 'samples.png', 'evaluation.json', 'report.html', 'README.md'];
 
 /**
  * Ctrl-C or a termination: the first ends a training after a checkpoint, or what comes before it within seconds; the second
@@ -100,6 +99,7 @@ export async function followTraining<Result>(
   const { files, trainer, trained, steps } = training;
   const first = training.step;
   const place = files!.name;
+  done();
   console.log(
     `${first ? `going on at step ${first}` : 'training'} in ${place}: ${trained} parameters, ${trainer.dispatches} kernels a step on ${trainer.device.profile.description}`,
   );
@@ -108,14 +108,17 @@ export async function followTraining<Result>(
     if (flags.profile)
       printTables([{ heading: 'One step by kernel', table: profileTable(await training.profileStep()) }]);
     let [{ saved }, drawn] = [training, started];
+    if (!training.finished) begin('the first steps');
     for await (const _ of training) {
       // Pictures can cost more than the steps between two checkpoints.
       if (training.saved === saved || training.finished) continue;
       if (await ofFirst(trainer.device.group, performance.now() - drawn < drawSeconds * 1000)) continue;
       [saved, drawn] = [training.saved, performance.now()];
+      bar?.update({ left: 'drawing' });
       await onSave();
     }
   } finally {
+    done();
     endProgress();
     interruption.release();
   }
@@ -130,28 +133,25 @@ export async function followTraining<Result>(
 }
 
 /**
- * What the configuration of a run says, its recipe checked.
+ * What the configuration of a run says, its recipe checked, and where its keys stand.
  * @throws UserError in one line where it is missing or broken
  */
 export async function readConfig<Saved extends { recipe: unknown }>(
   files: RunFiles,
   schema: z.ZodType<Saved['recipe']>,
-): Promise<Saved> {
+): Promise<{ saved: Saved; locate: Locate }> {
   const text = await files.text(configFile);
   const name = files.path(configFile);
   if (text === null) throw new UserError(`${name} is missing: put a copy of it back, and the run can go on`);
-  const { tree, locate } = parseYaml(text, name);
-  const recipe = check(schema, tree.recipe, (path) => `${name}${locate(['recipe', ...path])}`);
-  return { ...tree, recipe } as Saved;
+  const { recipe: tree, made, locate, locateMade } = parseRecipe({ name, text });
+  const recipe = check(schema, tree, (path, ofName) => `${name}${locate(path, ofName)}`);
+  return { saved: { ...made, recipe } as unknown as Saved, locate: locateMade };
 }
 
 /** The recipe that `--config` names, as YAML. */
-export async function configOf({ config }: TrainingFlags): Promise<{ name: string; text: string } | undefined> {
+export async function configOf({ config }: TrainingFlags): Promise<RecipeFile | undefined> {
   return config === undefined ? undefined : { name: config, text: await readTextFile(config) };
 }
-
-/** Where data comes from, so that it is found from every folder: a name stays one, a path becomes whole. */
-export const settledData = (data: string): string => (datasetNames.includes(data) ? data : resolve(data));
 
 /**
  * Refuses flags that a resumed run cannot take.
@@ -170,33 +170,31 @@ function endProgress(): void {
   bar = null;
 }
 
-/** Prints phases as lines; steps are a bar on a terminal and a plain line every ten seconds elsewhere. */
+/** Seconds between two lines of a log: nobody waits for longer without a word. */
+const lineSeconds = 3;
+
+/** Says phases as they come; steps are a bar on a terminal, elsewhere a plain line every few seconds. */
 function progressPrinter(): (progress: Progress) => void {
   const mebibytes = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
-  let last = performance.now();
-  const every = (seconds: number) => {
-    if (performance.now() - last < seconds * 1000) return false;
-    last = performance.now();
-    return true;
-  };
+  let last = 0;
   return (progress) => {
     switch (progress.phase) {
       case 'note':
-        return console.log(progress.text);
+        return say(progress.text);
+      case 'preparing':
+        return begin(progress.what);
       case 'sampling':
-        return console.log(
-          `no --data: drawing ${progress.samples} samples of the teacher in ${progress.steps} steps each`,
-        );
+        say(`no --data: drawing ${progress.samples} samples of the teacher in ${progress.steps} steps each`);
+        return begin('drawing samples of the teacher');
       case 'planned':
-        return console.log(
+        say(
           `a step is ${progress.kernels} kernels over ${mebibytes(progress.bytes)} MiB of planned memory (at least ${mebibytes(progress.lowerBound)})\nmemory: ${memoryLine(progress.needs)}`,
         );
+        return begin('compiling');
       case 'compiling':
-        if (process.stderr.isTTY) {
-          const line = progress.ready < progress.of ? `compiling ${progress.ready} of ${progress.of} kernels` : '';
-          process.stderr.write(`\r\x1b[K${line}`);
-        } else if (every(10)) console.log(`compiled ${progress.ready} of ${progress.of} kernels`);
-        return;
+        return detail(`${progress.ready} of ${progress.of} kernels`);
+      case 'saving':
+        return void bar?.update({ left: 'saving' });
       case 'training': {
         const { step, steps, stepsPerSecond, metrics } = progress;
         const values = {
@@ -205,10 +203,16 @@ function progressPrinter(): (progress: Progress) => void {
           left: duration((steps - step) / stepsPerSecond),
         };
         if (process.stderr.isTTY) {
+          if (!bar) done();
           bar ??= startBar(steps, step);
-          bar.update(step, values);
-        } else if (every(10) || step === steps)
-          console.log(`step ${step}/${steps}  loss ${values.loss}  ${values.rate} steps/s  ${values.left} left`);
+          return bar.update(step, values);
+        }
+        if (performance.now() - last > lineSeconds * 1000 || step === steps) {
+          last = performance.now();
+          say(`step ${step}/${steps}  loss ${values.loss}  ${values.rate} steps/s  ${values.left} left`);
+        }
+        // Of slow steps something is said on the way.
+        begin(`training, ${step} of ${steps} steps done`);
       }
     }
   };

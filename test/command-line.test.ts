@@ -150,6 +150,8 @@ describe('every option that takes a number refuses what is none, before any work
 describe('what is wrong with the words of a command is one line with the nearest name', () => {
   it.each([
     [['trian'], /unknown command 'trian' \(Did you mean train\?\)/],
+    [['help', 'trian'], /unknown command 'trian' \(Did you mean train\?\)/],
+    [['xyzzy', '--help'], /unknown command 'xyzzy'/],
     [['xyzzy'], /unknown command 'xyzzy' \(`semiflow help` shows what there is\)/],
     [['train', '--tecaher', 'x'], /unknown option '--tecaher' \(Did you mean --teacher\?\)/],
     [['sample'], /--model/],
@@ -166,8 +168,11 @@ describe('what is wrong with the words of a command is one line with the nearest
   });
 
   it('help and version are no mistakes', async () => {
-    for (const args of [['--help'], ['--version'], ['help'], ['help', 'train'], ['train', '--help']])
-      expect((await runHere(args)).exitCode).toBe(0);
+    for (const args of [[], ['--help'], ['--version'], ['help'], ['help', 'train'], ['train', '--help']]) {
+      const { exitCode, output } = await runHere(args);
+      expect(exitCode).toBe(0);
+      expect(output).toMatch(args.includes('--version') ? /^\d+\./ : /Usage: semiflow/);
+    }
   });
 });
 

@@ -6,9 +6,11 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type * as Session from '../cli/session.js';
 import { createProgram } from '../cli/program.js';
 import { writeSafetensors } from '../node/files.js';
+import { folderStore } from '../node/folder.js';
 import { parseDescription } from '../src/flow/description.js';
 import { createNetwork, exportNetwork } from '../src/flow/network.js';
 import { defaultArchitecture } from '../src/models/index.js';
+import { RunFiles } from '../trainers/run-files.js';
 import { runHere } from './support/command-line.js';
 
 vi.mock('../cli/session.js', async (original) => ({
@@ -36,6 +38,8 @@ const shorter: Record<string, string[]> = {
   train: ['--steps', '2', '--batch', '16', '--pool', '64', '--no-evaluate'],
   check: ['--samples', '64'],
 };
+/** It reads what commands that take minutes would have written. */
+const isAfter = ([command]: readonly string[]) => command === 'compare';
 /** They take minutes: of them it is seen that they come as far as asking for a device. */
 const isLong = ([command, ...rest]: readonly string[]) =>
   ['eval', 'study', 'experiment', 'bias', 'teacher'].includes(command) ||
@@ -46,10 +50,10 @@ describe('every command in README', () => {
     const named = new Set(readme.map(([command]) => command));
     for (const command of ['train', 'teacher', 'sample', 'check', 'eval', 'jump', 'velocity', 'invert', 'bias'])
       expect(named).toContain(command);
-    for (const command of ['study', 'experiment', 'info']) expect(named).toContain(command);
+    for (const command of ['study', 'experiment', 'info', 'compare']) expect(named).toContain(command);
   });
 
-  it.each(readme.filter((args) => !isLong(args)).map((args) => [args.join(' '), args] as const))(
+  it.each(readme.filter((args) => !isLong(args) && !isAfter(args)).map((args) => [args.join(' '), args] as const))(
     'runs as printed, in order: semiflow %s',
     (_, args) => {
       const [command] = args;
@@ -58,13 +62,35 @@ describe('every command in README', () => {
         [resolve('bin/semiflow.js'), ...args, ...(shorter[command] ?? [])],
         { cwd: folder, encoding: 'utf8' },
       );
-      expect(stderr.split('\n').filter((line) => line && !line.startsWith('Warning: max'))).toEqual([]);
+      expect(stderr.split('\n').filter(Boolean)).toEqual([]);
       // A map of two steps may well fail the check.
       expect(status === 0 || (command === 'check' && status === 1)).toBe(true);
       const out = args[args.indexOf('--out') + 1];
       if (args.includes('--out')) expect(existsSync(join(folder, out))).toBe(true);
     },
     240_000,
+  );
+});
+
+describe('commands on what others wrote', () => {
+  it.each(readme.filter(isAfter).map((args) => [args.join(' '), args] as const))(
+    'run as printed: semiflow %s',
+    async (_, args) => {
+      const home = process.cwd();
+      process.chdir(folder);
+      try {
+        for (const run of args.filter((word) => word.startsWith('runs/'))) {
+          const recipe = { method: run, steps: 1, seed: 0 };
+          const files = await RunFiles.create(folderStore(run), { kind: 'flow-map', recipe, inputs: {} });
+          const report = { jumps: [{ jumps: 1, rmse: 1 }], drift: [], worthEulerSteps: { steps: 1, relation: '=' } };
+          await files.write('evaluation.json', JSON.stringify({ report, quality: [], tables: [] }));
+        }
+        expect((await runHere(args)).line).toBe('');
+        expect(existsSync(args[args.indexOf('--out') + 1])).toBe(true);
+      } finally {
+        process.chdir(home);
+      }
+    },
   );
 });
 

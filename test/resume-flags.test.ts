@@ -1,6 +1,6 @@
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type * as Session from '../cli/session.js';
 import { parse, stringify } from 'yaml';
@@ -96,6 +96,25 @@ describe('beside --resume', () => {
     expect((await resume('--teacher', file('moved.safetensors'), '--seed', '0')).line).toBe('');
     process.chdir(home);
     expect(contents()).toEqual(before);
+  });
+
+  it('a configuration says nothing of this machine, and a run can be moved with what it names', async () => {
+    for (const run of ['run', 'rf']) {
+      const text = readFileSync(file(`${run}/config.yaml`), 'utf8');
+      expect(text).not.toContain(folder);
+      expect(text).not.toMatch(/: \/|: [A-Z]:/);
+    }
+    mkdirSync(file('moved'));
+    for (const name of ['run', 'teacher.safetensors', 'moved.safetensors'])
+      cpSync(file(name), file(`moved/${name}`), { recursive: true });
+    const before = process.cwd();
+    process.chdir(tmpdir());
+    const { output, line } = await runHere(['train', '--resume', file('moved/run'), '--print-config']);
+    expect(line).toBe('');
+    expect(dirname((parse(output) as { teacher: string }).teacher)).toBe(file('moved'));
+    const again = await runHere(['train', '--config', file('moved/run/config.yaml'), '--print-config']);
+    expect(again.output).toBe(output);
+    process.chdir(before);
   });
 
   it('the configuration is held to what the run was started with', async () => {

@@ -1,13 +1,11 @@
 import * as z from 'zod';
 import { UserError } from '../src/errors.js';
 import { readText, type Store } from '../src/files/store.js';
-import { estimate, type Estimate } from '../src/metrics/estimate.js';
-import { summarizeWorth, type WorthSummary } from '../src/metrics/flow-map.js';
-import { figureOr, renderReport } from '../src/report/html.js';
-import { linePlot } from '../src/report/plot.js';
-import { markdownTable, type Table } from '../src/report/table.js';
+import { renderReport } from '../src/report/html.js';
+import { markdownTable } from '../src/report/table.js';
+import { summaryFigures, summaryTable, summarizeRecipe, type RecipeSummary } from './summary.js';
 import type { Evaluation } from './evaluation/evaluation.js';
-import { worthCell, type EvaluationTable } from './evaluation/tables.js';
+import type { EvaluationTable } from './evaluation/tables.js';
 
 type Tree = Record<string, unknown>;
 const tree = z.record(z.string(), z.unknown());
@@ -35,6 +33,9 @@ export const studySchema = z
     teacher: z.string().optional(),
     arch: z.string().optional(),
     data: z.string().optional(),
+    /** A classifier whose features judge samples too, and what describes it where its file does not. */
+    features: z.string().optional(),
+    featuresArch: z.string().optional(),
     seeds: z
       .array(z.number().int().min(0))
       .min(1, 'a study needs one seed at least')
@@ -92,19 +93,8 @@ export interface StudyOptions {
    * on with what is there. Returns false where it was interrupted.
    */
   carryOut: (run: StudyRun) => Promise<boolean>;
-  onRun?: (run: StudyRun) => void;
-}
-
-/** What the seeds of a recipe say together. */
-export interface RecipeSummary {
-  name: string;
-  seeds: number;
-  random: Estimate;
-  jumps: ({ jumps: number } & Estimate)[];
-  drift: ({ hops: number } & Estimate)[];
-  /** Sliced Wasserstein distance of one-jump samples to data; null without data. */
-  slicedW2: Estimate | null;
-  worth: WorthSummary;
+  /** Called before a run that is not done yet, with its number and that of all. */
+  onRun?: (run: StudyRun, number: number, of: number) => void;
 }
 
 /** A study that has come to its end. */
@@ -115,7 +105,8 @@ export interface StudyResult {
 
 /**
  * Trains every recipe with every seed and writes one table and two figures over them: `study.json`, `study.md` and
- * `study.html`. Runs that are done are not repeated, an interrupted one goes on. Null where a run was interrupted.
+ * `study.html`. Runs that are done are not repeated, but for their evaluation where features are asked for that it lacks; an
+ * interrupted one goes on. Null where a run was interrupted.
  * @throws UserError where the evaluation of an earlier run cannot be read
  */
 export async function runStudy(
@@ -123,10 +114,11 @@ export async function runStudy(
   { title, store, text, carryOut, onRun }: StudyOptions,
 ): Promise<StudyResult | null> {
   const evaluations = new Map<string, Evaluation[]>();
-  for (const run of studyRuns(plan)) {
+  const all = studyRuns(plan);
+  for (const [i, run] of all.entries()) {
     let evaluation = await evaluationOf(store, run);
-    if (!evaluation) {
-      onRun?.(run);
+    if (!evaluation || (plan.features && !isJudged(evaluation))) {
+      onRun?.(run, i + 1, all.length);
       if (!(await carryOut(run))) return null;
       evaluation = await evaluationOf(store, run);
       if (!evaluation) throw new Error(`the run ${run.path} left no evaluation`);
@@ -139,17 +131,20 @@ export async function runStudy(
     count > 1
       ? `${title}: means over ${count} seeds, ± half of Student's 95 % interval; worth: median, least … most`
       : `${title}: one seed, which says nothing of the spread`;
-  const table = { heading, table: studyTable(rows) };
+  const table = { heading, table: summaryTable(rows) };
   await store.write('study.json', `${JSON.stringify({ plan, rows }, null, 2)}\n`);
   await store.write('study.md', `${heading}\n\n${markdownTable(table.table)}\n`);
   const sections = [
     { heading: 'Recipes', table: table.table },
-    { heading: 'Figures', svgs: await figuresOf(rows) },
-    { heading: 'The study', text },
+    { heading: 'Figures', svgs: await summaryFigures(rows) },
+    { heading: 'The study', code: text },
   ];
   await store.write('study.html', renderReport({ title: `Study ${title}`, subtitle: heading, sections }));
   return { rows, table };
 }
+
+/** Whether samples were judged by features too, as far as there are some. */
+const isJudged = ({ quality }: Evaluation) => quality.every(({ features }) => features);
 
 /** What an earlier run of a study left; null where it has not come to its end. */
 async function evaluationOf(store: Store, { path }: StudyRun): Promise<Evaluation | null> {
@@ -163,99 +158,4 @@ async function evaluationOf(store: Store, { path }: StudyRun): Promise<Evaluatio
   } catch {
     throw new UserError(`${store.name}/${file} is damaged: remove it, and the run will be evaluated again`);
   }
-}
-
-export function summarizeRecipe(name: string, evaluations: readonly Evaluation[]): RecipeSummary {
-  const over = (value: (evaluation: Evaluation) => number) => estimate(evaluations.map(value));
-  const [{ report, quality }] = evaluations;
-  const oneJump = ({ quality: rows }: Evaluation) => rows.find(({ samples }) => samples === '1 jump')?.slicedW2 ?? NaN;
-  return {
-    name,
-    seeds: evaluations.length,
-    random: over((e) => e.report.operatorRmse),
-    jumps: report.jumps.map(({ jumps }, i) => ({ jumps, ...over((e) => e.report.jumps[i].rmse) })),
-    drift: report.drift.map(({ hops }, i) => ({ hops, ...over((e) => e.report.drift[i].drift) })),
-    slicedW2: quality.length ? over(oneJump) : null,
-    worth: summarizeWorth(evaluations.map((e) => e.report.worthEulerSteps)),
-  };
-}
-
-const cell = ({ mean, half }: Estimate) => {
-  if (Number.isNaN(mean)) return '–';
-  return half === null ? mean.toPrecision(3) : `${mean.toPrecision(3)} ± ${half.toPrecision(1)}`;
-};
-
-/** Median and range; the median of values beyond the solver's table is a bound, never an average of bounds. */
-const worthRange = ({ median, least, most }: WorthSummary, seeds: number) => {
-  const middle = median ? worthCell(median) : '–';
-  return seeds > 1 ? `${middle} (${worthCell(least)} … ${worthCell(most)})` : middle;
-};
-
-export function studyTable(rows: readonly RecipeSummary[]): Table {
-  const [{ jumps, drift }] = rows;
-  return {
-    columns: [
-      'recipe',
-      'RMSE, random (t, s)',
-      ...jumps.map(({ jumps: count }) => `RMSE, ${count} jump${count > 1 ? 's' : ''}`),
-      ...drift.map(({ hops }) => `Δ_${hops}`),
-      'sliced W2, 1 jump',
-      'worth Euler steps',
-    ],
-    rows: rows.map(({ name, seeds, random, jumps, drift, slicedW2, worth }) => [
-      name,
-      cell(random),
-      ...jumps.map(cell),
-      ...drift.map(cell),
-      slicedW2 ? cell(slicedW2) : '–',
-      worthRange(worth, seeds),
-    ]),
-  };
-}
-
-async function figuresOf(rows: readonly RecipeSummary[]) {
-  const curve = (name: string, points: readonly ({ at: number } & Estimate)[]) => ({
-    name,
-    x: points.map(({ at }) => at),
-    y: points.map(({ mean }) => mean),
-    marked: true,
-    ...(points.every(({ half }) => half !== null) && {
-      interval: {
-        low: points.map(({ mean, half }) => mean - half!),
-        high: points.map(({ mean, half }) => mean + half!),
-      },
-    }),
-  });
-  const errors = () =>
-    linePlot({
-      xLabel: 'network evaluations',
-      yLabel: 'RMSE, noise to data',
-      xLog: true,
-      yLog: true,
-      xTicks: rows[0].jumps.map(({ jumps }) => jumps),
-      series: rows.map(({ name, jumps }) =>
-        curve(
-          name,
-          jumps.map((row) => ({ ...row, at: row.jumps })),
-        ),
-      ),
-    });
-  const drifts = () =>
-    linePlot({
-      xLabel: 'hops k',
-      yLabel: 'semigroup drift Δ_k',
-      yLog: true,
-      series: rows
-        .filter(({ drift }) => drift.some(({ mean }) => mean > 0))
-        .map(({ name, drift }) =>
-          curve(
-            name,
-            drift.map((row) => ({ ...row, at: row.hops })),
-          ),
-        ),
-    });
-  return [
-    await figureOr(errors, 'Distance to the true flow map by number of network calls, each by its own sampler.'),
-    await figureOr(drifts, 'Mean square difference between the direct jump and k hops.'),
-  ];
 }
