@@ -64,7 +64,7 @@ it('knows by what it was started, and refuses what is no Open MPI', () => {
 });
 
 describe.skipIf(!there)('under mpirun', { timeout: 120_000 }, () => {
-  it('two ranks train what one does, print and write once, and one goes on where two were', async () => {
+  it('two ranks train what one does, print and write once', async () => {
     const two = await run(ranks(2, [...teacher('two', 6), '--accumulate', '2']));
     expect(two.err).toBe('');
     expect(two.code).toBe(0);
@@ -83,9 +83,6 @@ describe.skipIf(!there)('under mpirun', { timeout: 120_000 }, () => {
     const [a, b] = [losses(at('two')), losses(at('one'))];
     expect(a.length).toBe(6);
     a.flat().forEach((value, i) => expect(value).toBeCloseTo(b.flat()[i], 5));
-    const resumed = await run([...semiflow, 'teacher', '--resume', at('two'), '--steps', '8']);
-    expect(resumed.code).toBe(0);
-    expect(losses(at('two')).map(([step]) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
   });
 
   it('two ranks draw the samples of one', async () => {
@@ -106,7 +103,7 @@ describe.skipIf(!there)('under mpirun', { timeout: 120_000 }, () => {
     two.forEach((value, i) => expect(value).toBeCloseTo(one[i], 4));
   });
 
-  it('a rank that is killed ends all of them within seconds, and the last checkpoint goes on', async () => {
+  it('a rank that is killed ends all of them within seconds, and one goes on where two were', async () => {
     let killed = 0;
     const ended = await run(ranks(2, [...teacher('killed', 1_000_000), '--save-every', '0']), (pid) => {
       if (killed || !existsSync(at('killed/state.safetensors'))) return;
