@@ -117,6 +117,34 @@ function addSampling(sampling: Command): Command {
   );
 }
 
+/** What commands take that run a pipeline's networks over latents. */
+function addPipeline(command: Command): Command {
+  command
+    .requiredOption('--pipeline <folder>', 'as diffusers saves one: unet, vae, text_encoder, tokenizer and scheduler')
+    .option('--weights <variant>', 'of all weights, such as fp16')
+    .requiredOption('--prompt <text>', 'what is to be seen')
+    .option('--negative <text>', 'what guidance leads away from', '')
+    .option('--guidance <scale>', 'classifier-free guidance (default 7.5, of a flow map the least that it learned)')
+    .option('--steps <n>', 'steps (default 30, of a flow map 4)')
+    .option(
+      '--sampler <name>',
+      "as of `sample`, or a scheduler's class in diffusers, at the timesteps of the folder's configuration (default: the folder's own)",
+    )
+    .option('--size <n or HxW>', 'of the pictures (default: what the pipeline was made for)')
+    .option('--n <count>', 'pictures', '1')
+    .option('--seed <n>', 'seed of the noise', '0')
+    .addOption(
+      new Option(
+        '--guidance-calls <n>',
+        'ask with and without the text in one call, or in two of half the memory (default: as memory allows)',
+      ).choices(['1', '2']),
+    )
+    .option('--vae-tile <pixels>', 'side of the tiles that the autoencoder works in (default: as memory allows)')
+    .requiredOption('--out <file>', '.png, .npy or .safetensors, or a folder of PNG with a slash at its end');
+  addSamplerOptions(command, ['gamma', 'eta']);
+  return addAdapters(command);
+}
+
 /**
  * Loads the objectives of one's own that a command line names: flags follow from them, so it comes before `createProgram`.
  * @throws UserError where one cannot be loaded
@@ -187,6 +215,15 @@ export function createProgram(): Command {
   addSampling(computing('sample').description('draw samples from a flow map or a teacher'))
     .requiredOption('--out <file>', '.png, .npy, .npz or .safetensors, or a folder of PNG with a slash at its end')
     .action(async (flags) => (await import('./sample.js')).sample(flags));
+
+  addPipeline(computing('generate').description('paint pictures of a text by a latent pipeline of diffusers')).action(
+    async (flags) => (await import('./generate.js')).generateCommand(flags),
+  );
+  addPipeline(computing('inpaint').description('paint what a mask hides of a picture, to a text'))
+    .requiredOption('--image <file>', 'the picture')
+    .requiredOption('--mask <file>', 'a picture of its size, white where to paint')
+    .option('--strength <share>', 'of the steps, the last ones: below 1 what is painted starts from the picture', '1')
+    .action(async (flags) => (await import('./generate.js')).inpaintCommand(flags));
 
   const plan = program
     .command('plan')
@@ -397,9 +434,14 @@ export async function runCommand(args: readonly string[]): Promise<void> {
 const listed = Object.entries(samplers) as [string, SamplerEntry][];
 
 /** The options that belong to a sampler each. */
-function addSamplerOptions(command: Command): void {
-  for (const [name, { option }] of listed)
-    if (option) command.option(`--${option.name} <number>`, `of ${name}: ${option.help} (default ${option.initial})`);
+function addSamplerOptions(command: Command, only?: readonly string[]): void {
+  const owners = listed.flatMap(([owner, { option }]) => (option ? [{ owner, ...option }] : []));
+  for (const name of new Set(owners.map((option) => option.name))) {
+    if (only && !only.includes(name)) continue;
+    const same = owners.filter((option) => option.name === name);
+    const help = same.map(({ owner, help, initial }) => `of ${owner}: ${help} (default ${initial})`).join('; ');
+    command.option(`--${name} <number>`, help);
+  }
 }
 
 /** Whether a command reads a file that someone else may have described. */

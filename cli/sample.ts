@@ -142,7 +142,7 @@ export function samplerFor(
       `--sampler ${name} is for flow maps, and ${flags.model} is a teacher: use euler, heun or another`,
     );
   for (const [owner, entry] of Object.entries(samplers) as [SamplerName, SamplerEntry][])
-    if (entry.option && flags[entry.option.name] !== undefined && name !== owner)
+    if (entry.option && flags[entry.option.name] !== undefined && entry.option.name !== option?.name)
       throw new UserError(`--${entry.option.name} belongs to --sampler ${owner}, not to ${name}`);
   const given = option && flags[option.name];
   if (!option || given === undefined) return { name };
@@ -156,7 +156,9 @@ export function stepsFor(
   network: Network,
   guidance: number,
 ): number | number[] {
-  const { jumps, measured } = samplerEntry(name);
+  const { jumps, measured, step } = samplerEntry(name);
+  if (!step && !measured && times !== undefined)
+    throw new UserError(`${name} has timesteps of its own: leave --times out, and say --nfe`);
   if (measured) {
     if (nfe !== undefined || times !== undefined)
       throw new UserError(`${name} chooses its own steps: leave --nfe and --times out, and say --tolerance`);

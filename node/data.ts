@@ -47,8 +47,8 @@ async function parseDataSpec(spec: string): Promise<{ path: string } & Pick<Load
   };
 }
 
-/** Height and width: one whole number for a square, or `32x48`. */
-function parseSides(text: string): [number, number] {
+/** Height and width: one whole number for a square, or `32x48`. @throws UserError for anything else */
+export function parseSides(text: string): [number, number] {
   const [, height, width = height] = /^(\d{1,5})(?:x(\d{1,5}))?$/.exec(text) ?? [];
   const sides: [number, number] = [Number(height), Number(width)];
   if (!sides.every((side) => side > 0))

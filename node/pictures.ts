@@ -1,5 +1,8 @@
 import { UserError } from '../src/errors.js';
-import type { PictureDecoder } from '../src/data/picture.js';
+import type { Picture, PictureDecoder } from '../src/data/picture.js';
+import { readPicture } from '../src/data/pictures.js';
+import { readAll } from '../src/files/source.js';
+import { fileSource } from './files.js';
 
 /**
  * JPEG, WebP and what else sharp reads (GIF, TIFF, AVIF), as 8-bit grey or sRGB: turned as their EXIF says, colour profiles
@@ -25,3 +28,8 @@ export const decodePicture: PictureDecoder = async (bytes, name) => {
     throw new UserError(`${name} cannot be read: ${(error as Error).message}; fetch it again or convert it to PNG`);
   }
 };
+
+/** A picture of any kind at `path`. @throws UserError where it is none, or cannot be read */
+export async function pictureAt(path: string): Promise<Picture> {
+  return readPicture(await readAll(await fileSource(path)), path, decodePicture);
+}

@@ -21,6 +21,7 @@ export const rooms = [
   'src/flow',
   'src/export',
   'src/features',
+  'src/pipelines',
   'src/experiments',
   'trainers',
   'index.ts',

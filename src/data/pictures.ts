@@ -243,7 +243,7 @@ interface Decoded extends Picture {
 async function decodeAll(files: DataFiles, paths: readonly string[], options: LoadOptions): Promise<Decoded[]> {
   const decoded: Decoded[] = [];
   const read = async (path: string): Promise<Decoded> => {
-    const picture = await decodeOne(await files.bytes(path), files.where(path), options.decoder);
+    const picture = await readPicture(await files.bytes(path), files.where(path), options.decoder);
     const own: Sides = [picture.height, picture.width];
     return { ...cover(picture, options.size ?? own), own };
   };
@@ -253,7 +253,11 @@ async function decodeAll(files: DataFiles, paths: readonly string[], options: Lo
 }
 
 /** A picture by what it is, whatever its name says. */
-async function decodeOne(bytes: Uint8Array, name: string, decoder: PictureDecoder | undefined): Promise<Picture> {
+export async function readPicture(
+  bytes: Uint8Array,
+  name: string,
+  decoder: PictureDecoder | undefined,
+): Promise<Picture> {
   if (isPng(bytes)) return decodePng(bytes, name);
   const kind = kindOf(bytes.subarray(0, 512));
   if (!kind?.endsWith(' picture'))

@@ -124,7 +124,11 @@ function traced(
     : velocityOf(model, parameters, description, condition);
   if (steps === undefined && !flowMap) return { output: velocity(input.x, input.t), names };
   const entry = samplerEntry(steps === undefined ? 'jump' : sampler.name);
-  if (!entry.step) throw new UserError(`${sampler.name} chooses its own steps: export one of fixed steps`, 'sampler');
+  if (!entry.step)
+    throw new UserError(
+      `${sampler.name} ${entry.measured ? 'chooses its own steps: export one of fixed steps' : 'is computed outside of the network: export the network alone, or euler'}`,
+      'sampler',
+    );
   if (entry.jumps && !flowMap)
     throw new UserError(`${sampler.name} is for flow maps: a teacher is integrated, by euler for example`, 'sampler');
   const strength = strengthOf(steps === undefined ? { name: 'jump' } : sampler);

@@ -42,11 +42,28 @@ export function velocityOf(
   model: Model,
   parameters: Parameters,
   description: Description,
-  { labels, guidance, conditions, negative }: Condition = {},
+  condition: Condition = {},
 ): Velocity {
   const { point, time, velocity } = parametrization(description);
-  const ask = (x: Tensor, t: Tensor, told: Pick<Condition, 'labels' | 'conditions'>) =>
+  const ask = (x: Tensor, t: Tensor, told: Told) =>
     velocity(x, t, predictionOf(model, parameters, { x: point(x, t), time: time(t), ...told }));
+  return guided(ask, model, condition);
+}
+
+/** What a network returns for x and times as it is shown them, under guidance if that is asked for. */
+export function outputOf(model: Model, parameters: Parameters, condition: Condition = {}): Velocity {
+  const ask = (x: Tensor, time: Tensor, told: Told) => predictionOf(model, parameters, { x, time, ...told });
+  return guided(ask, model, condition);
+}
+
+type Told = Pick<Condition, 'labels' | 'conditions'>;
+
+/** What is asked for samples, or, under guidance, for each with and without what it is told. */
+function guided(
+  ask: (x: Tensor, t: Tensor, told: Told) => Tensor,
+  model: Model,
+  { labels, guidance, conditions, negative }: Condition,
+): Velocity {
   if (!guidance) return (x, t) => ask(x, t, { labels, conditions });
   const none = labels && model.nullClass ? constant(model.classes, labels.shape, 'u32') : labels;
   const [away, towards] = [{ ...conditions, ...negative }, conditions ?? {}];

@@ -88,7 +88,7 @@ async function schedulerIn(files: Files, folder: string): Promise<ModelFolder['s
 }
 
 /** The files below a folder, by paths from there. */
-const below = (files: Files, folder: string): Files => ({
+export const below = (files: Files, folder: string): Files => ({
   name: `${files.name}/${folder}`,
   open: (path) => files.open(`${folder}/${path}`),
   list: async () => {
@@ -105,7 +105,8 @@ const ofTraining = new Set(
 /** Numbers that Python writes and JSON does not have. */
 const notInJson = /(?<=[:[,]\s*)(-?Infinity|NaN)(?=\s*[,\]}])/g;
 
-async function readJson(files: Files, path: string): Promise<Options | null> {
+/** A JSON object of a folder; null where there is no such file. @throws UserError where it is something else */
+export async function readJson(files: Files, path: string): Promise<Options | null> {
   const text = await readText(files, path);
   if (text === null) return null;
   try {
@@ -188,7 +189,7 @@ export async function loadFolder(
 ): Promise<{ network: Network; file: SafetensorsFile }> {
   const description = folderDescription(folder);
   const file = await folderWeights(folder, buildModel(description.architecture).parameters, variant);
-  return { network: await loadNetwork(file, description), file };
+  return { network: { ...(await loadNetwork(file, description)), scheduler: folder.scheduler!.config }, file };
 }
 
 /** A component with its weights, which `bindNetwork` gives a device as it does those of a network. */

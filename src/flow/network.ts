@@ -29,6 +29,8 @@ export interface Network {
   model: Model;
   layout: ParameterLayout;
   weights: Weights;
+  /** The options of the scheduler beside it in a folder, for samplers that take its timesteps. */
+  scheduler?: Readonly<Record<string, unknown>>;
 }
 
 /**
@@ -84,7 +86,8 @@ export function fitNetwork(network: Network, shapes: InputShapes): Network {
   if (!architecture) return network;
   const fitted = { ...description, architecture };
   // Of one layout: what is on a device already stays shared.
-  return { ...networkOf(modelOf(fitted, false), fitted, network.weights), layout: network.layout };
+  const { layout, scheduler } = network;
+  return { ...networkOf(modelOf(fitted, false), fitted, network.weights), layout, ...(scheduler && { scheduler }) };
 }
 
 /** The same network, whose backward pass computes each block anew. */

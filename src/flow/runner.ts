@@ -4,7 +4,7 @@ import type { Device } from '../gpu/device.js';
 import { shareOf } from '../gpu/group.js';
 import { isPoints, type Conditions, type Model } from '../models/model.js';
 import type { Parameters } from '../nn/parameters.js';
-import { keyOf } from '../tensor/philox.js';
+import { keyOf, random } from '../tensor/philox.js';
 import { Resource } from '../gpu/resource.js';
 import { TensorStorage } from '../gpu/storage.js';
 import { meanSquares } from '../ops/normalization.js';
@@ -13,12 +13,15 @@ import { abs, add, div, mul, sqrt, sub } from '../ops/pointwise.js';
 import { slice } from '../ops/movement.js';
 import { normal } from '../ops/random.js';
 import { sizeOf, type Shape } from '../tensor/shape.js';
+import { hostStreams } from '../tensor/streams.js';
 import { fromStorage, type Tensor } from '../tensor/tensor.js';
 import { stepFactor } from './dormand-prince.js';
-import { averageVelocityOf, velocityOf, type AverageVelocity, type Velocity } from './field.js';
+import { averageVelocityOf, outputOf, velocityOf, type AverageVelocity, type Velocity } from './field.js';
 import { hostBytes, type MemoryNeeds } from './memory.js';
 import { bindNetwork, type Network } from './network.js';
-import { samplerEntry, strengthOf, type MeasuredStep, type Sampler, type Step } from './samplers.js';
+import { samplerEntry, schedulerFor, strengthOf, type MeasuredStep, type Sampler, type Step } from './samplers.js';
+import { scheduleOf } from './schedulers/plan.js';
+import { Trajectory } from './schedulers/schedule.js';
 import { Turns } from './turns.js';
 
 /** Samples [n, ...sampleShape] with a time each, and labels where the network is conditional. */
@@ -36,8 +39,8 @@ export interface Batch {
 /** Values of conditions by name. */
 export type ConditionValues = Readonly<Record<string, Float32Array>>;
 
-/** What a program runs: the step of samplers, one whose error is measured, or asking for u or v alone. */
-type Graph = Step | MeasuredStep | 'velocity';
+/** What a program runs: the step of samplers, one whose error is measured, or asking for u or v, or for the output, alone. */
+type Graph = Step | MeasuredStep | 'velocity' | 'output';
 
 /** A program, and how often one run of it calls the network for each sample. */
 interface Traced {
@@ -116,6 +119,22 @@ export class Runner extends Resource {
     });
   }
 
+  /**
+   * What the network says, in its own terms.
+   * @param batch with x as the network is shown it, and its own times
+   */
+  output(batch: Omit<Batch, 's'>): Promise<Float32Array> {
+    return this.turns.take(() => this.asked(batch));
+  }
+
+  private async asked(batch: Omit<Batch, 's'>): Promise<Float32Array> {
+    const program = await this.traced('output').program;
+    return this.inBatches({ ...batch, s: batch.t }, async () => {
+      this.device.write(this.storages.part, Float32Array.of(0, 1, 0));
+      program.run();
+    });
+  }
+
   /** f(x, t, s) of a flow map in `hops` equal jumps. */
   jump(batch: Batch, hops = 1): Promise<Float32Array> {
     return this.follow(batch, equalSteps(hops), { name: 'jump' });
@@ -151,7 +170,8 @@ export class Runner extends Resource {
           'sampler',
         );
       if (measured) return this.adaptive(batch, measured, strength);
-      const { program: compiling, calls } = this.traced(step!);
+      if (!step) return this.scheduled(batch, grid.length - 1, sampler, seed);
+      const { program: compiling, calls } = this.traced(step);
       const program = await compiling;
       const { device, storages } = this;
       const [low, high] = keyOf(seed);
@@ -177,6 +197,34 @@ export class Runner extends Resource {
     for (const storages of [this.storages, this.conditions, this.negative])
       for (const storage of Object.values(storages)) storage.dispose();
     for (const { compiled } of this.programs.values()) compiled?.dispose();
+  }
+
+  /** From noise to data at the timesteps of the network's own schedule. */
+  private async scheduled(
+    batch: Batch,
+    steps: number,
+    sampler: Sampler,
+    seed: number,
+  ): Promise<{ x: Float32Array; evaluations: number }> {
+    const { description, scheduler: config = {} } = this.network;
+    if (batch.t.some((t) => t !== 1) || batch.s.some((s) => s !== 0))
+      throw new UserError(`${sampler.name} goes from noise to data, at timesteps of its own`, 'sampler');
+    const { path } = description;
+    const strength = strengthOf(sampler);
+    const schedule = scheduleOf(schedulerFor(sampler.name, path), description, config, { steps, strength });
+    const trajectory = new Trajectory(
+      schedule,
+      Float64Array.from(batch.x, (value) => value * schedule.initial),
+    );
+    const { calls } = this.traced('output');
+    for (let i = 0, step = trajectory.step; step; step = trajectory.step, i++) {
+      const t = new Float32Array(batch.t.length).fill(step.timestep);
+      const draw = random(seed, i, hostStreams.samplerNoise);
+      trajectory.advance(await this.asked({ ...batch, x: trajectory.input(), t }), () =>
+        Float32Array.from(batch.x, () => draw.normal()),
+      );
+    }
+    return { x: Float32Array.from(trajectory.x), evaluations: schedule.steps.length * calls };
   }
 
   /** Dormand-Prince with one step length for all samples of a batch: that of the worst. */
@@ -337,7 +385,7 @@ export class Runner extends Resource {
   /** What drawing by a sampler needs, or asking for the velocity, computed without any of it. */
   needs(what: Sampler | 'velocity'): MemoryNeeds {
     const { step, measured } = what === 'velocity' ? { step: what, measured: undefined } : samplerEntry(what.name);
-    const { arena, storages } = planProgram(this.device.profile, this.trace((measured ?? step)!));
+    const { arena, storages } = planProgram(this.device.profile, this.trace(measured ?? step ?? 'output'));
     const bytesOf = (wanted: (storage: TensorStorage) => boolean) =>
       [...storages].filter(wanted).reduce((sum, { bytes }) => sum + bytes, 0);
     const largest = this.network.layout.parameters.map(({ shape }) => 4 * sizeOf(shape));
@@ -354,7 +402,7 @@ export class Runner extends Resource {
   private trace(graph: Graph): { effects: Tensor[]; calls: number } {
     const { storages, batch } = this;
     let calls = 0;
-    const { velocity, average } = this.fields((rows) => (calls += rows / batch));
+    const { velocity, average, output } = this.fields((rows) => (calls += rows / batch));
     const x = fromStorage(storages.x, [batch, ...this.network.model.sampleShape]);
     const [start, end] = [fromStorage(storages.t), fromStorage(storages.s)];
     const option = (i: number) => slice(fromStorage(storages.part), 0, i, i + 1);
@@ -362,6 +410,10 @@ export class Runner extends Resource {
     const [t, s, strength] = [at(0), at(1), option(2)];
     if (graph === 'velocity') {
       const effects = [assign(storages.x, velocity(x, t))];
+      return { effects, calls };
+    }
+    if (graph === 'output') {
+      const effects = [assign(storages.x, output(x, t))];
       return { effects, calls };
     }
     const noise = normal(fromStorage(storages.key), 0, x.shape);
@@ -373,7 +425,7 @@ export class Runner extends Resource {
   }
 
   /** @param called for each call of the network in the graph, with its rows: under guidance one call has all twice */
-  private fields(called: (rows: number) => void): { velocity: Velocity; average: AverageVelocity } {
+  private fields(called: (rows: number) => void): { velocity: Velocity; average: AverageVelocity; output: Velocity } {
     const { description } = this.network;
     const { storages, weights, guidance } = this;
     const model: Model = {
@@ -400,8 +452,9 @@ export class Runner extends Resource {
       guidance: isGuided(this.network, guidance) || takesGuidance ? fromStorage(storages.guidance) : undefined,
     };
     const average = averageVelocityOf(model, weights, description, condition);
-    if (description.role === 'flow-map') return { average, velocity: (x, t) => average(x, t, t) };
-    return { average, velocity: velocityOf(model, weights, description, condition) };
+    const output = outputOf(model, weights, condition);
+    if (description.role === 'flow-map') return { average, output, velocity: (x, t) => average(x, t, t) };
+    return { average, output, velocity: velocityOf(model, weights, description, condition) };
   }
 }
 

@@ -1,10 +1,20 @@
 import { UserError } from '../errors.js';
 import { add, div, maximum, minimum, mul, sqrt, square, sub } from '../ops/pointwise.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { Description } from './description.js';
 import { dormandPrinceStep } from './dormand-prince.js';
 import { step, type AverageVelocity, type Velocity } from './field.js';
 import { perSample } from './parametrization.js';
 import { answered, askable } from './questions.js';
+import { ddimScheduler } from './schedulers/ddim.js';
+import { ddpmScheduler } from './schedulers/ddpm.js';
+import { dpmSolverScheduler } from './schedulers/dpm-solver.js';
+import { eulerAncestralScheduler, eulerScheduler } from './schedulers/euler.js';
+import { flowMatchScheduler } from './schedulers/flow-match.js';
+import { lcmScheduler } from './schedulers/lcm.js';
+import { pndmScheduler } from './schedulers/pndm.js';
+import type { Scheduler } from './schedulers/scheduler.js';
+import { tcdScheduler } from './schedulers/tcd.js';
 import { evaluations, slope, type Solver } from './solvers.js';
 
 /** What a step may use; times [B], strength and noise where it is stochastic. */
@@ -51,6 +61,11 @@ export interface SamplerEntry {
   readonly step?: Step;
   /** In place of `step`: it chooses its own steps so that the error of each keeps within the option, a tolerance. */
   readonly measured?: MeasuredStep;
+  /**
+   * The same at the timesteps of a network's own schedule, as diffusers takes them: what pipelines sample by, and where
+   * there is neither `step` nor `measured`, everyone. Of several the one that is for the network's path.
+   */
+  readonly schedulers?: readonly Scheduler[];
   /** The strength of fresh noise where it is no option. */
   readonly strength?: number;
 }
@@ -90,7 +105,7 @@ const entries = {
       help: 'fresh noise in each jump, 0 none, 1 as consistency',
     },
   },
-  euler: solverEntry('euler', "Euler's method"),
+  euler: { ...solverEntry('euler', "Euler's method"), schedulers: [eulerScheduler, flowMatchScheduler] },
   heun: solverEntry('heun', "Heun's method, of order 2"),
   rk4: solverEntry('rk4', 'the classical Runge-Kutta method, of order 4'),
   dopri5: {
@@ -104,6 +119,7 @@ const entries = {
     stochastic: true,
     evaluations: 1,
     step: ddimStep,
+    schedulers: [ddimScheduler],
     option: {
       name: 'eta',
       low: 0,
@@ -117,6 +133,7 @@ const entries = {
     stochastic: true,
     evaluations: 1,
     step: ddimStep,
+    schedulers: [eulerAncestralScheduler],
     strength: 1,
   },
   'euler-maruyama': {
@@ -125,7 +142,37 @@ const entries = {
     evaluations: 1,
     step: eulerMaruyamaStep,
   },
+  lcm: {
+    help: 'of consistency-distilled networks under VP (Luo et al., 2023)',
+    stochastic: true,
+    evaluations: 1,
+    schedulers: [lcmScheduler],
+  },
+  tcd: {
+    help: 'of trajectory-consistent networks under VP (Zheng et al., 2024)',
+    stochastic: true,
+    evaluations: 1,
+    schedulers: [tcdScheduler],
+    option: { name: 'gamma', low: 0, high: 1, initial: 0.3, help: 'fresh noise in each step' },
+  },
+  'dpmpp-2m': {
+    help: 'DPM-Solver++ under VP with the data of two steps (Lu et al., 2022)',
+    evaluations: 1,
+    schedulers: [dpmSolverScheduler],
+  },
+  ddpm: {
+    help: 'the reverse chain of DDPM under VP (Ho et al., 2020)',
+    stochastic: true,
+    evaluations: 1,
+    schedulers: [ddpmScheduler],
+  },
+  pndm: {
+    help: 'pseudo linear multistep under VP, with one evaluation more (Liu et al., 2022)',
+    evaluations: 1,
+    schedulers: [pndmScheduler],
+  },
 } satisfies Record<string, SamplerEntry>;
+
 /** The name of a sampler. */
 export type SamplerName = keyof typeof entries;
 
@@ -138,7 +185,7 @@ export const samplerNames = Object.keys(samplers) as SamplerName[];
 /** A sampler with its option; left out, the option has its initial value. */
 export interface Sampler {
   name: SamplerName;
-  /** γ of `gamma`: 0 is `jump`, 1 is `consistency`. */
+  /** γ of `gamma`, where 0 is `jump` and 1 is `consistency`, and of `tcd`. */
   gamma?: number;
   /** η of `ddim`: 0 is `euler`, 1 is `euler-ancestral`. */
   eta?: number;
@@ -152,6 +199,27 @@ export function samplerEntry(name: string): SamplerEntry {
     throw new UserError(`"${name}" is none of the samplers ${samplerNames.join(', ')}`, 'sampler');
   return samplers[name as SamplerName];
 }
+
+/**
+ * The scheduler that a sampler is for a network of that path.
+ * @throws UserError where it is none there
+ */
+export function schedulerFor(name: SamplerName, path: Description['path']): Scheduler {
+  const straight = path.kind === 'straight';
+  const found = samplerEntry(name).schedulers?.find((scheduler) => (scheduler === flowMatchScheduler) === straight);
+  if (found && (straight || path.kind === 'vp')) return found;
+  const others = samplerNames.filter((other) =>
+    samplers[other].schedulers?.some((scheduler) => (scheduler === flowMatchScheduler) === straight),
+  );
+  throw new UserError(
+    `${name} has no timesteps of its own on a ${path.kind} path${path.kind === 've' ? '' : `: take ${others.join(', ')}`}`,
+    'sampler',
+  );
+}
+
+/** The sampler that a class of diffusers is; undefined for others. */
+export const samplerOfClass = (className: string): SamplerName | undefined =>
+  samplerNames.find((name) => samplers[name].schedulers?.some((scheduler) => scheduler.className === className));
 
 /**
  * The value of a sampler's option, or the fixed strength of its fresh noise.

@@ -43,6 +43,11 @@ export const hostStreams = {
   editingNoise: 2044,
   endpointNoise: 2045,
   ancestralNoise: 2046,
+
+  /** Of latents: where pipelines start, and what their autoencoders draw of a picture, whole and masked. */
+  latentNoise: 2050,
+  pictureLatents: 2051,
+  maskedLatents: 2052,
 } as const;
 
 /**

@@ -1,0 +1,144 @@
+import { UserError } from '../errors.js';
+import type { Description } from '../flow/description.js';
+import type { Network } from '../flow/network.js';
+import { equalSteps } from '../flow/runner.js';
+import { samplerEntry, schedulerFor, strengthOf, type Sampler } from '../flow/samplers.js';
+import { lawOf } from '../flow/scheduler-config.js';
+import { scheduleOf } from '../flow/schedulers/plan.js';
+import { mixedAt, Trajectory, type ScheduledStep } from '../flow/schedulers/schedule.js';
+import { hostStreams, seedFor } from '../tensor/streams.js';
+import type { Asking } from './asking.js';
+
+/** Gaussian noise [count · size] for a step. */
+export type StepNoise = (step: number) => ArrayLike<number>;
+
+/** A call of the network on a walk, as tests and the curious see it. */
+export interface Call {
+  /** The network's own time, or ours where a sampler has no timesteps. */
+  readonly timestep: number;
+  /** The state as the network was shown it, and what it said, guidance included; a sampler without timesteps shows none. */
+  readonly input?: Float32Array;
+  readonly output?: Float32Array;
+}
+
+/** A way from noise to data in steps, for latents that may be put back on their path in between. */
+export interface Walk {
+  readonly steps: number;
+  /** The state made of noise alone. */
+  begin(noise: ArrayLike<number>): void;
+  /** The state of a step made of data and noise; after the last step the data. */
+  mixed(step: number, data: ArrayLike<number>, noise: ArrayLike<number>): Float64Array;
+  /** The state now, which may be changed between two steps. */
+  state: Float64Array;
+  go(step: number, noise: StepNoise): Promise<Call>;
+}
+
+/** What is walked. */
+export interface WalkOptions {
+  readonly sampler: Sampler;
+  readonly steps: number;
+  /** The share of the steps that is taken, the last ones: 1 starts from noise alone. */
+  readonly strength: number;
+  readonly seed: number;
+}
+
+/** Steps that are left out at the beginning, where a picture is to be kept in part. */
+export const skippedSteps = (steps: number, strength: number): number =>
+  steps - Math.min(steps, Math.floor(steps * strength));
+
+/**
+ * A walk by a sampler's name, checked, for whatever asks the network: at the timesteps of the scheduler that it is for the
+ * network's path, or, where it is none, in equal steps on the straight path.
+ * @throws UserError where the sampler cannot be for this network
+ */
+export function walkOf(
+  { description }: Network,
+  config: Readonly<Record<string, unknown>>,
+  options: WalkOptions,
+): (asking: Asking) => Walk {
+  const { sampler, steps, strength } = options;
+  const { schedulers, jumps, step, measured } = samplerEntry(sampler.name);
+  const { role, path } = description;
+  if (measured) throw new UserError(`${sampler.name} chooses its own steps: take one of fixed steps here`, 'sampler');
+  if (jumps && role === 'teacher')
+    throw new UserError(
+      `${sampler.name} is for flow maps: fold in the adapter of a distillation, or take euler for example`,
+      'sampler',
+    );
+  if (!step && role === 'flow-map')
+    throw new UserError(`${sampler.name} asks a teacher, and this is a flow map: take jump or consistency`, 'sampler');
+  if (skippedSteps(steps, strength) === steps)
+    throw new UserError(`${strength} of ${steps} steps is none: ask for more of either`, 'strength');
+  const scheduled = schedulers?.length && role === 'teacher' && path.kind !== 've';
+  return scheduled ? scheduledWalk(path, config, options) : straightWalk(description, options);
+}
+
+/** At the timesteps of a scheduler. */
+function scheduledWalk(
+  path: Description['path'],
+  config: Readonly<Record<string, unknown>>,
+  { sampler, steps, strength }: WalkOptions,
+): (asking: Asking) => Walk {
+  const scheduler = schedulerFor(sampler.name, path);
+  // What the folder does not say is the default of the class that samples.
+  const law = lawOf({ ...config, _class_name: scheduler.className }, 'scheduler_config.json');
+  const schedule = scheduleOf(scheduler, law, config, {
+    steps,
+    start: skippedSteps(steps, strength),
+    strength: strengthOf(sampler),
+  });
+  return (asking) => {
+    const trajectory = new Trajectory(schedule, new Float64Array(0));
+    return {
+      steps: schedule.steps.length,
+      begin: (noise) => void (trajectory.x = Float64Array.from(noise, (value) => value * schedule.initial)),
+      mixed: (step, data, noise) => mixedAt(schedule.steps[step] ?? clean, data, noise),
+      get state() {
+        return trajectory.x;
+      },
+      set state(x) {
+        trajectory.x = x;
+      },
+      go: async (step, noise) => {
+        const { timestep } = trajectory.step!;
+        const input = trajectory.input();
+        const output = await asking.output(input, timestep);
+        trajectory.advance(output, () => noise(step));
+        return { timestep, input, output };
+      },
+    };
+  };
+}
+
+const clean: Pick<ScheduledStep, 'signal' | 'noise'> = { signal: 1, noise: 0 };
+
+/** On the straight path, by a sampler of velocities or of jumps. */
+function straightWalk(
+  { timeShift = 1 }: Description,
+  { sampler, steps, strength, seed }: WalkOptions,
+): (asking: Asking) => Walk {
+  const times = equalSteps(steps)
+    .map((done) => 1 - done)
+    .map((t) => (timeShift * t) / (1 + (timeShift - 1) * t))
+    .slice(skippedSteps(steps, strength));
+  return (asking) => {
+    let state = new Float64Array(0);
+    return {
+      steps: times.length - 1,
+      begin: (noise) => void (state = Float64Array.from(noise)),
+      mixed: (step, data, noise) => mixedAt({ signal: 1 - times[step], noise: times[step] }, data, noise),
+      get state() {
+        return state;
+      },
+      set state(x) {
+        state = Float64Array.from(x);
+      },
+      go: async (step) => {
+        const noiseSeed = seedFor(seed, hostStreams.samplerNoise, step);
+        const reached = await asking.step(Float32Array.from(state), times[step], times[step + 1], sampler, noiseSeed);
+        state = Float64Array.from(reached);
+        return { timestep: times[step] };
+      },
+    };
+  };
+}
