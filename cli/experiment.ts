@@ -3,12 +3,17 @@ import { join } from 'node:path';
 import { loadDataset } from '../node/data.js';
 import { fileSource } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
+import { pictureAt } from '../node/pictures.js';
 import type { Dataset } from '../src/data/dataset.js';
+import type { Picture } from '../src/data/picture.js';
+import type { Sides } from '../src/data/resample.js';
 import { decodePng } from '../src/data/png.js';
 import { UserError } from '../src/errors.js';
 import { experimentNames, type ExperimentName } from '../src/experiments/index.js';
 import { checkedMask, maskNames, namedMask, type Mask, type MaskName } from '../src/experiments/masks.js';
+import { latentExperiments, runLatentExperiments, type LatentExperimentName } from '../src/experiments/latent.js';
 import { runExperiments } from '../src/experiments/run.js';
+import { prepared } from '../src/pipelines/preparation.js';
 import { readAll } from '../src/files/source.js';
 import { apart } from '../src/files/store.js';
 import type { Network } from '../src/flow/network.js';
@@ -16,15 +21,21 @@ import { sameShape } from '../src/tensor/shape.js';
 import { seedNumber, wholeNumber } from './arguments.js';
 import { readClassifier } from './classifier.js';
 import { agreeOnNetworks, readNetwork, readTeacher } from './networks.js';
-import { openSession, type DeviceFlags } from './session.js';
+import { pipelineOptions, readPipeline, type PipelineFlags } from './generate.js';
+import { memoryOf, openSession } from './session.js';
 import { begin, done } from './status.js';
 import { shipped } from './shipped.js';
 
-export interface ExperimentFlags extends DeviceFlags {
+export interface ExperimentFlags extends Omit<PipelineFlags, 'pipeline' | 'prompt'> {
+  pipeline?: string;
+  prompt?: string;
+  image?: string[];
+  lcmLora?: string;
+  tcdLora?: string;
+  flowMapLora?: string;
+  seeds: string;
   teacher?: string;
   arch?: string;
-  /** Adapters folded in. */
-  lora?: string[];
   flowMap?: string;
   consistency?: string;
   ctm?: string;
@@ -34,12 +45,76 @@ export interface ExperimentFlags extends DeviceFlags {
   featuresArch?: string;
   mask: string;
   images: string;
-  seed: string;
   out?: string;
+}
+
+/** Which of the experiments a pipeline is put to. */
+function latentNames(which: ExperimentName | 'all'): LatentExperimentName[] {
+  const names = Object.keys(latentExperiments) as LatentExperimentName[];
+  if (which === 'all') return names;
+  const found = names.find((name) => name === which);
+  if (found) return [found];
+  throw new UserError(`${which} is not made of pipelines: ${names.join(' and ')} are, or all of these`, 'pipeline');
+}
+
+/** `semiflow experiment … --pipeline`: the experiments on a latent pipeline and the adapters of its distillations. */
+async function latentExperiment(which: ExperimentName | 'all', flags: ExperimentFlags): Promise<void> {
+  const names = latentNames(which);
+  const { pipeline, weights, prompt, image = [], lora = [] } = flags;
+  if (prompt === undefined || !image.length)
+    throw new UserError(
+      prompt === undefined
+        ? 'a pipeline paints to a text: give one'
+        : 'a pipeline paints in pictures: give one, or several',
+      prompt === undefined ? 'prompt' : 'image',
+    );
+  const seeds = wholeNumber('--seeds', flags.seeds, { least: 1, most: 1000, because: 'which would take days' });
+  const read = (adapters: string[]) => readPipeline({ pipeline: pipeline!, weights, lora: [...lora, ...adapters] });
+  const teacher = await read([]);
+  const other = async (file: string | undefined) => (file === undefined ? undefined : read([file]));
+  const pipelines = {
+    teacher,
+    endpoint: await other(flags.lcmLora),
+    trajectory: await other(flags.tcdLora),
+    flowMap: await other(flags.flowMapLora),
+  };
+  const given = pipelineOptions({ ...flags, pipeline: pipeline!, prompt }, teacher);
+  const { sides, seed } = given;
+  const mask = await maskPicture(flags.mask, sides, seed);
+  const pictures = [];
+  for (const file of image) pictures.push(prepared(await pictureAt(file), mask, sides));
+  const store = folderStore(flags.out ?? join('runs', `experiment-${which}-pipeline`));
+  const device = await openSession(flags);
+  const { lcmLora, tcdLora, flowMapLora } = flags;
+  const results = await runLatentExperiments(
+    {
+      ...given,
+      device,
+      pipelines,
+      pictures,
+      seeds,
+      store,
+      available: memoryOf(device),
+      origin: { pipeline, weights, lora, lcmLora, tcdLora, flowMapLora, image, mask: flags.mask },
+      onProgress: console.log,
+    },
+    names,
+  );
+  for (const { print } of results) console.log(print);
+  console.log(`\nreport  ${join(store.name, 'report.html')}`);
+  device.dispose();
+}
+
+/** A named mask at those sides, or a picture that is white where to paint. */
+async function maskPicture(spec: string, [height, width]: Sides, seed: number): Promise<Picture> {
+  if (!(maskNames as readonly string[]).includes(spec)) return pictureAt(spec);
+  const { hidden } = namedMask(spec as MaskName, height, width, seed);
+  return { height, width, channels: 1, pixels: hidden.map((value) => 255 * value) };
 }
 
 /** `semiflow experiment`: how jumps and integration bear few steps, composition and chains of edits. */
 export async function experiment(which: ExperimentName | 'all', flags: ExperimentFlags): Promise<void> {
+  if (flags.pipeline !== undefined) return latentExperiment(which, flags);
   const files = filesOf(flags);
   const count = wholeNumber('--images', flags.images, { least: 16, most: 100_000, because: 'which would take days' });
   const seed = seedNumber('--seed', flags.seed);

@@ -1,4 +1,5 @@
-import { writeFileAtomic, writeSafetensors } from '../node/files.js';
+import { readWeights, writeFileAtomic, writeSafetensors } from '../node/files.js';
+import { exportAdapter, type AdapterStyle } from '../src/export/adapter.js';
 import { exportOnnx, type OnnxOptions } from '../src/export/onnx.js';
 import { exportStateDict, loadingLines } from '../src/export/state-dict.js';
 import { UserError } from '../src/errors.js';
@@ -14,7 +15,7 @@ export interface ExportFlags extends Pick<SampleFlags, 'nfe' | 'times' | 'sample
   arch?: string;
   /** Adapters folded in. */
   lora?: string[];
-  to: 'onnx' | 'pytorch';
+  to: 'onnx' | 'pytorch' | AdapterStyle;
   guidance?: string;
   out: string;
 }
@@ -23,6 +24,7 @@ export interface ExportFlags extends Pick<SampleFlags, 'nfe' | 'times' | 'sample
 export async function exportCommand(flags: ExportFlags): Promise<void> {
   const { model: path, to, out } = flags;
   await checkOutput(out, [to === 'onnx' ? '.onnx' : '.safetensors'], path);
+  if (to === 'kohya' || to === 'peft') return exportAdapterTo(to, flags);
   const network = await readNetwork(path, flags.arch, flags.lora);
   if (to === 'pytorch') {
     const said = (['nfe', 'times', 'sampler', 'guidance'] as const).find((name) => flags[name] !== undefined);
@@ -41,6 +43,15 @@ export async function exportCommand(flags: ExportFlags): Promise<void> {
   console.log(`import onnxruntime
 session = onnxruntime.InferenceSession(${JSON.stringify(out)})
 y, = session.run(None, {${inputs.map(({ name }) => `"${name}": ${name}`).join(', ')}})  # float32${network.model.classes ? ', labels int64' : ''}`);
+}
+
+/** The adapter of a distillation under names that other programs read. */
+async function exportAdapterTo(style: AdapterStyle, { model: path, out }: ExportFlags): Promise<void> {
+  const { tensors, metadata, leftOut } = exportAdapter(await readWeights(path), style);
+  await writeSafetensors(out, tensors, metadata);
+  console.log(
+    `${out}: ${Object.keys(tensors).length / 3} low-rank products in the style of ${style}${leftOut.length ? `; left out is what only a flow map has, ${leftOut.slice(0, 2).join(', ')}${leftOut.length > 2 ? ', …' : ''}` : ''}`,
+  );
 }
 
 function optionsOf(flags: ExportFlags, network: Awaited<ReturnType<typeof readNetwork>>): OnnxOptions {

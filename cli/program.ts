@@ -6,6 +6,7 @@ import { classificationDefaults, distillationDefaults, teacherDefaults } from '.
 import { learnsFromData, methodNames, methods } from '../trainers/methods.js';
 import { experimentNames } from '../src/experiments/index.js';
 import { violationBudget } from '../src/experiments/violation.js';
+import { adapterStyles } from '../src/export/adapter.js';
 import { samplerNames, samplers, type SamplerEntry } from '../src/flow/samplers.js';
 import { loadObjective } from '../node/module.js';
 import { solvers } from '../src/flow/solvers.js';
@@ -316,6 +317,18 @@ export function createProgram(): Command {
     .option('--images <n>', 'images', '256')
     .option('--seed <n>', 'seed of noise, times and resampling', '0')
     .option('--out <folder>', 'where results and the report go (default runs/experiment-<which>)')
+    .optionsGroup('Of a latent pipeline of diffusers (steps and drift):')
+    .option('--pipeline <folder>', 'the pipeline, in place of a teacher')
+    .option('--image <file>', 'a picture to paint in, where --mask is white; may be given again', several)
+    .option('--prompt <text>', 'what is to be seen')
+    .option('--negative <text>', 'what guidance leads away from', '')
+    .option('--guidance <scale>', 'classifier-free guidance of all methods (default 7.5)')
+    .option('--lcm-lora <file>', 'adapter of a distillation to the end point (LCM)')
+    .option('--tcd-lora <file>', 'adapter of a distillation along trajectories (TCD)')
+    .option('--flow-map-lora <file>', 'adapter of its flow map, from `train --lora-rank`')
+    .option('--seeds <n>', 'noises for each picture', '4')
+    .option('--vae-tile <pixels>', 'side of the tiles that the autoencoder works in (default: as memory allows)')
+    .optionsGroup('Options:')
     .action(async (which, flags) => (await import('./experiment.js')).experiment(which, flags));
 
   computing('check')
@@ -391,7 +404,14 @@ export function createProgram(): Command {
     .description('write a network for other programs: an ONNX file, or a state dict for PyTorch')
     .requiredOption('--model <file>', 'flow map or teacher')
     .option('--arch <yaml or module>', 'what the file is, where it does not say so')
-    .addOption(new Option('--to <kind>', 'what is written').choices(['onnx', 'pytorch']).makeOptionMandatory())
+    .addOption(
+      new Option(
+        '--to <kind>',
+        'what is written; of the adapter of a distillation its low-rank products, for kohya or peft',
+      )
+        .choices(['onnx', 'pytorch', ...adapterStyles])
+        .makeOptionMandatory(),
+    )
     .addOption(
       new Option('--sampler <name>', 'with fixed steps, noise goes in and samples come out: how').choices(samplerNames),
     )
@@ -462,8 +482,9 @@ const addWeights = (command: Command): Command =>
       'which of several sets of weights in a PyTorch file, such as ema.model, or in a folder, such as fp16',
     )
     .hook('preAction', () => {
-      const { weights, teacher, model } = command.opts<Record<string, string | undefined>>();
-      if (weights === undefined) return;
+      const { weights, teacher, model, pipeline } = command.opts<Record<string, string | undefined>>();
+      // Of a pipeline they are a variant of all that it holds.
+      if (weights === undefined || pipeline !== undefined) return;
       if (teacher ?? model) command.setOptionValue(teacher ? 'teacher' : 'model', `${teacher ?? model}#${weights}`);
       else if (command.processedArgs.length) {
         const [files, ...rest] = command.processedArgs as [string | string[], ...unknown[]];
@@ -496,7 +517,8 @@ const addReading = (command: Command): Command =>
       'what black and white stand at in the files of --data, where their type does not tell; none for latents',
     )
     .hook('preAction', () => {
-      const { data, size, range } = command.opts<Record<string, string | undefined>>();
+      const { data, size, range, pipeline } = command.opts<Record<string, string | undefined>>();
+      if (pipeline !== undefined) return;
       const said = Object.entries({ size, range }).filter(([, text]) => text !== undefined);
       if (!said.length) return;
       if (data === undefined) throw new UserError('says how data are read: give --data too', said[0][0]);

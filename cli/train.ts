@@ -4,6 +4,7 @@ import { checkRecipe, learnsFromData, methodNames, methodRecipe } from '../train
 import { RunFiles } from '../trainers/run-files.js';
 import { distil } from '../trainers/runs.js';
 import { folderStore } from '../node/folder.js';
+import { areCaptions, captionFile } from './captions.js';
 import { loadDataset } from '../node/data.js';
 import { loadObjective } from '../node/module.js';
 import type { Dataset } from '../src/data/dataset.js';
@@ -115,7 +116,7 @@ export async function carryOut(
   wishes: EvaluationWishes = {},
 ): Promise<{ folder: string; evaluation: Evaluation | null } | null> {
   const { recipe } = run;
-  const { teacher, student, data } = await subjectOf(run);
+  const { teacher, student, data } = await subjectOf(device, run);
   if (data) say(data.summary);
   const options = {
     ...trainOptions(flags, run.out, savedRun(run, fromFolder(run.out))),
@@ -139,8 +140,10 @@ export async function carryOut(
 }
 
 /** What a run learns from. */
-async function subjectOf({ from: given, data: spec }: PreparedRun) {
+async function subjectOf(device: Device, run: PreparedRun) {
+  const { from: given } = run;
   const [network, student] = 'weights' in given ? [given, undefined] : [null, given];
+  const spec = await dataOf(device, run);
   const data = spec ? await loadDataset(spec, { range: (student ?? network!.description).dataRange }) : null;
   return { teacher: network && data ? fitNetwork(network, shapesOf(data)) : network, student, data };
 }
@@ -200,11 +203,17 @@ export async function evaluateAgain(
   const origin = file && readOrigin(file.metadata);
   if (!file || !origin || origin.step < origin.steps) return null;
   const run = await reopen(folder);
-  const { teacher, data } = await subjectOf(run);
+  const { teacher, data } = await subjectOf(device, run);
   const trained = adapterOptions(file)
     ? (await withAdapters(teacher!, [{ file, scale: 1 }])).network
     : await loadNetwork(file);
   return report(device, run, files, { teacher, trained, data, origin }, flags, wishes);
+}
+
+/** Where a run's data are: captions become latents first. */
+async function dataOf(device: Device, { teacher, lora, data, recipe }: PreparedRun): Promise<string | undefined> {
+  if (!(await areCaptions(teacher, data))) return data;
+  return captionFile(device, { teacher: teacher!, lora, data: data!, guidance: recipe.guidance.from });
 }
 
 /** The shapes of samples and of what they are told. */

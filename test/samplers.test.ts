@@ -188,7 +188,34 @@ describe('the table of samplers', () => {
     expect(traced).toBe(step);
     return { evaluations, step };
   };
-  it.each(samplerNames)(
+  const own = samplerNames.filter((name) => {
+    const { step, measured } = samplers[name] as SamplerEntry;
+    return !step && !measured;
+  });
+  it.each(own)(
+    '%s goes from noise to data at timesteps of the network, and an evaluation is the same',
+    async (name) => {
+      const base = simple('teacher');
+      const description: Network['description'] = {
+        ...base.description,
+        prediction: 'noise',
+        path: { kind: 'vp', schedule: 'scaled-linear', steps: 1000 },
+      };
+      const scheduler = { skip_prk_steps: true, clip_sample: false };
+      for (const guidance of [1, 2.5]) {
+        const runner = new Runner(device, { ...base, description, scheduler }, 2, guidance);
+        const batch = { x: points.subarray(0, 2), t: Float32Array.of(1, 1), s: Float32Array.of(0, 0) };
+        const { x, evaluations } = await runner.count(batch, equalSteps(3), { name }, 7);
+        expect([...x].every(Number.isFinite)).toBe(true);
+        // The first step of that one is taken twice.
+        expect(evaluations).toBe((name === 'pndm' ? 4 : 3) * (guidance === 1 ? 1 : 2));
+        expect((await runner.count(batch, equalSteps(3), { name }, 7)).x).toEqual(x);
+        await expect(runner.count({ ...batch, s: batch.t }, equalSteps(3), { name })).rejects.toThrow(/noise to data/);
+        runner.dispose();
+      }
+    },
+  );
+  it.each(samplerNames.filter((name) => !own.includes(name)))(
     '%s: an evaluation is the network over the batch, of which guidance of a teacher takes two',
     async (name) => {
       const { jumps, measured, evaluations: costs } = samplers[name] as SamplerEntry;

@@ -18,10 +18,13 @@ export interface DriftResult {
   shown: { direct: number[]; composed: number[] };
 }
 
-/** Starting times of all images, by the seed: the same for every method. */
-export function startTimes({ count }: TestImages, seed: number): Float32Array {
+/**
+ * Starting times of all images, by the seed: the same for every method.
+ * @param latest the time of the most noise that networks were trained at
+ */
+export function startTimes({ count }: TestImages, seed: number, latest = 1): Float32Array {
   const draw = random(seed, 0, hostStreams.startTimes);
-  const [low, high] = startRange;
+  const [low, high] = [startRange[0], Math.min(latest, startRange[1])];
   return Float32Array.from({ length: count }, () => low + (high - low) * draw.uniform());
 }
 
@@ -35,8 +38,9 @@ export async function driftOf(
   seed: number,
   shown: number,
   progress: (hops: number) => void,
+  latest?: number,
 ): Promise<DriftResult> {
-  const start = startTimes(test, seed);
+  const start = startTimes(test, seed, latest);
   const compose = async (hops: number) => {
     progress(hops);
     const at = (k: number) => start.map((time) => time * (1 - k / hops));

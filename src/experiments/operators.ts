@@ -10,8 +10,17 @@ export interface Operator {
 
 type Labels = Uint32Array | undefined;
 
+/** A network that is asked, whatever else it is told. */
+export type Asked = Pick<Runner, 'network' | 'sampleSize' | 'jump' | 'integrate' | 'follow'>;
+
+/** What a network takes for the data: f(x, t, 0) of a flow map, x̂0 of what a teacher, or a teacher with an adapter, says. */
+const dataOf = (map: Asked, x: Float32Array, t: Float32Array, labels: Labels): Promise<Float32Array> => {
+  const batch = { x, t, s: new Float32Array(t.length), labels };
+  return map.network.description.role === 'flow-map' ? map.jump(batch) : map.integrate(batch, 1, 'euler');
+};
+
 /** f(x, t, s): a flow map's own jump. */
-export const jump = (name: string, map: Runner, labels: Labels): Operator => ({
+export const jump = (name: string, map: Asked, labels: Labels): Operator => ({
   name,
   go: (x, t, s) => map.jump({ x, t, s, labels }),
 });
@@ -22,29 +31,29 @@ export const jump = (name: string, map: Runner, labels: Labels): Operator => ({
  */
 export const endpointJump = (
   name: string,
-  map: Runner,
+  map: Asked,
   labels: Labels,
   noise: (hop: number) => Float32Array,
 ): Operator => ({
   name,
   go: async (x, t, s, hop) => {
-    const clean = await map.jump({ x, t, s: new Float32Array(t.length), labels });
+    const clean = await dataOf(map, x, t, labels);
     const fresh = noise(hop);
     return combine(map.sampleSize, s, clean, fresh, (time, x0, z) => (1 - time) * x0 + time * z);
   },
 });
 
 /** A DDIM step (η = 0) by the velocity: the teacher's, or u(x, t, t) of a student. On the straight path an Euler step. */
-export const ddim = (name: string, network: Runner, labels: Labels): Operator => ({
+export const ddim = (name: string, network: Asked, labels: Labels): Operator => ({
   name,
   go: (x, t, s) => network.integrate({ x, t, s, labels }, 1, 'euler'),
 });
 
 /** A DDIM step (η = 0) whose x̂0 is a student's f(x, t, 0), with the noise that x then holds. */
-export const coupledJump = (name: string, map: Runner, labels: Labels): Operator => ({
+export const coupledJump = (name: string, map: Asked, labels: Labels): Operator => ({
   name,
   go: async (x, t, s) => {
-    const clean = await map.jump({ x, t, s: new Float32Array(t.length), labels });
+    const clean = await dataOf(map, x, t, labels);
     const share = t.map((time, i) => (time ? s[i] / time : 0));
     // x_s = (1 - s) x̂0 + s (x - (1 - t) x̂0) / t lies on the straight line from x̂0 to x.
     return combine(map.sampleSize, share, clean, x, (part, x0, at) => x0 + part * (at - x0));
@@ -52,7 +61,7 @@ export const coupledJump = (name: string, map: Runner, labels: Labels): Operator
 });
 
 /** A step of the reverse SDE with fresh noise (Euler-ancestral, DDIM with η = 1). */
-export const ancestral = (name: string, teacher: Runner, labels: Labels, seed: number): Operator => ({
+export const ancestral = (name: string, teacher: Asked, labels: Labels, seed: number): Operator => ({
   name,
   go: (x, t, s, hop) =>
     teacher.follow(

@@ -19,6 +19,12 @@ const keysOf = (name: string) => {
   return { a: `${module}.lora_A.weight`, b: `${module}.lora_B.weight` };
 };
 
+/** The module that a matrix of an adapter belongs to, and which of the two it is; null for what is trained in full. */
+export function moduleOf(key: string): { module: string; side: 'a' | 'b' } | null {
+  const [, module, side] = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/.exec(key) ?? [];
+  return module === undefined ? null : { module, side: side === 'A' ? 'a' : 'b' };
+}
+
 /** Whether a parameter gets an adapter: a matrix or a convolution of the layers that the model names. */
 export const isAdapted = ({ name, shape }: Parameter, adapted: RegExp): boolean =>
   shape.length > 1 && adapted.test(name);

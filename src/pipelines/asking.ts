@@ -1,7 +1,7 @@
 import { UserError } from '../errors.js';
 import { excess, memoryLine, shortage, type AvailableMemory } from '../flow/memory.js';
 import type { Network } from '../flow/network.js';
-import { isGuided, Runner, type ConditionValues } from '../flow/runner.js';
+import { equalSteps, isGuided, Runner, type Batch, type ConditionValues } from '../flow/runner.js';
 import type { Sampler } from '../flow/samplers.js';
 import type { Device } from '../gpu/device.js';
 import { Resource } from '../gpu/resource.js';
@@ -74,17 +74,30 @@ export class Asking extends Resource {
     return free.map((value, i) => value + guidance * (given[i] - value));
   }
 
-  /** One step of a sampler on the straight path. @throws UserError where guidance takes two calls */
-  async step(x: Float32Array, from: number, to: number, sampler: Sampler, seed: number): Promise<Float32Array> {
-    const { runner, apart } = this;
-    if (apart)
+  /** Values of one sample. */
+  get sampleSize(): number {
+    return this.runner.sampleSize;
+  }
+
+  /** As of a runner, told everything. @throws UserError where guidance takes two calls */
+  follow(batch: Batch, grid: readonly number[], sampler: Sampler, seed = 0): Promise<Float32Array> {
+    if (this.apart)
       throw new UserError(
-        `${sampler.name} has guidance in one call, which does not fit: take euler or ddim`,
+        `${sampler.name} has guidance in one call, which does not fit: take euler or ddim, or smaller pictures`,
         'sampler',
       );
     const { conditions, negative } = this.telling;
-    const [t, s] = [from, to].map((time) => new Float32Array(x.length / runner.sampleSize).fill(time));
-    return runner.follow({ x, t, s, conditions, negative }, [0, 1], sampler, seed);
+    return this.runner.follow({ ...batch, conditions, negative }, grid, sampler, seed);
+  }
+
+  /** As of a runner: f(x, t, s) of a flow map. */
+  jump(batch: Batch, hops = 1): Promise<Float32Array> {
+    return this.follow(batch, equalSteps(hops), { name: 'jump' });
+  }
+
+  /** As of a runner: the flow from t to s in equal steps. */
+  integrate(batch: Batch, steps: number, solver: Sampler['name']): Promise<Float32Array> {
+    return this.follow(batch, equalSteps(steps), { name: solver });
   }
 
   protected free(): void {

@@ -33,6 +33,9 @@ export interface Walk {
   go(step: number, noise: StepNoise): Promise<Call>;
 }
 
+/** What answers on the way: a network that is told everything. */
+export type Answering = Pick<Asking, 'output' | 'follow' | 'sampleSize'>;
+
 /** What is walked. */
 export interface WalkOptions {
   readonly sampler: Sampler;
@@ -55,7 +58,7 @@ export function walkOf(
   { description }: Network,
   config: Readonly<Record<string, unknown>>,
   options: WalkOptions,
-): (asking: Asking) => Walk {
+): (asking: Answering) => Walk {
   const { sampler, steps, strength } = options;
   const { schedulers, jumps, step, measured } = samplerEntry(sampler.name);
   const { role, path } = description;
@@ -78,7 +81,7 @@ function scheduledWalk(
   path: Description['path'],
   config: Readonly<Record<string, unknown>>,
   { sampler, steps, strength }: WalkOptions,
-): (asking: Asking) => Walk {
+): (asking: Answering) => Walk {
   const scheduler = schedulerFor(sampler.name, path);
   // What the folder does not say is the default of the class that samples.
   const law = lawOf({ ...config, _class_name: scheduler.className }, 'scheduler_config.json');
@@ -116,7 +119,7 @@ const clean: Pick<ScheduledStep, 'signal' | 'noise'> = { signal: 1, noise: 0 };
 function straightWalk(
   { timeShift = 1 }: Description,
   { sampler, steps, strength, seed }: WalkOptions,
-): (asking: Asking) => Walk {
+): (asking: Answering) => Walk {
   const times = equalSteps(steps)
     .map((done) => 1 - done)
     .map((t) => (timeShift * t) / (1 + (timeShift - 1) * t))
@@ -135,8 +138,9 @@ function straightWalk(
       },
       go: async (step) => {
         const noiseSeed = seedFor(seed, hostStreams.samplerNoise, step);
-        const reached = await asking.step(Float32Array.from(state), times[step], times[step + 1], sampler, noiseSeed);
-        state = Float64Array.from(reached);
+        const x = Float32Array.from(state);
+        const [t, s] = [step, step + 1].map((i) => new Float32Array(x.length / asking.sampleSize).fill(times[i]));
+        state = Float64Array.from(await asking.follow({ x, t, s }, [0, 1], sampler, noiseSeed));
         return { timestep: times[step] };
       },
     };

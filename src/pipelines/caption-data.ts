@@ -1,0 +1,103 @@
+import type { TensorData } from '../checkpoint/safetensors.js';
+import type { Picture } from '../data/picture.js';
+import type { Sides } from '../data/resample.js';
+import type { AvailableMemory } from '../flow/memory.js';
+import type { Device } from '../gpu/device.js';
+import { Asking } from './asking.js';
+import { channelsOf, encoded, noiseBySeed } from './painter.js';
+import { networkFor, type Pipeline } from './pipeline.js';
+import { preparedImage, type PreparedPicture } from './preparation.js';
+import { encodeTexts } from './text.js';
+import { walkOf } from './walk.js';
+
+/** What a flow map in latents is to learn from. */
+export interface CaptionData {
+  readonly texts: readonly string[];
+  /** A picture for each text; without them the teacher paints some. */
+  readonly pictures?: readonly Picture[];
+  /** Where a network of inpainting paints in each picture, [height · width] with 1 where it does. */
+  readonly masks?: (i: number) => Float32Array;
+  readonly sides: Sides;
+  /** What guidance leads away from, and its scale where the teacher paints. */
+  readonly negative: string;
+  readonly guidance: number;
+  readonly seed: number;
+  readonly available?: AvailableMemory;
+  readonly onProgress?: (what: string, done?: number, total?: number) => void;
+}
+
+/** DDIM steps by which the teacher paints where there are no pictures. */
+const teacherSteps = 50;
+
+/**
+ * Latents and what the network is told of each, as data of a training: `x`, `context`, `negative.context` and, of a network
+ * of inpainting, `channels`. Latents are drawn once from what the encoder says of each picture.
+ */
+export async function captionTensors(
+  device: Device,
+  pipeline: Pipeline,
+  data: CaptionData,
+): Promise<Record<string, TensorData>> {
+  const { texts, pictures, sides, seed, negative, guidance, available, onProgress = () => {} } = data;
+  const network = networkFor(pipeline, sides);
+  const { context, channels } = network.model.conditions;
+  const count = texts.length;
+  onProgress(`encoding ${count} texts`);
+  const { states } = await encodeTexts(device, pipeline, [...texts, negative]);
+  const contexts = joined(states.slice(0, count));
+  const options = { prompt: '', seed, available, onProgress };
+  const images = pictures?.map((picture) => preparedImage(picture, sides));
+  const scenes = images?.map((image, i): PreparedPicture => {
+    const mask = data.masks?.(i) ?? new Float32Array(sides[0] * sides[1]).fill(1);
+    return { image, mask, masked: image.map((value, k) => (mask[k % mask.length] ? 0 : value)) };
+  });
+  const told = channels && (await channelsOf(device, pipeline, scenes, sides, options));
+  const conditions = { context: contexts, ...(told && { channels: told }) };
+  const shape = network.model.sampleShape;
+  const draw = async (): Promise<Float32Array> => {
+    if (images) return encoded(device, pipeline, joined(images), 'picture', sides, options);
+    const telling = { conditions, negative: { context: states[count] }, guidance };
+    const asking = Asking.fitting(device, network, telling, { count, available });
+    try {
+      const { path } = network.description;
+      const sampler = { name: path.kind === 'straight' ? 'euler' : 'ddim' } as const;
+      const walk = walkOf(network, pipeline.scheduler, { sampler, steps: teacherSteps, strength: 1, seed })(asking);
+      const size = shape.reduce((product, extent) => product * extent, count);
+      walk.begin(noiseBySeed(seed)('latents', size));
+      for (let step = 0; step < walk.steps; step++) {
+        await walk.go(step, (at) => noiseBySeed(seed)(at, size));
+        onProgress('the teacher paints', step + 1, walk.steps);
+      }
+      return Float32Array.from(walk.state);
+    } finally {
+      asking.dispose();
+    }
+  };
+  const tensor = (values: Float32Array, of: readonly number[]): TensorData => ({
+    dtype: 'F32',
+    shape: of,
+    data: values,
+  });
+  return {
+    x: tensor(await draw(), [count, ...shape]),
+    context: tensor(contexts, [count, ...context.shape]),
+    'negative.context': tensor(states[count], context.shape),
+    ...(told && { channels: tensor(repeated(told, count, channels.shape), [count, ...channels.shape]) }),
+  };
+}
+
+/** One for all samples, or one for each, as one for each. */
+function repeated(values: Float32Array, count: number, shape: readonly number[]): Float32Array {
+  const size = shape.reduce((product, extent) => product * extent, 1);
+  return values.length === count * size ? values : joined(Array.from({ length: count }, () => values));
+}
+
+function joined(rows: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(rows.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const row of rows) {
+    all.set(row, at);
+    at += row.length;
+  }
+  return all;
+}
