@@ -47,6 +47,9 @@ export {
 } from './src/flow/network.js';
 export { batchFor, callsOf, equalSteps, Runner, type Batch, type ConditionValues } from './src/flow/runner.js';
 export { samplers, type Sampler, type SamplerEntry, type SamplerName } from './src/flow/samplers.js';
+export { generate, type GenerateOptions, type Generated } from './src/pipelines/generate.js';
+export { openPipeline, type Pipeline, type PipelineOptions } from './src/pipelines/pipeline.js';
+export { openTokenizer, type Tokenizer } from './src/pipelines/tokenizer.js';
 export { exportOnnx, type OnnxExport, type OnnxOptions } from './src/export/onnx.js';
 export { exportStateDict } from './src/export/state-dict.js';
 export { MemoryError, type AvailableMemory, type MemoryNeeds } from './src/flow/memory.js';

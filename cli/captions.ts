@@ -20,6 +20,7 @@ import { ownSides } from '../src/pipelines/pipeline.js';
 import { hostStreams, seedFor } from '../src/tensor/streams.js';
 import { version } from '../src/version.js';
 import { memoryOf } from './session.js';
+import { done, following } from './status.js';
 
 /** What a run says of its teacher, its data and its guidance. */
 export interface CaptionedRun {
@@ -91,8 +92,9 @@ export async function captionFile(
     guidance,
     seed,
     available: memoryOf(device),
-    onProgress: (what, done, total) => console.log(done === undefined ? what : `${what} ${done}/${total}`),
+    onProgress: following(),
   });
+  done();
   await writeSafetensors(file, tensors);
   console.log(`latents and text states of ${captions.length} captions kept: ${file}`);
   return file;

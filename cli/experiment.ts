@@ -96,10 +96,11 @@ async function latentExperiment(which: ExperimentName | 'all', flags: Experiment
       store,
       available: memoryOf(device),
       origin: { pipeline, weights, lora, lcmLora, tcdLora, flowMapLora, image, mask: flags.mask },
-      onProgress: console.log,
+      onProgress: begin,
     },
     names,
   );
+  done();
   for (const { print } of results) console.log(print);
   console.log(`\nreport  ${join(store.name, 'report.html')}`);
   device.dispose();

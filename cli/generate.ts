@@ -19,6 +19,7 @@ import { imageGrid } from '../src/report/png.js';
 import { numberBetween, sampleCount, seedNumber, wholeNumber } from './arguments.js';
 import { checkFolder, checkOutput, isFolder } from './output.js';
 import { memoryOf, openSession, type DeviceFlags } from './session.js';
+import { done, following } from './status.js';
 
 /** Flags of everything that runs a pipeline. */
 export interface PipelineFlags extends DeviceFlags {
@@ -144,9 +145,9 @@ async function paint(flags: GenerateFlags, scene: () => Promise<Pick<GenerateOpt
   const made = await generate(device, pipeline, {
     ...wanted,
     available: memoryOf(device),
-    onProgress: (what, done, total) =>
-      console.log(done === undefined ? what : `${what} ${done}/${total}  ${seconds(started)}`),
+    onProgress: following(),
   });
+  done();
   for (const note of made.notes) console.log(note);
   await write(out, extension, made, count);
   console.log(

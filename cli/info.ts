@@ -97,7 +97,8 @@ async function describeFolder(
   }
   const { network: whole, file } = (await readFolder(path, flags.arch))!;
   const network = await adapted(whole, flags.lora);
-  const read = (name: string, other: string) => name === 'scheduler' || Object.hasOwn(folderClasses, other);
+  const read = (name: string, other: string) =>
+    ['scheduler', 'tokenizer'].includes(name) || Object.hasOwn(folderClasses, other);
   const others = Object.entries(components).map(
     ([name, other]) => `${name} (${other}${read(name, other) ? '' : ', not read'})`,
   );

@@ -174,6 +174,19 @@ export const classificationKnobs: KnobGroup[] = [
   },
 ];
 
+/** Every knob of training an autoencoder. */
+export const autoencodingKnobs: KnobGroup[] = [
+  {
+    heading: 'Recipe:',
+    knobs: [
+      ...training.filter(({ flag }) => flag !== 'checkpoint-blocks'),
+      { flag: 'kl', path: 'kl', help: 'what the divergence of latents from N(0, I) counts beside the error of pixels' },
+      ...optimizer,
+      ...average('ema', 'ema.export', 'the exported weights'),
+    ],
+  },
+];
+
 /** Every knob of training a teacher. */
 export const teacherKnobs: KnobGroup[] = [
   {

@@ -1,5 +1,6 @@
 import { openDevice } from '../node/device.js';
 import { nullAdapters } from '../node/dawn.js';
+import { areCaptions } from './captions.js';
 import { loadDataset } from '../node/data.js';
 import { UserError } from '../src/errors.js';
 import { deviceBytes, readable, type AvailableMemory, type MemoryNeeds } from '../src/flow/memory.js';
@@ -21,7 +22,9 @@ export interface PlanFlags {
 
 /** `semiflow plan train`: what a training would need. */
 export async function planTrain(flags: TrainFlags & PlanFlags): Promise<void> {
-  const { from, recipe, data } = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
+  const { from, recipe, data, teacher: path } = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
+  if (await areCaptions(path, data))
+    throw new UserError('captions become latents when a training starts: give the file that it keeps of them', 'data');
   const [given, student] = 'weights' in from ? [from, undefined] : [null, from];
   const range = (student ?? given!.description).dataRange;
   const set = data ? await loadDataset(data, { range }) : null;

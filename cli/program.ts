@@ -2,7 +2,12 @@ import { Argument, Command, Option } from 'commander';
 import { UserError } from '../src/errors.js';
 import { numberBetween, wholeNumber } from './arguments.js';
 import { addKnobs } from './config.js';
-import { classificationDefaults, distillationDefaults, teacherDefaults } from '../trainers/config.js';
+import {
+  autoencodingDefaults,
+  classificationDefaults,
+  distillationDefaults,
+  teacherDefaults,
+} from '../trainers/config.js';
 import { learnsFromData, methodNames, methods } from '../trainers/methods.js';
 import { experimentNames } from '../src/experiments/index.js';
 import { violationBudget } from '../src/experiments/violation.js';
@@ -12,7 +17,7 @@ import { loadObjective } from '../node/module.js';
 import { solvers } from '../src/flow/solvers.js';
 import { version } from '../src/version.js';
 import { orShipped } from './shipped.js';
-import { classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
+import { autoencodingKnobs, classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
 
 /** What every command that trains takes. */
 const addTraining = (command: Command): Command =>
@@ -212,6 +217,19 @@ export function createProgram(): Command {
     points: classificationDefaults,
     images: classificationDefaults,
   });
+
+  const vae = computing('vae')
+    .description('train an autoencoder of pictures, between which and a network over latents a pipeline is made')
+    .option('--data <path>', 'pictures')
+    .option('--arch <yaml>', "options of diffusers' AutoencoderKL, instead of the default for the data")
+    .option('--out <folder>', 'where it is written as diffusers saves one, with a slash at its end (default vae/)')
+    .option('--run <folder>', 'run folder (default: runs/ and the name of the folder)')
+    .action(async (flags) => {
+      if (!flags.data && !flags.resume && !flags.config)
+        throw new UserError('vae needs --data PATH (or --resume FOLDER)');
+      await (await import('./vae.js')).trainVaeCommand(flags);
+    });
+  addKnobs(addTraining(vae), autoencodingKnobs, { points: autoencodingDefaults, images: autoencodingDefaults });
 
   addSampling(computing('sample').description('draw samples from a flow map or a teacher'))
     .requiredOption('--out <file>', '.png, .npy, .npz or .safetensors, or a folder of PNG with a slash at its end')
@@ -466,7 +484,7 @@ function addSamplerOptions(command: Command, only?: readonly string[]): void {
 
 /** Whether a command reads a file that someone else may have described. */
 const readsWeights = (command: Command): boolean =>
-  command.options.some(({ long }) => long === '--arch') && !['teacher', 'classifier'].includes(command.name());
+  command.options.some(({ long }) => long === '--arch') && !['teacher', 'classifier', 'vae'].includes(command.name());
 
 /** Whether a command folds adapters into what it reads: `import` keeps tensors as they are, `merge` has nothing else to do. */
 const takesAdapters = (command: Command): boolean =>
@@ -538,7 +556,7 @@ const addDevice = (command: Command): Command =>
 
 /** The flag of an option that the library names by its place in a recipe, or by its own name. */
 export function flagOf(field: string): string {
-  const groups = [...distillationKnobs(), ...teacherKnobs, ...classificationKnobs];
+  const groups = [...distillationKnobs(), ...teacherKnobs, ...classificationKnobs, ...autoencodingKnobs];
   const knob = groups.flatMap(({ knobs }) => knobs).find(({ path }) => path === field);
   // What runs over which range, the library says of pixels.
   if (field === 'pixels') return '--range';

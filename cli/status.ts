@@ -60,3 +60,12 @@ function show(): void {
     console.log(text);
   }
 }
+
+/** What hears how far work is that has several parts, and shows it: a part, and how much of it is done. */
+export function following(): (what: string, count?: number, total?: number) => void {
+  let now = '';
+  return (what, count, total) => {
+    if (what !== now) begin((now = what));
+    if (total !== undefined) detail(`${count} of ${total}`);
+  };
+}

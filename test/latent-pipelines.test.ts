@@ -18,7 +18,7 @@ import { latentMask, prepared } from '../src/pipelines/preparation.js';
 import { networkFor } from '../src/pipelines/pipeline.js';
 import { encodeTexts } from '../src/pipelines/text.js';
 import { openTokenizer } from '../src/pipelines/tokenizer.js';
-import { walkOf } from '../src/pipelines/walk.js';
+import { putBack, walkOf } from '../src/pipelines/walk.js';
 import { normals } from '../src/tensor/philox.js';
 import { full } from './support/full.js';
 import { runHere } from './support/command-line.js';
@@ -52,10 +52,11 @@ describe.skipIf(!found)('a tokenizer', () => {
       const { tokens, cut } = tokenizer.encode(prompt);
       expect(tokens.length).toBe(77);
       // Where implementations differ, those of the library behind newer releases.
-      const wanted = others?.fast ?? ids!;
+      const whole = others?.fast ?? ids!;
+      const wanted = whole.length > 77 ? [...whole.slice(0, 76), whole[whole.length - 1]] : whole;
+      expect(cut, prompt).toBe(whole.length - wanted.length);
       expect([...tokens].slice(0, wanted.length), prompt).toEqual(wanted);
       if (padded && !others) expect([...tokens], prompt).toEqual(padded);
-      if (cut) expect(tokens[76], prompt).toBe(wanted[wanted.length - 1]);
     }
   });
 
@@ -184,8 +185,18 @@ describe.skipIf(!found)('a recorded run', () => {
     });
     if (strength < 1) walk.state = walk.mixed(0, await latentOf(0, 'picture'), noise.get('latents')!);
     else walk.begin(noise.get('latents')!);
+    const kept = network.model.conditions.channels
+      ? null
+      : {
+          latents: await latentOf(0, 'picture'),
+          noise: noise.get('latents')!,
+          hidden: latentMask(mask, [run.height, run.width], factor),
+          size,
+          plane: size / network.model.sampleShape[0],
+        };
     for (at = 0; at < walk.steps; at++) {
       await walk.go(at, (step) => noise.get(String(step))!);
+      if (kept) putBack(walk, at, kept);
       expect(relative(Float32Array.from(walk.state), after.subarray(at * size, (at + 1) * size)), `${at}`).toBeLessThan(
         5e-5,
       );

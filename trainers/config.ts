@@ -160,6 +160,13 @@ export const classificationSchema = z.strictObject({
 });
 export type ClassificationConfig = z.infer<typeof classificationSchema>;
 
+/** A recipe of training an autoencoder. */
+export const autoencodingSchema = classificationSchema.extend({
+  /** What the divergence of latents from N(0, I) counts beside the squared error of pixels. */
+  kl: notNegative,
+});
+export type AutoencodingConfig = z.infer<typeof autoencodingSchema>;
+
 const commonDefaults = { seed: 0, precision: 'f32', checkpointBlocks: false } as const;
 
 const optimizerDefaults = {
@@ -279,4 +286,14 @@ export const classificationDefaults: ClassificationConfig = {
   precision: 'f32',
   optimizer: { ...optimizerDefaults, beta2: 0.999, rate: 2e-3, weightDecay: 0.01 },
   ema: { export: warmedUp(0.995) },
+};
+
+export const autoencodingDefaults: AutoencodingConfig = {
+  steps: 5000,
+  batch: 32,
+  seed: 0,
+  precision: 'f32',
+  optimizer: { ...optimizerDefaults, beta2: 0.999, rate: 1e-3 },
+  ema: { export: warmedUp(0.999) },
+  kl: 1e-4,
 };

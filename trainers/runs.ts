@@ -10,20 +10,24 @@ import {
   exportNetwork,
   parametersByName,
   studentOf,
+  tensorsOf,
   type Network,
   type WeightsFile,
 } from '../src/flow/network.js';
 import { drawSamples } from '../src/flow/sampling.js';
 import { describeFit, teacherFit } from '../src/flow/teacher-fit.js';
+import type { Autoencoder } from '../src/models/diffusers/autoencoder.js';
 import { ParameterLayout, type Parameters } from '../src/nn/parameters.js';
 import { joinedWeights, type Weights } from '../src/nn/weights.js';
 import { sizeOf } from '../src/tensor/shape.js';
 import { hostStreams, seedFor } from '../src/tensor/streams.js';
 import { checkFit, sampleFingerprint, SampleSource, type SampleSet } from './batches.js';
 import { exportClassifier, type ClassifierNetwork } from '../src/features/classifier-file.js';
+import { autoencodingLoss } from './autoencoding.js';
 import { classificationLoss } from './classification.js';
 import {
   distillationSchema,
+  type AutoencodingConfig,
   type ClassificationConfig,
   type DistillationConfig,
   type TeacherConfig,
@@ -40,7 +44,7 @@ import { checkWeights, train, type TrainOptions, type Training } from './train.j
 import type { OptimizerOptions, PlannedTraining, Trainer, TrainerState } from './trainer.js';
 import { uncertaintyParameters } from './uncertainty.js';
 
-type Recipe = TeacherConfig | DistillationConfig | ClassificationConfig;
+type Recipe = TeacherConfig | DistillationConfig | ClassificationConfig | AutoencodingConfig;
 
 const optimizerOf = ({ optimizer: { rate, warmup, finalShare, ...adamW } }: Recipe): OptimizerOptions => ({
   ...adamW,
@@ -452,6 +456,51 @@ export async function trainClassifier(
     inputs: { data: await sampleFingerprint(data) },
     savings: savingsOf(recipe, planOf),
     ...wholeNetwork('classifier', classifier, (network) => exportClassifier(network)),
+  };
+  return train(device, task, options);
+}
+
+/** An autoencoder with its weights, for pictures of a shape. */
+export interface AutoencoderNetwork {
+  readonly parts: Autoencoder;
+  readonly layout: ParameterLayout;
+  readonly weights: Weights;
+}
+
+/**
+ * The training of an autoencoder on pictures.
+ * @throws UserError where the pictures do not fit it
+ */
+export async function trainAutoencoder(
+  { device, vae, data }: { device: Device; vae: AutoencoderNetwork; data: SampleSet },
+  recipe: AutoencodingConfig,
+  options: TrainOptions = {},
+): Promise<Training<AutoencoderNetwork>> {
+  const { layout, weights: initial, parts } = vae;
+  const { shape } = data;
+  if (shape[0] !== parts.imageChannels || shape.slice(1).some((side) => side % parts.factor))
+    throw new UserError(
+      `${data.name} holds samples of shape [${shape}]: this autoencoder takes ${parts.imageChannels} channels and sides that are multiples of ${parts.factor}`,
+      'data',
+    );
+  noteFit(data, { sampleShape: shape, classes: 0, nullClass: false, conditions: {} }, 0, options);
+  const averages = { [exported]: recipe.ema.export };
+  const planOf = (changed: AutoencodingConfig) => {
+    const source = new SampleSource(data, changed);
+    const loss = autoencodingLoss(parts, source, changed);
+    const learner = { name: 'autoencoder', layout, initial, averages, optimizer: optimizerOf(changed), loss };
+    return { ...commonOf(changed), learners: [learner], feed: source.feed };
+  };
+  const task = {
+    kind: 'autoencoder',
+    weightsFile: 'autoencoder.safetensors',
+    ...planOf(recipe),
+    inputs: { data: await sampleFingerprint(data) },
+    savings: savingsOf(recipe, planOf),
+    ...wholeNetwork('autoencoder', vae, ({ layout, weights }) => ({
+      tensors: tensorsOf(layout, weights),
+      metadata: {},
+    })),
   };
   return train(device, task, options);
 }

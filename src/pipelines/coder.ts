@@ -28,6 +28,9 @@ export interface Encoded {
   readonly deviation?: Float32Array;
 }
 
+/** An autoencoder with its weights. */
+type Coded = Pick<LoadedComponent<Autoencoder>, 'parts' | 'layout' | 'weights'>;
+
 /** The share of a tile that lies on its neighbour as well. */
 const overlap = 0.25;
 /** The smallest tile, in latents along a side: less sees too little of a picture. */
@@ -40,7 +43,7 @@ const leastTile = 16;
  */
 export async function encodePictures(
   device: Device,
-  vae: LoadedComponent<Autoencoder>,
+  vae: Coded,
   pictures: Float32Array,
   sides: Sides,
   options: CoderOptions = {},
@@ -72,7 +75,7 @@ export async function encodePictures(
  */
 export function decodeLatents(
   device: Device,
-  vae: LoadedComponent<Autoencoder>,
+  vae: Coded,
   latents: Float32Array,
   sides: Sides,
   options: CoderOptions = {},

@@ -13,7 +13,7 @@ import { checkTile, encodePictures, type Encoded } from './coder.js';
 import { networkFor, ownSides, type Pipeline } from './pipeline.js';
 import { latentMask, type PreparedPicture } from './preparation.js';
 import { encodeTexts } from './text.js';
-import { walkOf, type Call, type WalkOptions } from './walk.js';
+import { putBack, walkOf, type Call, type WalkOptions } from './walk.js';
 
 /** What noise is for: where latents start, the draws of the autoencoder, and the steps of samplers. */
 export type NoisePurpose = 'latents' | 'picture' | 'masked picture' | number;
@@ -140,15 +140,11 @@ export class Painter extends Resource {
     const start = noise('latents', count * size);
     if (known && strength < 1) walk.state = walk.mixed(0, known, start);
     else walk.begin(start);
-    const hidden = replaced ? this.hidden()! : null;
     const plane = size / network.model.sampleShape[0];
-    const isHidden = (i: number) => hidden![(Math.floor(i / size) * plane + (i % plane)) % hidden!.length];
+    const kept = replaced ? { latents: known!, noise: start, hidden: this.hidden()!, size, plane } : null;
     for (let step = 0; step < walk.steps; step++) {
       const call = await walk.go(step, (at) => noise(at, count * size));
-      if (hidden) {
-        const reference = walk.mixed(step + 1, known!, start);
-        walk.state = walk.state.map((value, i) => (isHidden(i) ? value : reference[i]));
-      }
+      if (kept) putBack(walk, step, kept);
       onCall?.(call, walk.state);
       onProgress('steps', step + 1, walk.steps);
     }

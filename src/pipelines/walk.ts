@@ -36,6 +36,27 @@ export interface Walk {
 /** What answers on the way: a network that is told everything. */
 export type Answering = Pick<Asking, 'output' | 'follow' | 'sampleSize'>;
 
+/** What of latents is known, with the noise that all of them started from. */
+export interface KnownLatents {
+  /** One picture's for all samples, or one's for each. */
+  readonly latents: Float32Array;
+  readonly noise: Float32Array;
+  /** 1 where it is painted, per position of a plane; one mask for all samples, or one for each. */
+  readonly hidden: Float32Array;
+  /** Values of a sample, and of one of its channels. */
+  readonly size: number;
+  readonly plane: number;
+}
+
+/** Puts what is known back after a step, with the noise of the step that follows. */
+export function putBack(walk: Walk, step: number, { latents, noise, hidden, size, plane }: KnownLatents): void {
+  const reference = walk.mixed(step + 1, latents, noise);
+  walk.state = walk.state.map((value, i) => {
+    const place = Math.floor(i / size) * plane + (i % plane);
+    return hidden[place % hidden.length] ? value : reference[i];
+  });
+}
+
 /** What is walked. */
 export interface WalkOptions {
   readonly sampler: Sampler;
