@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { loadDataset } from '../node/data.js';
 import { readTextFile, writeSafetensors } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
@@ -15,14 +15,15 @@ import { trainAutoencoder, type AutoencoderNetwork } from '../trainers/runs.js';
 import { check, parseRecipe, parseYaml, resolveConfig } from './config.js';
 import { autoencodingKnobs } from './knobs.js';
 import { isFolder } from './output.js';
+import { fromFolder, inFull, ofData, type Place } from './places.js';
 import { printTree } from './print.js';
 import { memoryOf, openSession } from './session.js';
+import { runFolderOf } from './teacher.js';
 import {
   configOf,
   followTraining,
   readConfig,
   refuseBesideResume,
-  settledData,
   trainOptions,
   type TrainingFlags,
 } from './training-flags.js';
@@ -50,16 +51,12 @@ interface PreparedVae extends SavedRun {
 export async function trainVaeCommand(flags: VaeFlags): Promise<void> {
   const run = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
   const { dataset, architecture, recipe, folder, out } = run;
-  if (flags.printConfig) return printTree({ architecture, recipe });
+  if (flags.printConfig) return printTree(savedRun(run, inFull));
   if (!isFolder(out)) throw new UserError(`${out}: an autoencoder is a folder: put a slash at its end`, 'out');
   console.log(dataset.summary);
   const vae = built(architecture, recipe.seed);
-  const options = trainOptions(flags, folder, {
-    data: settledData(run.data),
-    out: `${resolve(out)}/`,
-    architecture,
-    recipe,
-  } satisfies SavedRun);
+  const place = fromFolder(folder);
+  const options = trainOptions(flags, folder, { ...savedRun(run, place), out: `${place(out)}/` });
   const device = await openSession(flags);
   const training = await trainAutoencoder({ device, vae, data: dataset }, recipe, {
     ...options,
@@ -88,6 +85,13 @@ export async function trainVaeCommand(flags: VaeFlags): Promise<void> {
   training.dispose();
   device.dispose();
 }
+
+/** A run's configuration. @param place how it says where things are */
+const savedRun = ({ data, architecture, recipe }: PreparedVae, place: Place): Omit<SavedRun, 'out'> => ({
+  data: ofData(place)(data),
+  architecture,
+  recipe,
+});
 
 /** An autoencoder with weights by their initialisers, at the scale of its own latents. */
 function built(architecture: Record<string, unknown>, seed: number): AutoencoderNetwork {
@@ -129,14 +133,14 @@ async function prepare(flags: VaeFlags): Promise<PreparedVae> {
     architecture: await architectureFor(flags.arch, made.architecture, dataset),
     recipe: resolveConfig(autoencodingSchema, autoencodingDefaults, autoencodingKnobs, flags, file),
     out,
-    folder: flags.run ?? join('runs', out.replace(/[/\\]+$/, '').replace(/.*[/\\]/, '')),
+    folder: flags.run ?? runFolderOf(out.replace(/[/\\]+$/, '')),
   };
 }
 
 async function reopen(folder: string, flags: VaeFlags): Promise<PreparedVae> {
   const files = await RunFiles.open(folderStore(folder), 'autoencoder');
   refuseBesideResume(flags, ['run', 'arch']);
-  const saved = await readConfig<SavedRun>(files, autoencodingSchema);
+  const { saved } = await readConfig<SavedRun>(files, autoencodingSchema);
   const [data, out] = [flags.data ?? saved.data, flags.out ?? saved.out];
   return {
     data,

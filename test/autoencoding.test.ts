@@ -5,6 +5,7 @@ import { random } from '../src/tensor/philox.js';
 import { constant, tensor, type Tensor } from '../src/tensor/tensor.js';
 import { autoencodingLoss } from '../trainers/autoencoding.js';
 import type { SampleSource } from '../trainers/batches.js';
+import { Rows } from '../trainers/rows.js';
 import type { LossContext } from '../trainers/trainer.js';
 import { interpret } from './support/interpreter.js';
 
@@ -12,7 +13,7 @@ const shape = [3, 2, 3, 5];
 const draw = random(4);
 const pictures = Float32Array.from({ length: 90 }, () => draw.normal());
 const source = { draw: () => ({ x: tensor(pictures, shape) }) } as unknown as SampleSource;
-const context = { key: tensor(Uint32Array.of(1, 0, 2)), parameters: () => tensor(pictures) } as unknown as LossContext;
+const context = { rows: new Rows(tensor(Uint32Array.of(1, 0, 2)), [3]) } as unknown as LossContext;
 
 /** An autoencoder whose loss is known: it halves and adds, decodes by doubling, and doubts as much as it is told. */
 const coder = (logvar: number | null): Autoencoder => {
@@ -29,7 +30,7 @@ const coder = (logvar: number | null): Autoencoder => {
   };
 };
 const lossOf = (logvar: number | null, kl: number): number => {
-  const { total } = autoencodingLoss(coder(logvar), source, { batch: 3, kl })(context);
+  const { total } = autoencodingLoss(coder(logvar), source, { kl })(context);
   return interpret([total])[0][0];
 };
 const meanOf = (f: (x: number) => number) => pictures.reduce((sum, x) => sum + f(x), 0) / pictures.length;

@@ -488,7 +488,8 @@ export async function trainAutoencoder(
   const planOf = (changed: AutoencodingConfig) => {
     const source = new SampleSource(data, changed);
     const loss = autoencodingLoss(parts, source, changed);
-    const learner = { name: 'autoencoder', layout, initial, averages, optimizer: optimizerOf(changed), loss };
+    const optimizer = optimizerOf(changed);
+    const learner = { name: 'autoencoder', layout, initial, averages, optimizer, loss, rows: [changed.batch] };
     return { ...commonOf(changed), learners: [learner], feed: source.feed };
   };
   const task = {

@@ -129,10 +129,12 @@ export class Runner extends Resource {
 
   private async asked(batch: Omit<Batch, 's'>): Promise<Float32Array> {
     const program = await this.traced('output').program;
-    return this.inBatches({ ...batch, s: batch.t }, async () => {
+    const { x } = await this.inBatches({ ...batch, s: batch.t }, async () => {
       this.device.write(this.storages.part, Float32Array.of(0, 1, 0));
       program.run();
+      return 0;
     });
+    return x;
   }
 
   /** f(x, t, s) of a flow map in `hops` equal jumps. */
