@@ -328,5 +328,18 @@ describe.each(Object.keys(devices))(
       const actual = await evaluate(device, outputs);
       names.forEach((name, i) => expect(relativeError(actual[name], expected[i]), name).toBeLessThan(1e-5));
     });
+
+    // Drivers' own are off by 2^-11, and by anything beyond half a turn.
+    if (family === 'plain')
+      it('sine and cosine are exact to 2e-7 over a thousand turns', async () => {
+        const count = 16383;
+        const angles = Float32Array.from({ length: count }, (_, i) => 8192 * ((2 * i) / (count - 1) - 1) ** 3);
+        const x = tensor(angles);
+        const { sines, cosines } = await evaluate(device, { sines: point.sin(x), cosines: point.cos(x) });
+        const worst = (values: ArrayLike<number>, exact: (angle: number) => number) =>
+          angles.reduce((most, angle, i) => Math.max(most, Math.abs(values[i] - exact(angle))), 0);
+        expect(worst(sines, Math.sin)).toBeLessThan(2e-7);
+        expect(worst(cosines, Math.cos)).toBeLessThan(2e-7);
+      });
   },
 );

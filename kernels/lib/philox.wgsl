@@ -35,12 +35,11 @@ fn philox_uniform4(call: u32, step: u32, stream: u32, seed_low: u32, seed_high: 
   return fma(vec4f(philox_bits4(call, step, stream, seed_low, seed_high) >> vec4u(9u)), vec4f(1.1920928955078125e-7), vec4f(5.9604644775390625e-8));
 }
 
-// Box-Muller on the pairs (0, 1) and (2, 3).
+// Box-Muller on the pairs (0, 1) and (2, 3); sine4 is that of lib/sine.wgsl.
 fn philox_normal4(call: u32, step: u32, stream: u32, seed_low: u32, seed_high: u32) -> vec4f {
   let u = philox_uniform4(call, step, stream, seed_low, seed_high);
   let radius = sqrt(-2.0 * log(u.xz));
-  let angle = 6.283185307179586 * u.yw;
-  return vec4f(radius.x * cos(angle.x), radius.x * sin(angle.x), radius.y * cos(angle.y), radius.y * sin(angle.y));
+  return radius.xxyy * sine4(6.283185307179586 * u.yyww, vec4i(1, 0, 1, 0));
 }
 
 // Whole numbers below a bound of at most 2^16: the uniform number times the bound.

@@ -33,7 +33,8 @@ declare module '../tensor/tensor.js' {
   }
 }
 
-type Operand = Tensor | number;
+/** What arithmetic takes: tensors, which broadcast, and numbers. */
+export type Operand = Tensor | number;
 
 function binary(
   op: 'add' | 'sub' | 'mul' | 'div' | 'maximum' | 'minimum' | 'greater' | 'equal',
@@ -95,7 +96,8 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   );
 }
 
-type UnaryName = 'neg' | 'exp' | 'log' | 'sqrt' | 'sin' | 'cos' | 'tanh' | 'erf' | 'abs' | 'floor';
+/** Functions of one argument, by the names of their nodes. */
+export type UnaryName = 'neg' | 'exp' | 'log' | 'sqrt' | 'sin' | 'cos' | 'tanh' | 'erf' | 'abs' | 'floor';
 const unary = (op: UnaryName) => (x: Tensor) => {
   requireFloats(op, x);
   return new Tensor(op, [x], {}, x.shape);
@@ -225,13 +227,15 @@ export const pointwiseRules = {
   ),
   sin: rule<'sin'>(
     16,
-    (x) => `sin(${x})`,
+    (x, type) => (type === 'f32' ? `sin1(${x})` : `sin4(${x})`),
     ({ inputs: [x] }, g) => [mul(g, cos(x))],
+    'sine',
   ),
   cos: rule<'cos'>(
     16,
-    (x) => `cos(${x})`,
+    (x, type) => (type === 'f32' ? `cos1(${x})` : `cos4(${x})`),
     ({ inputs: [x] }, g) => [neg(mul(g, sin(x)))],
+    'sine',
   ),
   tanh: rule<'tanh'>(
     16,

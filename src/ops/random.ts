@@ -5,7 +5,8 @@ import { Tensor } from '../tensor/tensor.js';
 import { greater, mul, where } from './pointwise.js';
 import type { IndexRule, Width } from './rule.js';
 
-type Distribution = 'uniform' | 'normal' | 'integer';
+/** What random numbers are distributed as. */
+export type Distribution = 'uniform' | 'normal' | 'integer';
 
 declare module '../tensor/tensor.js' {
   interface OpAttributes {
@@ -82,6 +83,8 @@ export const randomRule: IndexRule<'random'> = {
       dtype,
     } = node;
     emitter.include('philox');
+    // Its normal numbers are made by that.
+    emitter.include('sine');
     const [low, high, step] = [0, 1, 2].map((i) => emitter.value(key, `${i}u`, 1));
     const row = rowLength(node);
     const elementOf = (i: string) =>
