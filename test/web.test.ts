@@ -16,8 +16,10 @@ import type { Device } from '../src/gpu/device.js';
 import { drift } from '../src/metrics/flow-map.js';
 import { distillationDefaults } from '../trainers/config.js';
 import { distil } from '../trainers/runs.js';
-import type { DistilNews, FromWorker, SampleTile, Walk } from '../web/protocol.js';
+import type { DistilNews, FromWorker, SampleTile, TeacherNews, Walk } from '../web/protocol.js';
+import { seriousFaults } from './support/axe.js';
 import { chromiumFlags, chromiumPath } from './support/chromium.js';
+import { full } from './support/full.js';
 
 if (!chromiumPath) console.log('skipped: no /usr/bin/chromium, so the page is not driven');
 
@@ -129,15 +131,11 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
   const isWalk = (part: object): part is Walk => 'stops' in part;
   const isLook = (part: object): part is Extract<DistilNews, { look: unknown }> => 'look' in part;
 
-  /**
-   * Samples are the same to 1e-4 where jumps start and end at multiples of 1/2. At other times the embedding of time is
-   * made of sines that WGSL holds to 2^-11 alone, of which SwiftShader makes use: there it is 1e-3.
-   */
-  const expectSame = (a: ArrayLike<number>, b: ArrayLike<number>, most = 1e-4) => {
+  const expectSame = (a: ArrayLike<number>, b: ArrayLike<number>) => {
     expect(a.length).toBe(b.length);
     const worst = Array.from(a).reduce((largest, value, i) => Math.max(largest, Math.abs(value - b[i])), 0);
     console.log(`samples in Chromium differ from Node's by ${worst.toExponential(1)} at most`);
-    expect(worst).toBeLessThan(most);
+    expect(worst).toBeLessThan(1e-4);
   };
   const shipped = async (name: string): Promise<Network> =>
     loadNetwork(await openSafetensors(await fileSource(`checkpoints/${name}.safetensors`)));
@@ -150,7 +148,7 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
     for (const [schedule, steps] of [1, 2, 4, 8].entries()) {
       const { x } = await drawSamples(device, map, { count, seed: 0, steps });
       const tile = tiles.find(({ member, schedule: own }) => member === 'flow map' && own === schedule)!;
-      expectSame(tile.x, x, steps > 2 ? 1e-3 : 1e-4);
+      expectSame(tile.x, x);
     }
     await forget();
     const stop = page.getByRole('group', { name: 'times of 2 calls' }).getByRole('slider');
@@ -159,7 +157,7 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
     expect(await stop.getAttribute('aria-valuenow')).toBe('0.40');
     const [moved] = await hear(isTile);
     const { x } = await drawSamples(device, map, { count, seed: 0, steps: [1, 0.4, 0] });
-    expectSame(moved.x, x, 1e-3);
+    expectSame(moved.x, x);
   });
 
   it('takes no more memory the more often it samples', async () => {
@@ -172,7 +170,7 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
     };
     await again();
     const before = await held();
-    for (let i = 0; i < 3; i++) await again();
+    for (let i = 0; i < (full ? 100 : 3); i++) await again();
     expect(await held()).toBe(before);
   });
 
@@ -212,7 +210,7 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
   });
 
   it("trains with Node's losses, goes on by other knobs, and saves what Node reads", async () => {
-    const [steps, more] = [4, 6];
+    const [steps, more] = [200, 202];
     await forget();
     await page.evaluate(() => (location.hash = '#distil'));
     const field = (name: string) => page.getByLabel(name, { exact: true });
@@ -228,8 +226,10 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
     training.dispose();
     const isLosses = (part: object): part is Extract<DistilNews, { losses: unknown }> => 'losses' in part;
     const told = (await hear(isLosses)).flatMap((part) => part.losses);
-    expect(told.map(({ step }) => step)).toEqual([1, 2, 3, 4]);
-    told.forEach(({ loss }, i) => expect(Math.abs(loss / losses[i] - 1)).toBeLessThan(1e-3));
+    expect(told.map(({ step }) => step)).toEqual(losses.map((_, i) => i + 1));
+    const worst = told.reduce((most, { loss }, i) => Math.max(most, Math.abs(loss / losses[i] - 1)), 0);
+    console.log(`losses of ${steps} steps in Chromium differ from Node's by ${worst.toExponential(1)} at most`);
+    expect(worst).toBeLessThan(1e-3);
 
     await forget();
     await field('Steps').fill(String(more));
@@ -237,7 +237,7 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
     await page.getByText('Turned.').waitFor();
     await page.getByRole('button', { name: 'Go on', exact: true }).click();
     await page.getByText(`Done: ${more} steps`).waitFor();
-    expect((await hear(isLosses)).flatMap((part) => part.losses).map(({ step }) => step)).toEqual([5, 6]);
+    expect((await hear(isLosses)).flatMap((part) => part.losses).map(({ step }) => step)).toEqual([201, 202]);
     const [download] = await Promise.all([
       page.waitForEvent('download'),
       page.getByRole('button', { name: 'Save', exact: true }).click(),
@@ -264,21 +264,39 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
     await page.getByText(/README.md is no safetensors file/).waitFor();
   });
 
-  it('has a name for every control, text that can be read, and room at 360 pixels, in light and dark', async () => {
-    await page.setViewportSize({ width: 360, height: 800 });
-    for (const colorScheme of ['light', 'dark'] as const) {
+  it('trains a teacher of another data set, which is enough where one says so, and distils it', async () => {
+    await page.evaluate(() => (location.hash = '#distil'));
+    await forget();
+    const part = page.locator('#distil');
+    await part.getByLabel('Teacher', { exact: true }).selectOption('moons');
+    await part.getByText('A teacher of moons is to be trained first.').waitFor();
+    await part.getByRole('button', { name: 'Train the teacher' }).click();
+    await hear((news): news is Extract<TeacherNews, { samples: unknown }> => 'samples' in news);
+    await part.getByRole('button', { name: 'Enough' }).click();
+    await part.getByText('The teacher of moons is trained').waitFor();
+    await part.getByLabel('Steps', { exact: true }).fill('2');
+    await part.getByLabel('Steps', { exact: true }).press('Enter');
+    await part.getByRole('button', { name: 'Start', exact: true }).click();
+    await part.getByText('Done: 2 steps').waitFor();
+    await page.evaluate(() => (location.hash = '#sample/taught-moons'));
+    await forget();
+    const tiles = await hear(isTile, 4);
+    expect(tiles.every(({ member, x }) => member === 'teacher' && x.every(Number.isFinite))).toBe(true);
+  });
+
+  it('is found nothing serious by axe-core, and has room at 360 pixels, in light and dark', async () => {
+    const looks = (['light', 'dark'] as const).flatMap((colorScheme) =>
+      [1280, 360].map((width) => ({ colorScheme, width })),
+    );
+    for (const { colorScheme, width } of full ? looks : [looks[1], looks[2]]) {
+      await page.setViewportSize({ width, height: 800 });
       await page.emulateMedia({ colorScheme });
-      for (const part of ['sample', 'operator', 'distil', 'open']) {
+      for (const part of ['sample', 'operator', 'distil', 'open', 'edit']) {
         await page.evaluate((name) => (location.hash = `#${name}`), part);
         await page.locator(`#${part}`).waitFor();
-        const { wide, nameless, pale } = await page.evaluate(looksOf);
-        expect({ part, colorScheme, wide, nameless, pale }).toEqual({
-          part,
-          colorScheme,
-          wide: false,
-          nameless: [],
-          pale: [],
-        });
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+        const where = { part, colorScheme, width };
+        expect({ ...where, wide, faults: await seriousFaults(page) }).toEqual({ ...where, wide: false, faults: [] });
       }
     }
   });
@@ -287,6 +305,41 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
     expect(requests.length).toBeGreaterThan(3);
     expect(requests.filter((url) => !url.startsWith(address) && !/^(blob|data):/.test(url))).toEqual([]);
     expect(faults).toEqual([]);
+  });
+
+  it('works where the adapter has no f16, no subgroups, 8 storage buffers and bindings of 128 MiB', async () => {
+    const least = `{
+      const limits = { maxStorageBuffersPerShaderStage: 8, maxStorageBufferBindingSize: 2 ** 27, maxBufferSize: 2 ** 28 };
+      const { get } = Object.getOwnPropertyDescriptor(GPUAdapter.prototype, 'limits');
+      Object.defineProperty(GPUAdapter.prototype, 'limits', {
+        get() {
+          const all = get.call(this);
+          return new Proxy(all, { get: (_, name) => limits[name] ?? all[name] });
+        },
+      });
+      Object.defineProperty(GPUAdapter.prototype, 'features', { get: () => new Set() });
+      const { requestDevice } = GPUAdapter.prototype;
+      self.asked = [];
+      GPUAdapter.prototype.requestDevice = function (descriptor) {
+        self.asked.push(JSON.stringify(descriptor ?? {}));
+        return requestDevice.call(this, descriptor);
+      };
+    }`;
+    const before = page;
+    page = await opened(least, '#sample/checkerboard');
+    try {
+      const tiles = await hear(isTile, 8);
+      const map = await shipped('flow-map-checkerboard');
+      const tile = tiles.find(({ member, schedule }) => member === 'flow map' && schedule === 3)!;
+      const { x } = await drawSamples(device, map, { count: tile.x.length / 2, seed: 0, steps: 8 });
+      expectSame(tile.x, x);
+      const asked = await page.workers()[0].evaluate(() => (self as unknown as { asked: string[] }).asked.join());
+      expect(asked).toMatch(/requiredLimits/);
+      expect(asked).not.toMatch(/f16|subgroups/);
+    } finally {
+      await page.close();
+      page = before;
+    }
   });
 
   it('says in a sentence what to do where the device is lost, and where there is no WebGPU', async () => {
@@ -304,48 +357,3 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
       .waitFor();
   });
 });
-
-/** Runs in the page: what is wrong with how it looks. */
-function looksOf(): { wide: boolean; nameless: string[]; pale: string[] } {
-  const shown = [...document.body.querySelectorAll<HTMLElement>('*')].filter((element) => element.checkVisibility());
-  // What stands in a control is its value, not its name.
-  const nameOf = (element: HTMLElement) =>
-    element.getAttribute('aria-label') ||
-    (element.matches('input, select')
-      ? [...((element as HTMLInputElement).labels ?? [])].map(({ textContent }) => textContent!.trim()).join('')
-      : element.textContent!.trim());
-  const controls = shown.filter((element) => element.matches('a, button, input, select, canvas[role], [role=slider]'));
-  const numbers = (colour: string) => (colour.match(/[\d.]+/g) ?? []).map(Number);
-  const luminance = ([red, green, blue]: number[]) => {
-    const linear = [red, green, blue].map((value) =>
-      value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4,
-    );
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
-  };
-  const ground = (element: Element | null): number[] => {
-    if (!element) return [255, 255, 255];
-    const colour = numbers(getComputedStyle(element).backgroundColor);
-    return colour.length === 3 || colour[3] > 0 ? colour : ground(element.parentElement);
-  };
-  const texts = shown.filter(
-    (element) =>
-      element.tagName !== 'title' &&
-      !(element as HTMLButtonElement).disabled &&
-      [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent!.trim()),
-  );
-  const contrast = (element: HTMLElement) => {
-    const style = getComputedStyle(element);
-    const [a, b] = [
-      luminance(numbers(element instanceof SVGElement ? style.fill : style.color)),
-      luminance(ground(element)),
-    ];
-    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  };
-  return {
-    wide: document.documentElement.scrollWidth > innerWidth,
-    nameless: controls.filter((element) => !nameOf(element)).map((element) => element.outerHTML.slice(0, 120)),
-    pale: texts
-      .filter((element) => contrast(element) < 4.5)
-      .map((element) => `${element.tagName} ${element.textContent!.slice(0, 40)} ${contrast(element).toFixed(1)}`),
-  };
-}

@@ -39,14 +39,18 @@ export interface Calls {
   distilMenu: Call<null, never, DistilMenu>;
   /** The knobs as a method has them. */
   distilKnobs: Call<string, never, Knobs>;
-  /** A new training, from the teacher or from a flow map in a file. */
-  distilBegin: Call<{ knobs: Knobs; file: Blob | null }, never, void>;
+  /** Trains a teacher of a data set of points, until it is done or it is enough. */
+  distilTeach: Call<{ data: string; steps: number }, TeacherNews, Families>;
+  /** A new training, from the teacher of a data set or from a flow map of it in a file. */
+  distilBegin: Call<{ knobs: Knobs; teacher: string; file: Blob | null }, never, void>;
   /** Other knobs for the training on its way. */
   distilTurn: Call<Knobs, never, void>;
   /** Trains until it is done or paused; whether it is done. */
   distilRun: Call<null, DistilNews, boolean>;
   /** Ends the run at the next step. */
   distilPause: Call<null, never, void>;
+  /** Ends the training of the teacher, which is then as far as it came. */
+  distilEnough: Call<null, never, void>;
   /** The student as a safetensors file. */
   distilFile: Call<null, never, Blob>;
 }
@@ -210,7 +214,16 @@ export interface DistilMenu {
   methods: readonly { name: string; summary: string }[];
   objectives: readonly { name: string; summary: string }[];
   knobs: Knobs;
+  /** Data sets of points whose teacher can be trained here; the first one's is shipped. */
+  teachers: readonly string[];
+  /** Steps that such a teacher takes unless others are asked for. */
+  teacherSteps: number;
 }
+
+/** What the training of a teacher tells: its losses, and what its samples have become. */
+export type TeacherNews =
+  | { losses: readonly StepMetrics[] }
+  | { samples: { x: Float32Array; noise: Float32Array; range: readonly [number, number] } };
 
 /** What a training tells. */
 export type DistilNews =
@@ -223,6 +236,8 @@ export type DistilNews =
         x: Float32Array;
         noise: Float32Array;
         truth: Float32Array;
+        /** What a plot of the points shows. */
+        range: readonly [number, number];
         error: number;
         worth: EqualSteps;
       };

@@ -71,13 +71,6 @@ export function chooser(
   const networks = h('select', {
     onchange: () => {
       history.replaceState(null, '', `#${named().part || 'sample'}/${networks.value}`);
-      addEventListener('hashchange', () => {
-        const { part, family } = named();
-        const here = networks.closest('section')?.id === part;
-        if (!here || family === networks.value || !families.all.some(({ id }) => id === family)) return;
-        networks.value = family;
-        void choose(family);
-      });
       void choose(networks.value);
     },
   });
@@ -90,7 +83,7 @@ export function chooser(
   // A family that came later may have taken the place of the one that is shown.
   families.onChange(() => {
     list();
-    if (['opened', 'distilled'].includes(networks.value)) void choose(networks.value);
+    if (/^(opened|distilled|taught-)/.test(networks.value)) void choose(networks.value);
   });
   addEventListener('hashchange', () => {
     const { part, family } = named();

@@ -1,5 +1,5 @@
-/** Part *Distil*: a teacher in the plane becomes a flow map while one looks, and turns the knobs. */
-import type { DistilMenu, DistilNews, Knobs } from '../protocol.js';
+/** Part *Distil*: a teacher in the plane, shipped or trained here, becomes a flow map while one looks and turns the knobs. */
+import type { DistilMenu, DistilNews, Knobs, TeacherNews } from '../protocol.js';
 import { drawChart, type Curve } from './chart.js';
 import { Status } from './chosen.js';
 import { choice, field, h, number } from './dom.js';
@@ -8,19 +8,25 @@ import { drawSamples } from './pictures.js';
 
 type Look = Extract<DistilNews, { look: unknown }>['look'];
 
-const points = { kind: 'points', shape: [2], range: [-2.5, 2.5] } as const;
+const points = (range: Look['range']) => ({ kind: 'points', shape: [2], range }) as const;
 /** Milliseconds in which points move to where a later student sends them. */
 const moving = 500;
 
 export const distilPart: Part = {
   name: 'distil',
   title: 'Distil',
-  lead: 'The checkerboard’s teacher becomes a flow map here, in this tab. The points are one jump of the student from a fixed noise, beside them is where the teacher’s true flow leads. Every knob can be turned on the way.',
+  lead: 'A teacher in the plane becomes a flow map here, in this tab: the checkerboard’s, or one that is trained first, in seconds. The points are one jump of the student from a fixed noise, beside them is where the teacher’s true flow leads. Every knob can be turned on the way.',
   open(engine, section, { families }) {
     let knobs: Knobs;
     let running: Promise<void> | undefined;
     let started = false;
     let file: File | null = null;
+    let teacher: string;
+    /** Data sets whose teacher is there. */
+    const taught = new Set<string>();
+    let teaching = false;
+    /** The teacher on its way. */
+    let glance: Extract<TeacherNews, { samples: unknown }>['samples'] | null = null;
     let [look, before] = [null, null] as [Look | null, Look | null];
     let arrived = 0;
     const losses: { x: number[]; y: number[] } = { x: [], y: [] };
@@ -36,6 +42,7 @@ export const distilPart: Part = {
       role: 'img',
       'aria-label': 'how many Euler steps of the teacher one jump is worth, over the steps',
     });
+    const truthName = h('span', { class: 'who euler' }, 'the teacher’s true flow');
     const worth = h('output', { class: 'figure' }, '–');
     const error = h('output', { class: 'figure' }, '–');
     const step = h('output', { class: 'figure' }, '0');
@@ -55,34 +62,51 @@ export const distilPart: Part = {
       if (!look) return;
       const done = Math.min(1, (performance.now() - arrived) / moving);
       const eased = done * done * (3 - 2 * done);
-      const { x, noise } = look;
+      const { x, noise, range } = look;
       const from = before?.x ?? noise;
       drawSamples(
         map,
-        points,
+        points(range),
         x.map((value, i) => from[i] + eased * (value - from[i])),
         noise,
       );
       if (done < 1 && !section.hidden) requestAnimationFrame(drawPoints);
     };
+    const drawTruth = () => {
+      if (look) drawSamples(truth, points(look.range), look.truth, look.noise);
+      else if (glance) drawSamples(truth, points(glance.range), glance.x, glance.noise);
+      truthName.textContent = look || !glance ? 'the teacher’s true flow' : 'the teacher, as it learns';
+    };
     const draw = () => {
       drawCharts();
       drawPoints();
-      if (look) drawSamples(truth, points, look.truth, look.noise);
+      drawTruth();
+    };
+    /** Forgets what was seen of another training. */
+    const clear = () => {
+      for (const list of [losses.x, losses.y, worths.x, worths.y, marks]) list.length = 0;
+      before = look = glance = null;
+      for (const output of [worth, error, loss]) output.textContent = '–';
+      step.textContent = '0';
+      for (const canvas of [map, truth]) canvas.getContext('2d')!.clearRect(0, 0, canvas.width, canvas.height);
+      drawCharts();
+    };
+    const addLosses = (news: Extract<DistilNews, { losses: unknown }>, steps: number) => {
+      for (const metrics of news.losses) {
+        losses.x.push(metrics.step);
+        losses.y.push(metrics.loss);
+      }
+      const last = news.losses[news.losses.length - 1];
+      step.textContent = `${last.step} of ${steps}`;
+      loss.textContent = last.loss.toPrecision(3);
+      drawCharts();
     };
 
     const hear = (news: DistilNews) => {
       if ('text' in news) status.say(news.text);
       else if ('losses' in news) {
         status.say('Training…');
-        for (const metrics of news.losses) {
-          losses.x.push(metrics.step);
-          losses.y.push(metrics.loss);
-        }
-        const last = news.losses[news.losses.length - 1];
-        step.textContent = `${last.step} of ${knobs.steps}`;
-        loss.textContent = last.loss.toPrecision(3);
-        drawCharts();
+        addLosses(news, knobs.steps);
       } else {
         [before, look, arrived] = [look, news.look, performance.now()];
         const { relation, steps } = look.worth;
@@ -90,7 +114,7 @@ export const distilPart: Part = {
         error.textContent = look.error.toPrecision(3);
         worths.x.push(look.step);
         worths.y.push(steps);
-        if (!before) drawSamples(truth, points, look.truth, look.noise);
+        if (!before) drawTruth();
         drawPoints();
         drawCharts();
       }
@@ -111,18 +135,42 @@ export const distilPart: Part = {
       if (running) await engine.call('distilPause', null);
       await running;
     };
+    /** Trains the teacher of the chosen data. */
+    const teach = async () => {
+      await pause();
+      teaching = true;
+      started = false;
+      clear();
+      show();
+      status.say(`Making the kernels of the teacher of ${teacher}…`);
+      const hearTeacher = (news: TeacherNews) => {
+        status.say(`Training the teacher of ${teacher}…`);
+        if ('losses' in news) return addLosses(news, teacherSteps);
+        glance = news.samples;
+        drawTruth();
+      };
+      try {
+        families.set(await engine.call('distilTeach', { data: teacher, steps: teacherSteps }, { onPart: hearTeacher }));
+        taught.add(teacher);
+        status.say(`The teacher of ${teacher} is trained, and can be chosen in the other parts. Start distils it.`);
+      } catch (failure) {
+        status.fail(failure);
+      } finally {
+        teaching = false;
+        show();
+      }
+    };
     const begin = async () => {
       await pause();
       status.say('Making the kernels of a step…');
       try {
-        await engine.call('distilBegin', { knobs, file });
+        await engine.call('distilBegin', { knobs, teacher, file });
       } catch (failure) {
         status.fail(failure);
         return;
       }
       started = true;
-      for (const list of [losses.x, losses.y, worths.x, worths.y, marks]) list.length = 0;
-      before = look = null;
+      clear();
       run();
     };
     /** The same training by other knobs. */
@@ -150,9 +198,11 @@ export const distilPart: Part = {
 
     const main = h('button', { type: 'button', class: 'strong' }, 'Start');
     main.addEventListener('click', () => {
-      if (running) void pause();
+      if (teaching) void engine.call('distilEnough', null);
+      else if (running) void pause();
       else if (started) run();
-      else void begin();
+      else if (taught.has(teacher)) void begin();
+      else void teach();
     });
     const anew = h('button', { type: 'button', disabled: true, onclick: () => void begin() }, 'Begin anew');
     const save = h('button', { type: 'button', disabled: true, onclick: () => void download() }, 'Save');
@@ -173,8 +223,17 @@ export const distilPart: Part = {
       'Use in the other parts',
     );
     const show = () => {
-      main.textContent = running ? 'Pause' : started ? 'Go on' : 'Start';
+      main.textContent = teaching
+        ? 'Enough'
+        : running
+          ? 'Pause'
+          : started
+            ? 'Go on'
+            : taught.has(teacher)
+              ? 'Start'
+              : 'Train the teacher';
       anew.disabled = save.disabled = other.disabled = !started;
+      load.disabled = teachers.disabled = teaching;
     };
     const download = async () => {
       const going = running !== undefined;
@@ -192,6 +251,20 @@ export const distilPart: Part = {
         if (file) void begin();
       },
     });
+
+    let teacherSteps = 0;
+    const teachers = h('select', {
+      onchange: () => void chooseTeacher(teachers.value),
+    });
+    /** Another teacher: what was distilled of the one before is over. */
+    const chooseTeacher = async (name: string) => {
+      await pause();
+      [teacher, started, file] = [name, false, null];
+      load.value = '';
+      clear();
+      status.say(taught.has(name) ? '' : `A teacher of ${name} is to be trained first.`);
+      show();
+    };
 
     const controls = h('div', { class: 'knobs' });
     const build = ({ methods, objectives }: DistilMenu) => {
@@ -304,7 +377,16 @@ export const distilPart: Part = {
 
     const figure = (label: string, output: HTMLElement) => h('div', {}, output, h('span', {}, label));
     section.append(
-      h('div', { class: 'controls' }, main, anew, save, other, field('Go on from a flow map', load)),
+      h(
+        'div',
+        { class: 'controls' },
+        field('Teacher', teachers),
+        main,
+        anew,
+        save,
+        other,
+        field('Go on from a flow map', load),
+      ),
       status.element,
       h(
         'div',
@@ -325,7 +407,7 @@ export const distilPart: Part = {
             'div',
             { class: 'pictures' },
             h('figure', {}, map, h('figcaption', {}, h('span', { class: 'who map' }, 'one jump of the student'))),
-            h('figure', {}, truth, h('figcaption', {}, h('span', { class: 'who euler' }, 'the teacher’s true flow'))),
+            h('figure', {}, truth, h('figcaption', {}, truthName)),
           ),
           h('figure', {}, lossChart, h('figcaption', {}, 'loss; dashed where a knob was turned')),
           h('figure', {}, worthChart, h('figcaption', {}, 'Euler steps of the teacher that one jump is worth')),
@@ -333,7 +415,10 @@ export const distilPart: Part = {
       ),
     );
     void engine.call('distilMenu', null).then((menu) => {
-      knobs = menu.knobs;
+      ({ knobs, teacherSteps } = menu);
+      [teacher] = menu.teachers;
+      taught.add(teacher);
+      teachers.replaceChildren(...menu.teachers.map((name) => h('option', { value: name }, name)));
       build(menu);
     });
     return draw;

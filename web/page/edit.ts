@@ -102,7 +102,12 @@ export const editPart: Part = {
               if (!row) {
                 rows.set(
                   name,
-                  (row = h('div', { class: 'strip', role: 'group', 'aria-label': `${name}, round by round` })),
+                  (row = h('div', {
+                    class: 'strip',
+                    tabindex: 0,
+                    role: 'group',
+                    'aria-label': `${name}, round by round`,
+                  })),
                 );
                 table.append(h('article', {}, h('h4', { class: `who ${colourOf(name)}` }, name), row));
               }

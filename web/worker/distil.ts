@@ -1,5 +1,6 @@
-/** A training in the page: a 2-D teacher into a flow map, with knobs that can be turned on the way. */
+/** Trainings in the page: a teacher of points, and its flow map with knobs that can be turned on the way. */
 import {
+  createNetwork,
   distil,
   distillationDefaults,
   drawSamplesBy,
@@ -8,9 +9,12 @@ import {
   methodRecipe,
   methods,
   namedDataset,
+  newDescription,
   blobSource,
   Runner,
   streamSafetensors,
+  teacherDefaults,
+  trainTeacher,
   UserError,
   type Device,
   type Network,
@@ -19,10 +23,11 @@ import {
 } from '../../index.js';
 import { openWeights } from '../../src/checkpoint/weights.js';
 import { equalEulerSteps, rmse, type SolverError } from '../../src/metrics/flow-map.js';
+import { distributions } from '../../src/data/distributions.js';
 import { Turns } from '../../src/flow/turns.js';
 import type { DistillationConfig } from '../../trainers/config.js';
 import { objectives } from '../../trainers/objectives/index.js';
-import type { DistilMenu, DistilNews, Families, Knobs } from '../protocol.js';
+import type { DistilMenu, DistilNews, Families, Knobs, TeacherNews } from '../protocol.js';
 import { pointsShown, type Models } from './models.js';
 
 /** Euler steps that are measured at first; more are, by doubling, once the student is better. */
@@ -32,22 +37,35 @@ const mostEulerSteps = 128;
 const fineSteps = 32;
 /** Milliseconds between losses that are told, and between looks at the student. */
 const [tellEvery, lookEvery] = [120, 700];
-const teacherName = { family: 'checkerboard', member: 'teacher' } as const;
+/** The data set whose teacher is shipped, and so what begins. */
+const shippedTeacher = 'checkerboard';
+/** The family that the teacher of a data set is in. */
+const familyOf = (data: string): string => (data === shippedTeacher ? data : `taught-${data}`);
+/** Steps of a teacher that is trained here, on a processor and on a GPU: some seconds of either. */
+const teacherSteps = { software: 600, hardware: 3000 };
+/** Steps in which a teacher on its way is sampled. */
+const glanceSteps = 8;
 
 /** The way from noise to data that a student is measured by. */
 interface Measure {
+  range: readonly [number, number];
   noise: Float32Array;
   truth: Float32Array;
   /** The error of the teacher's Euler steps. */
   euler: SolverError[];
   /** Adds a row for that many steps. */
   add(steps: number): Promise<void>;
+  dispose(): void;
 }
 
 export class Distillation {
   private training: Training<Network> | null = null;
+  /** The data set of the training's teacher. */
+  private teacher: string = shippedTeacher;
   private paused = false;
-  private measure: Promise<Measure> | null = null;
+  private enough: AbortController | null = null;
+  /** By the data set of the teacher. */
+  private readonly measures = new Map<string, Promise<Measure>>();
   private readonly turns = new Turns();
 
   constructor(
@@ -61,6 +79,8 @@ export class Distillation {
       methods: Object.entries(methods).map(([name, { summary }]) => ({ name, summary })),
       objectives: objectives().map(({ name, summary }) => ({ name, summary })),
       knobs: this.knobs('fmap'),
+      teachers: [shippedTeacher, ...Object.keys(distributions).filter((name) => name !== shippedTeacher)],
+      teacherSteps: this.device.profile.software ? teacherSteps.software : teacherSteps.hardware,
     };
   }
 
@@ -72,18 +92,62 @@ export class Distillation {
   }
 
   /**
+   * Trains a teacher of a data set of points; every part can choose it then. What was distilled of the one before ends.
+   * @throws UserError where there is no such data set
+   */
+  teach(name: string, steps: number, tell: (news: TeacherNews) => void): Promise<Families> {
+    return this.turns.take(async () => {
+      const data = namedDataset(name);
+      if (data?.kind !== 'points') throw new UserError(`${name} is no data set of points`);
+      const description = newDescription(data);
+      const recipe = { ...teacherDefaults(data.shape), steps };
+      const enough = (this.enough = new AbortController());
+      const subject = { device: this.device, teacher: createNetwork(description, 0), data };
+      const training = await trainTeacher(subject, recipe, { signal: enough.signal }).catch((error: unknown) => {
+        throw enough.signal.aborted ? new UserError(`the teacher of ${name} has learned nothing yet`) : error;
+      });
+      try {
+        const glance = async () =>
+          tell({ samples: { ...(await this.glance(await training.now())), range: data.range } });
+        await this.follow(training, tell, glance, () => false);
+        await glance();
+        const { tensors, metadata } = training.file();
+        const network = await loadNetwork(await openWeights(blobSource(await blobOf(tensors, metadata), name)));
+        if (this.teacher === name) {
+          this.training?.dispose();
+          this.training = null;
+        }
+        (await this.measures.get(name))?.dispose();
+        this.measures.delete(name);
+        this.models.add(familyOf(name), `${name}, trained here`, new Map([['teacher', network]]));
+        return this.models.families;
+      } finally {
+        this.enough = null;
+        training.dispose();
+      }
+    });
+  }
+
+  /** Ends the training of a teacher at the next step. */
+  stopTeaching(): void {
+    this.enough?.abort();
+  }
+
+  /**
    * A new training in place of the one before.
+   * @param teacher the data set of its teacher, which was shipped or trained here
    * @param file a flow map to go on from, as the command line writes them
    * @throws UserError where recipe, file and teacher do not fit together
    */
-  begin(knobs: Knobs, file: Blob | null): Promise<void> {
+  begin(knobs: Knobs, teacher: string, file: Blob | null): Promise<void> {
     return this.turns.take(async () => {
       const start = file ? await loadNetwork(await openWeights(blobSource(file))) : undefined;
       if (start && start.description.role !== 'flow-map')
         throw new UserError('this is a teacher: give a flow map of the same network to go on from');
-      const training = await this.made(knobs, start);
+      const training = await this.made(knobs, teacher, start);
       this.training?.dispose();
       this.training = training;
+      this.teacher = teacher;
     });
   }
 
@@ -91,7 +155,7 @@ export class Distillation {
   turn(knobs: Knobs): Promise<void> {
     return this.turns.take(async () => {
       const before = this.current();
-      const next = await this.made(knobs);
+      const next = await this.made(knobs, this.teacher);
       try {
         await next.trainer.restore(before.trainer.state());
       } catch (error) {
@@ -114,44 +178,64 @@ export class Distillation {
     return this.turns.take(async () => {
       const training = this.current();
       const measure = await this.measured(tell);
-      await this.look(training, measure, tell);
-      let losses: StepMetrics[] = [];
-      let [told, looked] = [performance.now(), performance.now()];
-      const flush = () => {
-        if (losses.length) tell({ losses });
-        losses = [];
-        told = performance.now();
-      };
-      for await (const metrics of training) {
-        losses.push(metrics);
-        if (performance.now() - told < tellEvery && !this.paused) continue;
-        flush();
-        if (performance.now() - looked > lookEvery) {
-          await this.look(training, measure, tell);
-          looked = performance.now();
-        }
-        if (this.paused) break;
-      }
-      flush();
-      await this.look(training, measure, tell);
+      const look = () => this.look(training, measure, tell);
+      await look();
+      await this.follow(training, tell, look, () => this.paused);
+      await look();
       return training.finished;
     });
+  }
+
+  /** Tells of a training's losses, and looks at what it has learned, both now and then, until it ends or is to stop. */
+  private async follow(
+    training: Training<Network>,
+    tell: (news: { losses: readonly StepMetrics[] }) => void,
+    look: () => Promise<void>,
+    stopped: () => boolean,
+  ): Promise<void> {
+    let losses: StepMetrics[] = [];
+    let [told, looked] = [performance.now(), performance.now()];
+    const flush = () => {
+      if (losses.length) tell({ losses });
+      losses = [];
+      told = performance.now();
+    };
+    for await (const metrics of training) {
+      losses.push(metrics);
+      if (performance.now() - told < tellEvery && !stopped()) continue;
+      flush();
+      if (performance.now() - looked > lookEvery) {
+        await look();
+        looked = performance.now();
+      }
+      if (stopped()) break;
+    }
+    flush();
+  }
+
+  /** Samples of a teacher as it is now. */
+  private async glance(teacher: Network): Promise<{ x: Float32Array; noise: Float32Array }> {
+    const count = pointsShown(this.device);
+    const runner = new Runner(this.device, teacher, count);
+    try {
+      return await drawSamplesBy(runner, { count, seed: 0, steps: glanceSteps });
+    } finally {
+      runner.dispose();
+    }
   }
 
   /** The student as a file that every other front reads. */
   file(): Promise<Blob> {
     return this.turns.take(async () => {
       const { tensors, metadata } = this.current().file();
-      const parts: BlobPart[] = [];
-      for await (const part of streamSafetensors(tensors, metadata)) parts.push(part as BlobPart);
-      return new Blob(parts);
+      return blobOf(tensors, metadata);
     });
   }
 
   /** The student of now among the networks that every part can choose. */
   async share(): Promise<Families> {
     const student = await loadNetwork(await openWeights(blobSource(await this.file(), 'the student')));
-    const teacher = await this.models.network(teacherName.family, teacherName.member);
+    const teacher = await this.models.network(familyOf(this.teacher), 'teacher');
     this.models.add(
       'distilled',
       'distilled here',
@@ -168,21 +252,25 @@ export class Distillation {
     return this.training;
   }
 
-  private async made(knobs: Knobs, start?: Network): Promise<Training<Network>> {
-    const teacher = await this.models.network(teacherName.family, teacherName.member);
+  private async made(knobs: Knobs, name: string, start?: Network): Promise<Training<Network>> {
+    const teacher = await this.models.network(familyOf(name), 'teacher');
     const { method, lambda, epsilon, rate, steps, batch, seed } = knobs;
     const base = methodRecipe(method, distillationDefaults([2], 'velocity'), true);
     const recipe: DistillationConfig = { ...base, lambda, epsilon, steps, batch, seed };
     const { device } = this;
-    const subject = { device, teacher, data: namedDataset('checkerboard'), start };
+    const subject = { device, teacher, data: namedDataset(name), start };
     return distil(subject, { ...recipe, optimizer: { ...base.optimizer, rate } });
   }
 
   /** The teacher's true flow from one noise, and how near Euler steps come to it. */
   private measured(tell: (news: DistilNews) => void): Promise<Measure> {
-    this.measure ??= (async () => {
+    const name = this.teacher;
+    const known = this.measures.get(name);
+    if (known) return known;
+    const measure = (async () => {
       tell({ text: 'Following the teacher in fine steps, to measure by…' });
-      const teacher = await this.models.network(teacherName.family, teacherName.member);
+      const { range } = await this.models.family(familyOf(name));
+      const teacher = await this.models.network(familyOf(name), 'teacher');
       const count = pointsShown(this.device);
       const runner = new Runner(this.device, teacher, count);
       const drawn = (steps: number, name: 'heun' | 'euler') =>
@@ -193,16 +281,17 @@ export class Distillation {
         euler.push({ steps, error: rmse((await drawn(steps, 'euler')).x, truth, 2) });
       };
       for (const steps of eulerSteps) await add(steps);
-      return { noise, truth, euler, add };
+      return { range, noise, truth, euler, add, dispose: () => runner.dispose() };
     })();
-    this.measure.catch(() => (this.measure = null));
-    return this.measure;
+    this.measures.set(name, measure);
+    measure.catch(() => this.measures.delete(name));
+    return measure;
   }
 
   /** Where one jump of the student of now leads. */
   private async look(
     training: Training<Network>,
-    { noise, truth, euler, add }: Measure,
+    { range, noise, truth, euler, add }: Measure,
     tell: (news: DistilNews) => void,
   ): Promise<void> {
     const count = noise.length / 2;
@@ -215,9 +304,16 @@ export class Distillation {
         await add(2 * last.steps);
         last = euler[euler.length - 1];
       }
-      tell({ look: { step: training.step, x, noise, truth, error, worth: equalEulerSteps(error, euler) } });
+      tell({ look: { step: training.step, x, noise, truth, range, error, worth: equalEulerSteps(error, euler) } });
     } finally {
       runner.dispose();
     }
   }
+}
+
+/** Weights as a file that every other front reads. */
+async function blobOf(...content: Parameters<typeof streamSafetensors>): Promise<Blob> {
+  const parts: BlobPart[] = [];
+  for await (const part of streamSafetensors(...content)) parts.push(part as BlobPart);
+  return new Blob(parts);
 }
