@@ -35,6 +35,7 @@ import {
   trainOptions,
   type TrainingFlags,
 } from './training-flags.js';
+import { watchIf } from './watch.js';
 
 export interface ClassifierFlags extends TrainingFlags {
   out?: string;
@@ -65,6 +66,7 @@ export async function trainClassifierCommand(flags: ClassifierFlags): Promise<vo
   const place = fromFolder(folder);
   const options = trainOptions(flags, folder, { ...savedRun(run, place), out: place(out) });
   const device = await openSession(flags);
+  const watch = await watchIf(flags.watch, device, { folder, runs: [''] });
   const training = await trainClassifier({ device, classifier, data: dataset }, recipe, {
     ...options,
     memory: memoryOf(device),
@@ -83,6 +85,7 @@ export async function trainClassifierCommand(flags: ClassifierFlags): Promise<vo
   }
   training.dispose();
   device.dispose();
+  await watch?.end();
 }
 
 /** A run's configuration. @param place how it says where things are */

@@ -19,6 +19,8 @@ import { version } from '../src/version.js';
 import { orShipped } from './shipped.js';
 import { autoencodingKnobs, classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
 
+const watchHelp = 'serve the run as a page of this machine alone while it goes on: losses, rates, pictures, the report';
+
 /** What every command that trains takes. */
 const addTraining = (command: Command): Command =>
   command
@@ -42,7 +44,8 @@ const addTraining = (command: Command): Command =>
       (text) => wholeNumber('--accumulate', text, { least: 1 }),
     )
     .option('--profile', 'print where the time of a step goes')
-    .option('--print-config', 'print the resolved recipe and leave');
+    .option('--print-config', 'print the resolved recipe and leave')
+    .option('--watch [port]', watchHelp);
 
 const adapterHelp =
   'low-rank adapter to be folded in, in the styles of kohya, PEFT or diffusers or from `train --lora-rank`; may be given again';
@@ -309,6 +312,7 @@ export function createProgram(): Command {
     .description('run a grid of recipes and seeds, and tabulate what came of it')
     .argument('<yaml>', 'teacher, data, seeds and recipes')
     .option('--out <folder>', 'where runs, tables and the report go (default runs/ and the name of the file)')
+    .option('--watch [port]', watchHelp)
     .action(async (file, flags) => (await import('./study.js')).study(file, flags));
 
   program

@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { openDevice } from '../node/device.js';
-import { ranksHere } from '../node/mpi.js';
 import { SemiflowError } from '../src/errors.js';
 import type { AvailableMemory } from '../src/flow/memory.js';
 import type { Device } from '../src/gpu/device.js';
@@ -57,13 +56,10 @@ export async function openBare(flags: DeviceFlags): Promise<Device> {
   return device;
 }
 
-/**
- * The memory that there is for this process, as far as the system tells: that of a device of its own is not known, and
- * ranks of one machine share it.
- */
+/** The memory that there is, as far as the system tells: that of a device of its own is not known. */
 export function memoryOf({ profile }: Device): AvailableMemory {
   const limit = process.constrainedMemory();
-  const bytes = (limit && limit < totalmem() ? limit : totalmem()) / ranksHere();
+  const bytes = limit && limit < totalmem() ? limit : totalmem();
   return profile.software ? { shared: bytes } : { host: bytes };
 }
 

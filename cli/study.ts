@@ -5,16 +5,17 @@ import { readTextFile } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
 import { ofFirst } from '../src/gpu/group.js';
 import { SharedFigures } from '../trainers/evaluation/shared.js';
-import { runStudy, studyRuns, studySchema, type StudyRun } from '../trainers/study.js';
+import { runStudy, studyFiles, studyRuns, studySchema, type StudyRun } from '../trainers/study.js';
 import { readClassifier } from './classifier.js';
 import { check, parseYaml, type Locate } from './config.js';
 import { printTables } from './print.js';
 import { openSession, type DeviceFlags } from './session.js';
 import { orShipped } from './shipped.js';
 import { carryOut, evaluateAgain, prepare, reopen } from './train.js';
+import { watchIf } from './watch.js';
 
 /** `semiflow study`: trains every recipe with every seed, each in a run folder of its own, and tabulates them. */
-export async function study(path: string, flags: DeviceFlags & { out?: string }): Promise<void> {
+export async function study(path: string, flags: DeviceFlags & { out?: string; watch?: string | true }): Promise<void> {
   const { tree, locate } = parseYaml(await readTextFile(path), path);
   const plan = check(studySchema, tree, (key, ofName) => `${path}${locate(key, ofName)}`);
   const out = flags.out ?? join('runs', basename(path).replace(/\.ya?ml$/, ''));
@@ -36,6 +37,11 @@ export async function study(path: string, flags: DeviceFlags & { out?: string })
   const classifier = plan.features ? await readClassifier(orShipped(plan.features), plan.featuresArch) : undefined;
 
   const device = await openSession(flags);
+  const watch = await watchIf(flags.watch, device, {
+    folder: out,
+    runs: studyRuns(plan).map(({ path: run }) => run),
+    files: studyFiles,
+  });
   const shared = new SharedFigures();
   const { group } = device;
   const train = async (run: StudyRun): Promise<boolean> => {
@@ -66,6 +72,7 @@ export async function study(path: string, flags: DeviceFlags & { out?: string })
   });
   await ofFirst<StudyRun | null>(group, null);
   device.dispose();
+  await watch?.end();
   if (!result) {
     console.log(`go on with: semiflow study ${path}${flags.out ? ` --out ${flags.out}` : ''}`);
     return;

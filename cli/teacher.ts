@@ -33,6 +33,7 @@ import {
   trainOptions,
   type TrainingFlags,
 } from './training-flags.js';
+import { watchIf } from './watch.js';
 
 export interface TeacherFlags extends TrainingFlags, NewNetworkFlags {
   /** Weights to go on from, or the folder of a run whose optimizer goes on as well. */
@@ -66,6 +67,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const place = fromFolder(folder);
   const options = trainOptions(flags, folder, { ...savedRun(run, place), out: place(out) });
   const device = await openSession(flags);
+  const watch = await watchIf(flags.watch, device, { folder, runs: [''] });
   const training = await trainTeacher({ device, teacher: network, data: dataset, init: run.from?.init }, recipe, {
     ...options,
     memory: memoryOf(device),
@@ -103,6 +105,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   }
   training.dispose();
   device.dispose();
+  await watch?.end();
 }
 
 /** A run's configuration. @param place how it says where things are */

@@ -40,6 +40,7 @@ import {
   trainOptions,
   type TrainingFlags,
 } from './training-flags.js';
+import { watchIf } from './watch.js';
 
 export interface TrainFlags extends TrainingFlags, NewNetworkFlags {
   arch?: string;
@@ -95,8 +96,10 @@ export async function train(flags: TrainFlags): Promise<string | null> {
     return null;
   }
   const device = await openSession(flags);
+  const watch = await watchIf(flags.watch, device, { folder: run.out, runs: [''] });
   const finished = await carryOut(device, run, flags);
   device.dispose();
+  await watch?.end();
   return finished && finished.folder;
 }
 

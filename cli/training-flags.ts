@@ -24,6 +24,8 @@ export interface TrainingFlags extends DeviceFlags, Record<string, unknown> {
   accumulate?: number;
   profile?: boolean;
   printConfig?: boolean;
+  /** A port, or whichever is free. */
+  watch?: string | true;
 }
 
 /** The recipe and where things come from, for readers and for `--resume`. */

@@ -7,7 +7,8 @@ import { summaryFigures, summaryTable, summarizeRecipe, type RecipeSummary } fro
 import type { Evaluation } from './evaluation/evaluation.js';
 import type { EvaluationTable } from './evaluation/tables.js';
 
-type Tree = Record<string, unknown>;
+/** A recipe as it was written. */
+export type Tree = Record<string, unknown>;
 const tree = z.record(z.string(), z.unknown());
 
 /** Names become folders, which must stay below the study's own. */
@@ -81,6 +82,7 @@ function deepMerge(base: Tree, over: Tree): Tree {
   );
 }
 
+/** Where a study writes, and how its runs are carried out. */
 export interface StudyOptions {
   /** How messages and the report call it. */
   title: string;
@@ -96,6 +98,9 @@ export interface StudyOptions {
   /** Called before a run that is not done yet, with its number and that of all. */
   onRun?: (run: StudyRun, number: number, of: number) => void;
 }
+
+/** What a study writes beside its runs. */
+export const studyFiles = ['study.json', 'study.md', 'study.html'] as const;
 
 /** A study that has come to its end. */
 export interface StudyResult {
@@ -132,14 +137,15 @@ export async function runStudy(
       ? `${title}: means over ${count} seeds, ± half of Student's 95 % interval; worth: median, least … most`
       : `${title}: one seed, which says nothing of the spread`;
   const table = { heading, table: summaryTable(rows) };
-  await store.write('study.json', `${JSON.stringify({ plan, rows }, null, 2)}\n`);
-  await store.write('study.md', `${heading}\n\n${markdownTable(table.table)}\n`);
+  const [jsonFile, textFile, pageFile] = studyFiles;
+  await store.write(jsonFile, `${JSON.stringify({ plan, rows }, null, 2)}\n`);
+  await store.write(textFile, `${heading}\n\n${markdownTable(table.table)}\n`);
   const sections = [
     { heading: 'Recipes', table: table.table },
     { heading: 'Figures', svgs: await summaryFigures(rows) },
     { heading: 'The study', code: text },
   ];
-  await store.write('study.html', renderReport({ title: `Study ${title}`, subtitle: heading, sections }));
+  await store.write(pageFile, renderReport({ title: `Study ${title}`, subtitle: heading, sections }));
   return { rows, table };
 }
 
