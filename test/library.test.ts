@@ -1,17 +1,7 @@
-import { spawn, spawnSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { spawn } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build as esbuild } from 'esbuild';
 import { chromium } from 'playwright-core';
@@ -21,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readSafetensors } from '../node/files.js';
 import { loadNetwork } from '../src/flow/network.js';
 import { chromiumFlags, chromiumPath } from './support/chromium.js';
+import { installPackage } from './support/package.js';
 
 /** A project that has installed the package, as someone's first would be. */
 const folder = mkdtempSync(join(tmpdir(), 'semiflow-library-'));
@@ -35,16 +26,8 @@ const samples = new Map(
 const steps = 3;
 const checkpoint = 'rf-checkerboard.safetensors';
 
-beforeAll(() => {
-  const installed = at('node_modules', 'semiflow');
-  mkdirSync(installed, { recursive: true });
-  for (const name of readdirSync('node_modules'))
-    if (name !== 'semiflow') symlinkSync(resolve('node_modules', name), at('node_modules', name));
-  const { config } = ts.readConfigFile('tsconfig.build.json', ts.sys.readFile);
-  const { fileNames, options } = ts.parseJsonConfigFileContent(config, ts.sys, '.', {}, 'tsconfig.build.json');
-  ts.createProgram(fileNames, { ...options, outDir: join(installed, 'dist'), noCheck: true }).emit();
-  cpSync('package.json', join(installed, 'package.json'));
-  for (const name of ['bin', 'checkpoints']) cpSync(name, join(installed, name), { recursive: true });
+beforeAll(async () => {
+  await installPackage(folder);
   writeFileSync(at('package.json'), '{ "type": "module" }');
   for (const [name, text] of samples) writeFileSync(at(name), text.replace('steps: 3000', `steps: ${steps}`));
 });
@@ -70,24 +53,6 @@ const linesOf = (text: string): unknown[] =>
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as unknown);
-
-describe('the installed package', () => {
-  it('holds what its users need: the command, what was compiled of it, the checkpoints', () => {
-    const { files, exports } = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, object>;
-    expect(files).toEqual(['bin', 'dist', 'checkpoints']);
-    expect(exports).toHaveProperty(['./checkpoints/*']);
-    // Set-up is a clone's: it would look for what is not there.
-    expect(readdirSync(at('node_modules', 'semiflow', 'dist'))).not.toContain('scripts');
-  });
-
-  it('samples by its command', () => {
-    const command = [at('node_modules', 'semiflow', 'bin', 'semiflow.js'), 'sample', '--n', '4', '--out', 'four.npy'];
-    const model = ['--model', at('node_modules', 'semiflow', 'checkpoints', checkpoint)];
-    const { status, stderr } = spawnSync(process.execPath, [...command, ...model], { cwd: folder, encoding: 'utf8' });
-    expect(status, stderr).toBe(0);
-    expect(existsSync(at('four.npy'))).toBe(true);
-  });
-});
 
 interface Result {
   x: number[];

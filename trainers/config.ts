@@ -139,6 +139,7 @@ export const distillationSchema = () =>
     /** Samples of the teacher that x_t is mixed from where no data is given, and the steps that draw each. */
     pool: z.strictObject({ samples: z.number().int().positive(), steps: z.number().int().positive() }),
   });
+/** The recipe of a flow map. */
 export type DistillationConfig = z.infer<ReturnType<typeof distillationSchema>>;
 
 /** Everything that decides what a teacher learns. */
@@ -147,6 +148,7 @@ export const teacherSchema = z.strictObject({
   ema: z.strictObject({ export: averageSchema }),
   labelDropout: share,
 });
+/** The recipe of a teacher. */
 export type TeacherConfig = z.infer<typeof teacherSchema>;
 
 /** Everything that decides what a classifier learns. */
@@ -158,6 +160,7 @@ export const classificationSchema = z.strictObject({
   optimizer: optimizerSchema,
   ema: z.strictObject({ export: averageSchema }),
 });
+/** The recipe of a classifier. */
 export type ClassificationConfig = z.infer<typeof classificationSchema>;
 
 /** A recipe of training an autoencoder. */

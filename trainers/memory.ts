@@ -11,7 +11,7 @@ export interface Alternative {
 }
 
 /** Ways to take less memory by the same options: the first that is enough is told, or the last. */
-interface Ways {
+export interface Ways {
   ways: readonly Alternative[];
   /** Only where no others are enough. */
   last?: true;

@@ -4,7 +4,7 @@ import { objectiveNamed, objectives } from './objectives/index.js';
 import type { Objective } from './objectives/objective.js';
 
 /** Some keys of a recipe, at any depth. */
-type Part<T> = { readonly [K in keyof T]?: T[K] extends object ? Part<T[K]> : T[K] };
+export type Part<T> = { readonly [K in keyof T]?: T[K] extends object ? Part<T[K]> : T[K] };
 
 /** A named way to train a flow map: what it changes in the default recipe. */
 export interface Method {

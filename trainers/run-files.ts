@@ -276,7 +276,8 @@ export class RunFiles {
   }
 }
 
-interface RunFilesOptions {
+/** How the files of a run are opened. */
+export interface RunFilesOptions {
   disposable?: boolean;
   /** Hears in one line what a user should know though it stops nothing. */
   onNote?: (note: string) => void;

@@ -160,7 +160,9 @@ const windowSeconds = 0.5;
 /** Seconds over which the rate of steps is taken. */
 const rateSeconds = 10;
 
-type Settings = Required<Pick<TrainOptions, 'onProgress' | 'logEvery' | 'saveEvery'>> & Pick<TrainOptions, 'signal'>;
+/** How a training tells of itself and saves, with what was left out. */
+export type Settings = Required<Pick<TrainOptions, 'onProgress' | 'logEvery' | 'saveEvery'>> &
+  Pick<TrainOptions, 'signal'>;
 
 /** A training on its way. */
 export class Training<Result> implements AsyncIterable<StepMetrics> {

@@ -563,7 +563,7 @@ function needsOf(
 }
 
 /** A learner as it lives on the device. */
-interface Member {
+export interface Member {
   learner: Learner;
   storages: Storages;
   /** The update; where a batch is computed at once, all that comes before it as well. */
@@ -576,7 +576,8 @@ interface Member {
   ring: TensorStorage;
 }
 
-interface SharedStorages {
+/** Numbers of a step that all learners read. */
+export interface SharedStorages {
   schedule: TensorStorage;
   key: TensorStorage;
   slot: TensorStorage;

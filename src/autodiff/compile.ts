@@ -14,6 +14,7 @@ import { leavesOf, schedule, type Task } from './schedule.js';
 import { separate, writesOf } from './separate.js';
 import { shareCommon } from './share.js';
 
+/** What a program computes, and who is told of its making. */
 export interface CompileOptions {
   /** Named results, readable after a run. */
   outputs?: Record<string, Tensor>;
@@ -91,7 +92,7 @@ export class Program extends Resource {
 }
 
 /** The memory of a program: an arena, in as many buffers as it takes, and its share in fixed storages. */
-class Held {
+export class Held {
   private readonly arena = new Map<number, GPUBuffer>();
   private numbers?: GPUBuffer;
   private readonly fixed = new Map<TensorStorage, GPUBuffer>();
@@ -102,6 +103,7 @@ class Held {
     private readonly bufferBytes: number,
   ) {}
 
+  /** The buffer that a storage lies in. */
   bufferOf(storage: TensorStorage): GPUBuffer {
     if (!storage.fixed) return this.device.buffer(storage);
     const buffer = this.fixed.get(storage) ?? this.device.hold(storage);
@@ -121,6 +123,7 @@ class Held {
     return { buffer, offset };
   }
 
+  /** The buffer of whole numbers that kernels read. */
   numbersOf(table: NumberTable): GPUBuffer {
     return (this.numbers ??= this.device.createBuffer(
       'the numbers of kernels',
@@ -130,6 +133,7 @@ class Held {
     ));
   }
 
+  /** Gives all of it back. */
   free(): void {
     for (const buffer of [...this.arena.values(), this.numbers]) if (buffer) this.device.destroyBuffer(buffer);
     for (const storage of this.fixed.keys()) this.device.letGo(storage);
@@ -288,13 +292,14 @@ async function compileInOrder(
 }
 
 /** What kernels read as `numbers`, each list where a binding may begin; equal lists lie there once. */
-class NumberTable {
+export class NumberTable {
   private readonly places = new Map<string, { offset: number; size: number }>();
   private readonly lists: Uint32Array[] = [];
   bytes = 0;
 
   constructor(private readonly alignment: number) {}
 
+  /** Where a list lies, in bytes, from now on. */
   add(list: Uint32Array): { offset: number; size: number } {
     const key = list.join();
     let place = this.places.get(key);
@@ -307,6 +312,7 @@ class NumberTable {
     return place;
   }
 
+  /** All lists, as the buffer holds them. */
   content(): Uint32Array {
     const words = new Uint32Array(this.bytes / 4);
     [...this.places.values()].forEach(({ offset }, i) => words.set(this.lists[i], offset / 4));

@@ -10,7 +10,7 @@ import type { SafetensorsFile } from './safetensors.js';
 export type LoraPart = 'network' | 'text encoder' | 'second text encoder';
 
 /** What an adapter adds to a weight: scale · B A, B [out, rank, …] and A [rank, in, …]. */
-interface LoraModule {
+export interface LoraModule {
   /** As the file has it, for messages. */
   readonly key: string;
   /** The module's path, with and without what may stand in front of it, as `flat` writes it. */

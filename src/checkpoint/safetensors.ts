@@ -22,7 +22,7 @@ export interface StreamedTensor {
 }
 
 /** Tensors by name. */
-type Named<T> = ReadonlyMap<string, T> | Readonly<Record<string, T>>;
+export type Named<T> = ReadonlyMap<string, T> | Readonly<Record<string, T>>;
 
 /** An opened file: the header has been checked in full, tensors are read one by one when asked for. */
 export interface SafetensorsFile {

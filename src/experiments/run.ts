@@ -37,6 +37,7 @@ export interface ExperimentSubject {
   data: Dataset | null;
 }
 
+/** How experiments are carried out. */
 export interface ExperimentOptions {
   names: readonly ExperimentName[];
   /** Images to work on. */

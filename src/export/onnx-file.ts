@@ -5,6 +5,7 @@ import { UserError } from '../errors.js';
 
 /** Types of elements by ONNX's numbers: f32, i64 and bool. */
 export const elementTypes = { f32: 1, i64: 7, bool: 9 } as const;
+/** What a value of an ONNX graph is made of. */
 export type ElementType = keyof typeof elementTypes;
 
 /** A tensor that the file holds. */

@@ -12,7 +12,8 @@ import { parseDescription, type Description } from './description.js';
 import { fileWeights, loadNetwork, type Network } from './network.js';
 import { lawOf } from './scheduler-config.js';
 
-type Options = Readonly<Record<string, unknown>>;
+/** A class's options by their names in its config.json. */
+export type Options = Readonly<Record<string, unknown>>;
 
 /** A network in a folder, as diffusers and transformers save one: its class, its options, and files of weights. */
 export interface ModelFolder {

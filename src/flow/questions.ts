@@ -6,10 +6,10 @@ import { Tensor } from '../tensor/tensor.js';
  * A computation that asks networks on its way: `yield*` hands a question out and comes back with the answer. Whoever runs
  * several such computations asks each network once for all of them.
  */
-export type Asking<T> = Iterable<readonly Question[], T, void>;
+export type Asking<T> = { [Symbol.iterator](): Iterator<readonly Question[], T, void> };
 
 /** Tensors, or records of them, perhaps some that are not there. */
-type Tensors = object | undefined;
+export type Tensors = object | undefined;
 
 /** A record of tensors with something else in the place of each. */
 export const mapTensors = <T extends Tensors>(tensors: T, change: (tensor: Tensor) => Tensor): T =>

@@ -1,5 +1,16 @@
 import { SemiflowError, UserError } from '../errors.js';
 
+declare global {
+  // What public signatures name of WebGPU. TypeScript knows it from 6 on, and before by @webgpu/types, with either of which
+  // these merge; where neither is, a project that installed the package compiles all the same.
+  interface GPUAdapter {}
+  interface GPUBindGroup {}
+  interface GPUBuffer {}
+  interface GPUComputePipeline {}
+  interface GPUDevice {}
+  interface GPUSupportedLimits {}
+}
+
 /** `checked` keeps every validation and bounds check; `fast` drops them for work with kernels that tests have checked. */
 export type Toggles = 'fast' | 'checked';
 

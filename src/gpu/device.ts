@@ -18,7 +18,7 @@ export interface DeviceOptions {
   /** Forces a kernel family, for tests and comparisons. */
   family?: KernelFamily;
   /** Features to do without though the adapter has them, for tests of what other adapters will run. */
-  without?: readonly GPUFeatureName[];
+  without?: readonly string[];
   /**
    * Limits to do with where the adapter allows more, for tests of what smaller adapters will run: 128 MiB bindings, 256
    * MiB buffers and 8 storage buffers a kernel are what WebGPU promises everywhere, and no device has less. What semiflow

@@ -36,10 +36,11 @@ const softwareRasterizers = /llvmpipe|lavapipe|swiftshader|basic render/i;
  */
 export function profileOf(
   adapter: GPUAdapter,
-  { features, limits }: Pick<GPUDevice, 'features' | 'limits'>,
+  device: GPUDevice,
   forced?: KernelFamily,
   lowered: { maxStorageBufferBindingSize?: number; maxBufferSize?: number } = {},
 ): Profile {
+  const { features, limits } = device;
   const maxBufferBytes = Math.min(limits.maxBufferSize, lowered.maxBufferSize ?? Infinity);
   const info = adapter.info as GPUAdapterInfo & { isFallbackAdapter?: boolean };
   const software = Boolean(info.isFallbackAdapter) || softwareRasterizers.test(`${info.device} ${info.description}`);

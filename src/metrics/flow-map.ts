@@ -11,6 +11,7 @@ export function relativeRmse(a: Points, truth: Points, dim: number): number {
   return rmse(a, truth, dim) / rmse(truth, new Float64Array(truth.length), dim);
 }
 
+/** The error of jumps whose lengths lie between two. */
 export interface Bucket {
   from: number;
   to: number;
@@ -59,6 +60,7 @@ export interface SolverError {
   error: number;
 }
 
+/** How many solver steps one jump is worth. */
 export interface EqualSteps {
   steps: number;
   /** '=' inside the table; '>' or '<' where the student is better or worse than every row, `steps` being the last or first. */

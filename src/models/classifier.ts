@@ -36,6 +36,7 @@ export const classifierSchema = z.strictObject({
   mean: z.number().default(0),
   std: z.number().positive().default(1),
 });
+/** The architecture of a classifier, as its file describes it. */
 export type ClassifierConfig = z.infer<typeof classifierSchema>;
 
 /** The classifier that images get unless another is described: three convolutions over what can be halved. */

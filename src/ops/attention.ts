@@ -24,7 +24,7 @@ export interface AttentionOptions {
 }
 
 /** How attention weighs values: queries see all keys, or only those up to their own place. */
-interface Weighing {
+export interface Weighing {
   heads: number;
   scale: number;
   causal: boolean;

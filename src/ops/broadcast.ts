@@ -7,7 +7,8 @@ import { rowKernel } from './rows.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
 import { bool, type IndexRule, type Kernel, type KernelRule } from './rule.js';
 
-type ReduceKind = 'sum' | 'max';
+/** How axes are reduced. */
+export type ReduceKind = 'sum' | 'max';
 
 declare module '../tensor/tensor.js' {
   interface OpAttributes {

@@ -1,7 +1,5 @@
 import type { Tensor } from '../tensor/tensor.js';
-import { add, equal, greater, sub, where } from './pointwise.js';
-
-type Operand = Tensor | number;
+import { add, equal, greater, sub, where, type Operand } from './pointwise.js';
 
 // Truth is 1 and falsehood 0, so that products are "and", `maximum` is "or" and `where` takes any of it; NaN is neither
 // less nor greater. No gradient flows.

@@ -14,6 +14,7 @@ declare module '../tensor/tensor.js' {
   }
 }
 
+/** How two matrices are multiplied. */
 export interface MatmulOptions {
   /** `a` is stored [..., K, M]. */
   transposeA?: boolean;

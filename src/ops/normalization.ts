@@ -9,7 +9,7 @@ import { rowKernel } from './rows.js';
 import { bool, f32, type IndexRule, type KernelRule, type Operand } from './rule.js';
 
 /** How rows are normalised: [N, P, C] by groups of channels, less their mean or not. */
-interface Normalization {
+export interface Normalization {
   groups: number;
   epsilon: number;
   centred: boolean;

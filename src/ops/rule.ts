@@ -65,6 +65,7 @@ export interface IndexRule<K extends OpName> extends BaseRule<K> {
  */
 export type Fusion = 'none' | 'views' | 'any';
 
+/** One of the tensors that a kernel reads. */
 export interface Operand {
   /** The kernel reads it as `load_<name>1(index)` and `load_<name>4(index, count)`. */
   name: string;

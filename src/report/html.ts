@@ -1,6 +1,7 @@
 import { UserError } from '../errors.js';
 import { layOut, type Table } from './table.js';
 
+/** A picture of a report. */
 export interface ReportImage {
   png: Uint8Array;
   caption?: string;
@@ -8,6 +9,7 @@ export interface ReportImage {
   pixelated?: boolean;
 }
 
+/** A plot of a report. */
 export interface ReportPlot {
   svg: string;
   caption?: string;
@@ -42,6 +44,7 @@ export interface ReportStrip {
   images: (ReportImage | MissingFigure)[];
 }
 
+/** A section of a report: its heading, and what stands beneath it. */
 export interface ReportSection {
   heading: string;
   /** Paragraphs are parted by an empty line. */

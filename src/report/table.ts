@@ -1,13 +1,16 @@
 import { UserError } from '../errors.js';
 
+/** What stands in a cell. */
 export type Cell = string | number;
 
+/** A column of a table. */
 export interface Column {
   header: string;
   /** Significant digits of its numbers, default 3. */
   digits?: number;
 }
 
+/** Rows under columns, for terminals, files and pages. */
 export interface Table {
   columns: (string | Column)[];
   rows: Cell[][];

@@ -14,6 +14,7 @@ export interface OpAttributes {
   /** A value with a gradient of its own: inputs are the value, then what the gradient is with respect to. */
   custom: { gradient: (g: Tensor) => (Tensor | null)[] };
 }
+/** The names of all operations. */
 export type OpName = keyof OpAttributes;
 /** What kernels compute with: numbers, and whole numbers that do not fall below 0. */
 export type NumberType = 'f32' | 'u32';

@@ -20,6 +20,7 @@ export interface TestSet {
 /** The true flow of points from t to s. */
 export type TrueFlow = (set: TestSet) => Promise<Float32Array>;
 
+/** The error of a solver of the teacher by as many steps. */
 export interface SolverErrorRow {
   solver: Solver;
   steps: number;
@@ -46,6 +47,7 @@ export interface FlowMapReport {
   drift: { hops: number; drift: number }[];
 }
 
+/** What a flow map is measured on. */
 export interface EvaluationOptions {
   samples: number;
   seed: number;

@@ -22,6 +22,7 @@ import { nounOf, verdict, type Making } from './verdict.js';
 /** For the densities of a report: perfect ones read a KL of .03, and it takes seconds. `semiflow eval` draws more. */
 const fewSamples = 20_000;
 
+/** What a run's report is made of. */
 export interface RunReportOptions {
   /** Whether the student is evaluated, not drawn alone. */
   evaluate?: boolean;
