@@ -31,7 +31,7 @@ const libraries: Partial<Record<NodeJS.Platform, readonly string[]>> = {
 
 /** What is called of MPI. Handles are addresses: those of constants are what the library exports. */
 const declarations = {
-  libraryVersion: 'int MPI_Get_library_version(_Out_ char *version, _Out_ int *length)',
+  libraryVersion: 'int MPI_Get_library_version(void *version, _Out_ int *length)',
   init: 'int MPI_Init_thread(void *argc, void *argv, int required, _Out_ int *provided)',
   rank: 'int MPI_Comm_rank(void *comm, _Out_ int *rank)',
   size: 'int MPI_Comm_size(void *comm, _Out_ int *size)',
