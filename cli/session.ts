@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { openDevice } from '../node/device.js';
+import { ranksHere } from '../node/mpi.js';
 import { SemiflowError } from '../src/errors.js';
 import type { AvailableMemory } from '../src/flow/memory.js';
 import type { Device } from '../src/gpu/device.js';
@@ -56,10 +57,13 @@ export async function openBare(flags: DeviceFlags): Promise<Device> {
   return device;
 }
 
-/** The memory that there is, as far as the system tells: that of a device of its own is not known. */
+/**
+ * The memory that there is for this process, as far as the system tells: that of a device of its own is not known, and
+ * ranks of one machine share it.
+ */
 export function memoryOf({ profile }: Device): AvailableMemory {
   const limit = process.constrainedMemory();
-  const bytes = limit && limit < totalmem() ? limit : totalmem();
+  const bytes = (limit && limit < totalmem() ? limit : totalmem()) / ranksHere();
   return profile.software ? { shared: bytes } : { host: bytes };
 }
 

@@ -23,6 +23,10 @@ export function startedAs(env: NodeJS.ProcessEnv = process.env): { rank: number;
   return { rank: Number(rank), size: Number(said(sizesSaid) ?? 0) };
 }
 
+/** How many of the processes that were started together share this machine, as far as it is said. */
+export const ranksHere = (env: NodeJS.ProcessEnv = process.env): number =>
+  Math.max(1, Number(env.OMPI_COMM_WORLD_LOCAL_SIZE ?? 1) || 1);
+
 /** Names of Open MPI 4's and 5's library. */
 const libraries: Partial<Record<NodeJS.Platform, readonly string[]>> = {
   linux: ['libmpi.so.40', 'libmpi.so'],
