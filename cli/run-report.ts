@@ -34,7 +34,7 @@ export async function finishReport(
     console.log(`\n${verdict(student, evaluation, making)}`);
   }
   console.log(
-    `\nreport    ${files.path('report.html')}\nflow map  ${files.path('student.safetensors')}, its card ${files.path('README.md')}`,
+    `\nreport    ${files.path('report.html')}\nstudent   ${files.path('student.safetensors')}, its card ${files.path('README.md')}`,
   );
   return evaluation;
 }

@@ -204,7 +204,7 @@ describe('the evaluation of a student', () => {
       return verdict(student, { report: flow, quality }, { method: 'fmap', steps: 300, teacher: 'rf-moons' });
     };
     expect(report({})).toBe(
-      'A flow map was distilled from rf-moons by fmap in 300 steps. One jump, a single call of the network, comes as near to the true flow as 20.0 Euler steps of the teacher. That is good: sampling costs a small part of what it did, at the same quality. Its samples in one step are 0.020 from held-out data (sliced W2), where other data read 0.010 and 50 steps of the teacher 0.015. Jumping in 8 hops ends 0.020 a coordinate away from one jump, in the mean.',
+      'A flow map was distilled from the teacher rf-moons by fmap in 300 steps. One jump, a single call of the network, comes as near to the true flow as 20.0 Euler steps of the teacher. That is good: sampling costs a small part of what it did, at the same quality. Its samples in one step are 0.020 from held-out data (sliced W2), where other data read 0.010 and 50 steps of the teacher 0.015. Jumping in 8 hops ends 0.020 a coordinate away from one jump, in the mean.',
     );
     expect(report({ worthEulerSteps: { steps: 96, relation: '>' } })).toContain('more than 96.0 Euler steps');
     expect(report({ worthEulerSteps: { steps: 5, relation: '=' } })).toContain('That is fair');

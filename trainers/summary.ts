@@ -24,7 +24,7 @@ export interface RecipeSummary {
 export function summarizeRecipe(name: string, evaluations: readonly Evaluation[]): RecipeSummary {
   const over = (value: (evaluation: Evaluation) => number) => estimate(evaluations.map(value));
   const [{ report, quality }] = evaluations;
-  const oneJump = ({ quality: rows }: Evaluation) => rows.find(({ samples }) => samples === '1 jump');
+  const oneJump = ({ quality: rows }: Evaluation) => rows.find(({ by, steps }) => by === 'flow map' && steps === 1);
   const frechet = (e: Evaluation) => oneJump(e)?.features?.frechet ?? NaN;
   return {
     name,

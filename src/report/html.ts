@@ -205,12 +205,12 @@ th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 .number { text-align: right; }
 .lead { margin-top: 1.5rem; padding: 1rem 1.25rem .15rem; background: var(--card); border-left: 4px solid #3f74d8; border-radius: 4px; }
 .lead p { max-width: none; font-size: 1.05rem; }
-.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .5rem 1.5rem; margin: 1.5rem 0 0; font-size: .9rem; }
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 46%), 1fr)); gap: .5rem 1.5rem; margin: 1.5rem 0 0; font-size: .9rem; }
 .facts dt { color: var(--soft); }
 .facts dd { margin: 0; overflow-wrap: anywhere; }
 .about { margin: -.4rem 0 1.25rem; padding-left: 1.1rem; max-width: 46rem; color: var(--soft); font-size: .9rem; }
 .strip { margin-bottom: 1.25rem; }
-.strip > div { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(13rem, 100%), 1fr)); gap: .75rem; }
+.strip > div { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(13rem, 46%), 1fr)); gap: .75rem; }
 .strip figure { padding: .6rem; }
 .strip figure img { width: 100%; }
 h3 { margin: 0 0 .5rem; font-size: 1rem; font-weight: 600; }

@@ -7,6 +7,7 @@ import { checkerboardLaw, histogramKl } from '../../src/metrics/histogram-kl.js'
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import { SharedFigures } from './shared.js';
 import type { EvaluationTable } from './tables.js';
+import { counted, stepOf } from './words.js';
 
 /**
  * How far histograms of very many samples are from the checkerboard's known density.
@@ -36,7 +37,7 @@ export async function checkerboardKl(
   const [map, field] = [runner(student), runner(teacher)];
   const rows: (string | number)[][] = [];
   try {
-    for (const jumps of [1, 2, 4]) rows.push(await row(`${jumps} jump${jumps > 1 ? 's' : ''}`, map, jumps));
+    for (const jumps of [1, 2, 4]) rows.push(await row(counted(jumps, stepOf(student)), map, jumps));
     const reference = () => row('50 Euler steps of the teacher', field, 50, { name: 'euler' });
     rows.push(await shared.once(`density ${samples}`, reference));
   } finally {

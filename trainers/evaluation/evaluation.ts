@@ -66,7 +66,7 @@ export async function evaluateStudent(
     shared,
     onProgress,
   });
-  const tables = flowMapTables(report);
+  const tables = flowMapTables(report, student);
   if (!data) return { report, fit: null, quality: [], tables };
   onProgress?.("the teacher's fit");
   const fit =

@@ -8,6 +8,7 @@ import { samplerOf } from '../../src/flow/sampling.js';
 import type { Solver } from '../../src/flow/solvers.js';
 import { SharedFigures } from './shared.js';
 import { testTimes } from './test-times.js';
+import { counted, solverName, stepOf } from './words.js';
 
 /** Points with times on which a flow map is judged; `x` lies on the path at `t`. */
 export interface TestSet {
@@ -136,7 +137,7 @@ async function measure(field: Runner, map: Runner, options: EvaluationOptions): 
   const got = await follow(set, 1);
   const hops = new Map<number, Float32Array>();
   for (const count of [1, 2, 4, 6, 8]) {
-    progress(`jumps from noise to data, ${count} at a time`);
+    progress(`noise to data in ${counted(count, stepOf(student))}`);
     hops.set(count, await follow(path, count));
   }
   const direct = hops.get(1)!;
@@ -145,7 +146,7 @@ async function measure(field: Runner, map: Runner, options: EvaluationOptions): 
 
   const solverRow = (solver: Solver, steps: number): Promise<SolverErrorRow> =>
     shared.once(`${key} ${solver} ${steps}`, async () => {
-      progress(`the teacher by ${steps} ${solver} steps`);
+      progress(`the teacher by ${counted(steps, `${solverName(solver)} step`)}`);
       return {
         solver,
         steps,

@@ -4,13 +4,14 @@ import { UserError } from '../../src/errors.js';
 import type { Store } from '../../src/files/store.js';
 import type { Network } from '../../src/flow/network.js';
 import { batchFor, guidanceOf, Runner } from '../../src/flow/runner.js';
-import { drawSamplesBy, samplerOf } from '../../src/flow/sampling.js';
+import { drawSamplesBy } from '../../src/flow/sampling.js';
 import type { Device } from '../../src/gpu/device.js';
 import type { Canvas } from '../../src/report/canvas.js';
 import { figureOr, type MissingFigure, type ReportImage, type ReportStrip } from '../../src/report/html.js';
 import { imageGrid, panels } from '../../src/report/png.js';
 import { scatter } from '../../src/report/scatter.js';
 import { SharedFigures } from './shared.js';
+import { counted, stepOf } from './words.js';
 
 /** The same noise in every picture, so that those of two runs can be laid side by side. */
 const seed = 12345;
@@ -80,7 +81,7 @@ async function drawEach(
   try {
     const drawn: Drawn[] = [];
     for (const steps of counts) {
-      const title = `${steps} ${noun}${steps > 1 ? 's' : ''}`;
+      const title = counted(steps, noun);
       onProgress?.(`pictures, ${title}`);
       drawn.push({ title, x: (await drawSamplesBy(runner, { count, seed, steps })).x });
     }
@@ -110,10 +111,6 @@ export function drawTeacherPictures(
     };
   });
 }
-
-/** How a student's steps are called. */
-const stepOf = (student: Network): string =>
-  ({ jump: 'jump', consistency: 'step', euler: 'Euler step' })[samplerOf(student).name as string] ?? 'step';
 
 /**
  * Samples of the student by 1, 2 and 4 of its steps, as `flow-map.png`. Samples that have no picture leave none: nothing
@@ -168,8 +165,10 @@ export async function drawPictures(
     await files.write('teacher.png', ofTeacher.sheet());
     return {
       strips: [
-        ...(data ? [{ heading: 'Real data', images: [realPicture(teacher, data, range)] }] : []),
-        { heading: 'Student', images: ofStudent.images },
+        {
+          heading: data ? 'Real data, and the student' : 'Student',
+          images: [...(data ? [realPicture(teacher, data, range)] : []), ...ofStudent.images],
+        },
         { heading: teacher === student ? 'Its own velocity' : 'Teacher', images: ofTeacher.images },
       ],
     };
@@ -181,7 +180,7 @@ function realPicture(network: Network, data: Dataset, range: readonly [number, n
   const { model } = network;
   const held = shuffledHeldOut(data);
   const x = inTurn(held, Math.min(drawnCount(model), held.count), model.classes);
-  const { images } = show(network, [{ title: 'held out', x }], range);
+  const { images } = show(network, [{ title: 'real, held out', x }], range);
   return images[0];
 }
 

@@ -17,7 +17,8 @@ import type { FlowMapReport } from './flow-map.js';
 import { modelCard } from './model-card.js';
 import { drawPictures } from './pictures.js';
 import { SharedFigures } from './shared.js';
-import { nounOf, verdict, type Making } from './verdict.js';
+import { verdict, type Making } from './verdict.js';
+import { nounOf } from './words.js';
 
 /** For the densities of a report: perfect ones read a KL of .03, and it takes seconds. `semiflow eval` draws more. */
 const fewSamples = 20_000;

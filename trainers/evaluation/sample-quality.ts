@@ -12,6 +12,7 @@ import { isPoints } from '../../src/models/model.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import { SharedFigures } from './shared.js';
 import type { EvaluationTable } from './tables.js';
+import { counted, stepOf } from './words.js';
 
 /** How far some samples are from held-out data, by metrics' names; null where a metric could not be computed. */
 export interface QualityRow {
@@ -94,7 +95,7 @@ export async function sampleQuality(
     const real = await row('floor: other held-out data', 'data', 0, floor);
     const rows: QualityRow[] = [];
     for (const steps of extractor ? [1, 2, 4, 8, 50] : [1, 4, 50]) {
-      const name = `${plural(steps, 'Euler step')} of the teacher`;
+      const name = `${counted(steps, 'Euler step')} of the teacher`;
       onProgress(`drawing, ${name}`);
       rows.push(
         await row(
@@ -113,7 +114,9 @@ export async function sampleQuality(
     const row = rowBy(reference, notes);
     const jumps: QualityRow[] = [];
     for (const steps of [1, 2, 4, 8])
-      jumps.push(await row(plural(steps, 'jump'), 'flow map', steps, await drawSamplesBy(map, { ...options, steps })));
+      jumps.push(
+        await row(counted(steps, stepOf(student)), 'flow map', steps, await drawSamplesBy(map, { ...options, steps })),
+      );
     return { rows: [real, ...jumps, ...rows], notes: [...notes] };
   } finally {
     map.dispose();
@@ -153,8 +156,6 @@ function measure(metric: SampleMetric, comparison: Comparison, count: number, no
   if (caveat) notes.add(caveat);
   return metric.compute(comparison);
 }
-
-const plural = (count: number, noun: string) => `${count} ${noun}${count > 1 ? 's' : ''}`;
 
 /** The table of sample quality, a column a metric. */
 export function qualityTable(data: Dataset, { rows, notes }: SampleQuality): EvaluationTable {

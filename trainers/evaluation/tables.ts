@@ -1,7 +1,9 @@
 import { describeFit, type TeacherFit } from '../../src/flow/teacher-fit.js';
 import type { EqualSteps } from '../../src/metrics/flow-map.js';
 import { formatNumber, type Table } from '../../src/report/table.js';
+import type { Network } from '../../src/flow/network.js';
 import type { FlowMapReport } from './flow-map.js';
+import { counted, nounOf, solverName, stepOf } from './words.js';
 
 /** A table under its heading, for terminal, report and documents alike. */
 export interface EvaluationTable {
@@ -22,14 +24,15 @@ export const worthCell = ({ steps, relation }: EqualSteps): string =>
   `${relation === '=' ? '' : `${relation} `}${formatNumber(steps)}`;
 
 /** The tables of a flow map's errors. */
-export function flowMapTables(report: FlowMapReport): EvaluationTable[] {
+export function flowMapTables(report: FlowMapReport, student: Network): EvaluationTable[] {
+  const [noun, step] = [nounOf(student), stepOf(student)];
   const finest = report.solvers.reduce((best, row) => (row.rmse < best.rmse ? row : best));
   const floor = report.truth.startsWith('the exact flow')
-    ? `its floor is what the teacher itself errs: from noise to data ${finest.steps} ${finest.solver} steps of it read ${formatNumber(finest.rmse)}`
+    ? `its floor is what the teacher itself errs: from noise to data ${finest.steps} ${solverName(finest.solver)} steps of it read ${formatNumber(finest.rmse)}`
     : 'its floor is 0, as the true flow is the same network finely integrated';
   return [
     {
-      heading: `Error of the flow map against ${report.truth}, ${report.samples} samples, seed ${report.seed}`,
+      heading: `Error of the ${noun} against ${report.truth}, ${report.samples} samples, seed ${report.seed}`,
       table: {
         columns: ['what', 'RMSE'],
         rows: [
@@ -45,17 +48,13 @@ export function flowMapTables(report: FlowMapReport): EvaluationTable[] {
       ],
     },
     {
-      heading: `From noise to data; one jump is worth ${worthInWords(report.worthEulerSteps)}`,
+      heading: `From noise to data; one ${step} is worth ${worthInWords(report.worthEulerSteps)}`,
       table: {
         columns: ['by', 'evaluations', 'RMSE'],
         rows: [
-          ...report.jumps.map(({ jumps, rmse }) => [
-            `${jumps} jump${jumps > 1 ? 's' : ''} of the flow map`,
-            jumps,
-            rmse,
-          ]),
+          ...report.jumps.map(({ jumps, rmse }) => [`${counted(jumps, step)} of the ${noun}`, jumps, rmse]),
           ...report.solvers.map(({ solver, steps, evaluations, rmse }) => [
-            `${steps} ${solver} step${steps > 1 ? 's' : ''} of the teacher`,
+            `${counted(steps, `${solverName(solver)} step`)} of the teacher`,
             evaluations,
             rmse,
           ]),
@@ -63,7 +62,7 @@ export function flowMapTables(report: FlowMapReport): EvaluationTable[] {
       },
       about: [
         'evaluations: calls of the network for each sample, which is what sampling costs',
-        'worth: the number of Euler steps at which the teacher errs as much as one jump',
+        'worth: the number of Euler steps at which the teacher errs as much as one step of the student',
       ],
     },
     {

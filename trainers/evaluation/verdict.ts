@@ -1,8 +1,8 @@
 import type { Network } from '../../src/flow/network.js';
-import { samplerOf } from '../../src/flow/sampling.js';
 import { formatNumber } from '../../src/report/table.js';
 import type { Evaluation } from './evaluation.js';
 import { worthInWords } from './tables.js';
+import { nounOf, stepOf } from './words.js';
 
 /** What is known of how a student came to be. */
 export interface Making {
@@ -15,13 +15,6 @@ export interface Making {
   data?: string;
   /** Seconds of training. */
   seconds?: number;
-}
-
-/** What a student is, by how it is sampled: only one whose jumps compose is a flow map. */
-export function nounOf(student: Network): string {
-  const { name } = samplerOf(student);
-  if (name === 'consistency') return 'consistency model';
-  return name === 'jump' ? 'flow map' : 'flow-matching model';
 }
 
 /** What comes of one step, by the number of the teacher's Euler steps that it is worth. */
@@ -40,13 +33,13 @@ export function verdict(
   const noun = nounOf(student);
   const how = [method && `by ${method}`, steps && `in ${steps} steps`].filter(Boolean).join(' ');
   const made = teacher
-    ? `A ${noun} was distilled from ${teacher}${how && ` ${how}`}.`
+    ? `A ${noun} was distilled from the teacher ${teacher}${how && ` ${how}`}.`
     : `A ${noun} was trained${data ? ` on ${data}` : ''}${how && ` ${how}`}.`;
   if (!evaluation) return `${made} It was not evaluated.`;
   const { report, quality } = evaluation;
   const { worthEulerSteps, drift } = report;
   const field = teacher ? 'the teacher' : 'its own velocity';
-  const step = noun === 'flow map' ? 'jump' : 'step';
+  const step = stepOf(student);
   const worth = `One ${step}, a single call of the network, comes as near to the true flow as ${worthInWords(worthEulerSteps)} of ${field}.`;
   const grade = grades.find(({ from }) => worthEulerSteps.steps >= from)!;
   const samples = samplesSentence(quality);
