@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { fileSource, writeFileAtomic } from '../node/files.js';
 import { parseMoments } from '../src/data/moments.js';
 import type { ClassifierNetwork } from '../src/features/classifier-file.js';
@@ -11,6 +12,7 @@ import { readClassifier } from './classifier.js';
 import { evaluationDataset } from './evaluation-data.js';
 import { agreeOnNetworks, readNetwork, readTeacher } from './networks.js';
 import { printTables } from './print.js';
+import { verdict } from '../trainers/evaluation/verdict.js';
 import { openSession, type DeviceFlags } from './session.js';
 import { begin, done } from './status.js';
 
@@ -65,6 +67,7 @@ export async function evaluateCommand(flags: EvaluateFlags): Promise<void> {
   );
   done();
   printTables(tables);
+  console.log(`\n${verdict(student, figures, { teacher: basename(flags.teacher), data: data?.name })}`);
   if (flags.out) await writeFileAtomic(flags.out, `${JSON.stringify({ ...figures, tables }, null, 2)}\n`);
   device.dispose();
 }

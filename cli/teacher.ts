@@ -84,6 +84,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   if (finished) {
     begin('drawing samples');
     const drawn = await draw();
+    if ('sheet' in drawn) await files.logPicture(training.step, 'samples', drawn.sheet);
     const { tensors, metadata } = await training.file();
     await writeSafetensors(out, tensors, metadata);
     const losses = await lossPlot(await files.metrics());

@@ -27,6 +27,7 @@ import type { SharedFigures } from '../trainers/evaluation/shared.js';
 import { fromFolder, inFull, ofData, placedDescription, type Place } from './places.js';
 import { say } from './status.js';
 import { readWeights } from '../node/files.js';
+import { readAll } from '../src/files/source.js';
 import { apart } from '../src/files/store.js';
 import { adapterOptions, withAdapters } from '../src/flow/adapter.js';
 import { readOrigin, type Origin } from '../src/flow/origin.js';
@@ -139,6 +140,8 @@ export async function carryOut(
   training.dispose();
   if (!trained) return null;
   const evaluation = await report(device, run, files, { teacher, trained, data, origin }, flags, wishes);
+  const picture = await files.store.open('flow-map.png');
+  if (picture) await files.logPicture(recipe.steps, 'samples', await readAll(picture));
   return { folder: files.name, evaluation };
 }
 

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -20,7 +20,6 @@ vi.mock('../cli/session.js', async (original) => ({
 
 const folder = mkdtempSync(join(tmpdir(), 'semiflow-readme-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-for (const name of ['checkpoints', 'docs']) symlinkSync(resolve(name), join(folder, name));
 
 const commandsIn = (text: string): string[][] =>
   [...text.matchAll(/^\s*(?:npx )?semiflow ([a-z][^\n]*)$/gm)].map(([, line]) =>
