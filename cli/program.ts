@@ -9,8 +9,8 @@ import {
   teacherDefaults,
 } from '../trainers/config.js';
 import { learnsFromData, methodNames, methods } from '../trainers/methods.js';
+import { violationBudget } from '../src/experiments/budget.js';
 import { experimentNames } from '../src/experiments/index.js';
-import { violationBudget } from '../src/experiments/violation.js';
 import { adapterStyles } from '../src/export/adapter.js';
 import { samplerNames, samplers, type SamplerEntry } from '../src/flow/samplers.js';
 import { loadObjective } from '../node/module.js';

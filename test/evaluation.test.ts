@@ -9,6 +9,8 @@ import { parseDescription } from '../src/flow/description.js';
 import { createNetwork, studentOf } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import { sampleMetrics } from '../src/metrics/index.js';
+import { pairsOn } from '../src/metrics/pairs.js';
+import { squaredDistance } from '../src/metrics/points.js';
 import { slicedWasserstein } from '../src/metrics/sliced-wasserstein.js';
 import { random } from '../src/tensor/philox.js';
 import { evaluateStudent, type Evaluation } from '../trainers/evaluation/evaluation.js';
@@ -133,6 +135,27 @@ describe('the evaluation of a student', () => {
     expect(Math.abs(rows[0].mmd2!)).toBeLessThan(0.02);
     expect(rows.map(({ steps }) => steps)).toEqual([0, 1, 2, 4, 8, 1, 4, 50]);
     expect(notes).toEqual([]);
+  });
+
+  it('has distances between points of many values from the device, to the same MMD²', async () => {
+    const metric = sampleMetrics.find(({ name }) => name === 'mmd2')!;
+    for (const [n, m, dim] of [
+      [2, 2, 1],
+      [13, 7, 5],
+      [41, 64, 131],
+    ]) {
+      const { normal } = random(dim);
+      const x = Float32Array.from({ length: n * dim }, normal);
+      const y = Float32Array.from({ length: m * dim }, () => 0.5 + normal());
+      const squared = await pairsOn(device)(x, y, dim);
+      expect(squared).toHaveLength(n * m);
+      squared.forEach((value, i) => expect(value).toBeCloseTo(squaredDistance(x, Math.floor(i / m), y, i % m, dim), 3));
+      const onHost = metric.compute({ dim, x, reference: { x: y } });
+      expect(await metric.compute({ dim, x, reference: { x: y }, pairs: pairsOn(device) })).toBeCloseTo(
+        Number(onHost),
+        6,
+      );
+    }
   });
 
   it('says where there is too little data to judge by', async () => {

@@ -3,7 +3,8 @@ import { figureOr } from '../report/html.js';
 import { formatNumber, markdownTable, textTable, type Table } from '../report/table.js';
 import { csv, json, progressLine, type Experiment } from './experiment.js';
 import { driftParadigms } from './paradigms.js';
-import { violationBudget, violationMap, type ViolationMap } from './violation.js';
+import { violationBudget } from './budget.js';
+import { violationMap, type ViolationMap } from './violation.js';
 
 /** Where in the plane of times the semigroup law is broken, and by how much. */
 export const violationExperiment: Experiment = {

@@ -2,9 +2,6 @@ import { UserError } from '../errors.js';
 import type { Runner } from '../flow/runner.js';
 import { everywhere, mixed, type TestImages } from './test-images.js';
 
-/** The mean violation that is allowed unless told otherwise, of the data's variance. */
-export const violationBudget = 1e-2;
-
 /** Semigroup violation of a flow map over a grid of times. */
 export interface ViolationMap {
   times: readonly number[];

@@ -1,4 +1,5 @@
 import type { Moments } from './moments.js';
+import type { PairDistances } from './pairs.js';
 
 /** What a classifier sees in samples. */
 export interface SampleFeatures {
@@ -29,6 +30,8 @@ export interface Comparison {
   labels?: Uint32Array;
   features?: SampleFeatures;
   reference: Reference;
+  /** Where it pays, distances between many points as a device computes them. */
+  pairs?: PairDistances;
 }
 
 /**
@@ -47,7 +50,7 @@ export interface SampleMetric {
   /** With fewer samples on either side it is not computed. */
   least: number;
   /** The figure. */
-  compute(comparison: Comparison): number;
+  compute(comparison: Comparison): number | Promise<number>;
   /** What has to be said beside a figure from so many samples; null where nothing. */
   caveat?(comparison: Comparison): string | null;
 }

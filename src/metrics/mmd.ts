@@ -1,5 +1,6 @@
 import { UserError } from '../errors.js';
 import { onceFor, type Reference, type SampleMetric } from './metric.js';
+import type { PairDistances } from './pairs.js';
 import { countRows, squaredDistance, type Points } from './points.js';
 import { random, type Random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
@@ -112,13 +113,34 @@ function medianDistance(x: Float64Array, y: Float64Array, dim: number, { below }
 
 const mostPoints = 2000;
 
-/** Real samples as all others are compared with them: by one kernel, of their own median distance. */
-const realSide = onceFor(({ x }: Reference, dim: number) => {
+/** Real samples, the kernel of their own median distance by which all others are compared with them. */
+const realPoints = onceFor(({ x }: Reference, dim: number) => {
   const draw = random(0, 0, hostStreams.kernelSubsets);
   const y = subset(x, dim, countRows(x, dim, 'MMD, real samples'), mostPoints, draw);
-  const kernel = multiScaleKernel(medianDistance(y, new Float64Array(), dim, draw));
-  return { y, kernel, within: meanWithin(y, dim, kernel) };
+  return { y, kernel: multiScaleKernel(medianDistance(y, new Float64Array(), dim, draw)) };
 });
+
+/** The mean of the kernel between them. */
+const realMean = onceFor((reference: Reference, dim: number) => {
+  const { y, kernel } = realPoints(reference, dim);
+  return meanWithin(y, dim, kernel);
+});
+const realMeanOf = onceFor(async (reference: Reference, dim: number, pairs: PairDistances) => {
+  const { y, kernel } = realPoints(reference, dim);
+  return meanOfPairs(await pairs(y, y, dim), kernel, y.length / dim);
+});
+
+/**
+ * The mean of the kernel over squared distances.
+ * @param within where rows are columns too: so many, none of which is compared with itself
+ */
+function meanOfPairs(squared: Float64Array, kernel: Kernel, within?: number): number {
+  let sum = 0;
+  for (let i = 0; i < squared.length; i++) sum += kernel(squared[i]);
+  if (within === undefined) return sum / squared.length;
+  for (let i = 0; i < within; i++) sum -= kernel(squared[i * (within + 1)]);
+  return sum / (within * (within - 1));
+}
 
 export const mmdMetric: SampleMetric = {
   name: 'mmd2',
@@ -127,10 +149,14 @@ export const mmdMetric: SampleMetric = {
     "unbiased squared maximum mean discrepancy under Gaussian kernels of five widths around the data's median distance; around 0 no difference is seen",
   needs: 'samples',
   least: 2,
-  compute({ x: samples, reference, dim }) {
-    const { y, kernel, within } = realSide(reference, dim);
+  compute({ x: samples, reference, dim, pairs }) {
+    const { y, kernel } = realPoints(reference, dim);
     const draw = random(1, 0, hostStreams.kernelSubsets);
     const x = subset(samples, dim, countRows(samples, dim, 'MMD, samples'), mostPoints, draw);
-    return meanWithin(x, dim, kernel) + within - 2 * meanBetween(x, y, dim, kernel);
+    if (!pairs) return meanWithin(x, dim, kernel) + realMean(reference, dim) - 2 * meanBetween(x, y, dim, kernel);
+    return (async () => {
+      const own = meanOfPairs(await pairs(x, x, dim), kernel, x.length / dim);
+      return own + (await realMeanOf(reference, dim, pairs)) - 2 * meanOfPairs(await pairs(x, y, dim), kernel);
+    })();
   },
 };

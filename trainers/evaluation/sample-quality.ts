@@ -7,6 +7,7 @@ import { drawSamplesBy } from '../../src/flow/sampling.js';
 import type { Device } from '../../src/gpu/device.js';
 import type { Moments } from '../../src/metrics/moments.js';
 import { sampleMetrics } from '../../src/metrics/index.js';
+import { pairsOn } from '../../src/metrics/pairs.js';
 import type { Comparison, Reference, SampleMetric } from '../../src/metrics/metric.js';
 import { isPoints } from '../../src/models/model.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
@@ -36,6 +37,9 @@ export interface SampleQuality {
 
 /** Points, images for sliced distances alone, and images for distances of features, which the field takes over 2000 and more. */
 const most = { points: 5000, images: 1000, features: 2000 };
+
+/** Values of a sample up to which distances are faster on the host. */
+const fewValues = 16;
 
 /** A subject with data to judge by. */
 export interface QualitySubject {
@@ -68,14 +72,22 @@ export async function sampleQuality(
     };
   const metrics = sampleMetrics.filter(({ needs }) => extractor || needs === 'samples');
   const notes = new Set<string>();
+  const pairs = held.size > fewValues ? pairsOn(device) : undefined;
   const rowBy =
     (reference: Reference, said: Set<string>) =>
     async (samples: string, by: QualityRow['by'], steps: number, { x, labels }: Drawn): Promise<QualityRow> => {
       onProgress(`samples beside data, ${samples}`);
-      const comparison = { dim: held.size, x, labels, features: extractor && (await extractor.see(x)), reference };
+      const comparison = {
+        dim: held.size,
+        x,
+        labels,
+        features: extractor && (await extractor.see(x)),
+        reference,
+        pairs,
+      };
       const made: QualityRow = { samples, by, steps, slicedW2: null, mmd2: null, ...(extractor && { features: {} }) };
       for (const metric of metrics) {
-        const value = measure(metric, comparison, count, said);
+        const value = await measure(metric, comparison, count, said);
         if (metric.needs === 'samples') made[metric.name] = value;
         else made.features![metric.name] = value;
       }
@@ -145,7 +157,12 @@ async function referenceOf(rest: HeldOut, count: number, extractor?: Extractor):
   };
 }
 
-function measure(metric: SampleMetric, comparison: Comparison, count: number, notes: Set<string>): number | null {
+async function measure(
+  metric: SampleMetric,
+  comparison: Comparison,
+  count: number,
+  notes: Set<string>,
+): Promise<number | null> {
   const { heading, least, needs } = metric;
   if (count < least) {
     notes.add(`${heading}: needs ${least} samples on either side, there are ${count}`);
