@@ -55,6 +55,10 @@ const several = (value: string, before: string[] = []): string[] => [...before, 
 /** What people train flow maps of points and of images by, as help shows defaults. */
 const [pointShape, imageShape] = [[2], [1, 28, 28]];
 
+/** Shown below the options of a command: a test runs it as it stands. */
+const example = (line: string): string => `\nExample:\n  semiflow ${line}`;
+const shippedMap = 'checkpoints/flow-map-fashion-mnist.safetensors';
+
 /** What `train` takes. */
 function addTrain(command: Command): Command {
   command
@@ -285,6 +289,7 @@ export function createProgram(): Command {
     .option('--t <time>', 'for all samples, unless the file has t')
     .option('--s <time>', 'for all samples, unless the file has s')
     .requiredOption('--out <file>', 'safetensors')
+    .addHelpText('after', example(`jump --model ${shippedMap} --input half.safetensors --s 0 --out whole.safetensors`))
     .action(async (flags) => (await import('./operators.js')).jump(flags));
 
   computing('invert')
@@ -297,6 +302,7 @@ export function createProgram(): Command {
       new Option('--sampler <name>', 'default: jump where it was learned, else heun').choices(['jump', ...solvers]),
     )
     .requiredOption('--out <file>', 'safetensors with x, the noise, at t = 1')
+    .addHelpText('after', example(`invert --model ${shippedMap} --input clothes.safetensors --out noise.safetensors`))
     .action(async (flags) => (await import('./operators.js')).invert(flags));
 
   program
@@ -313,6 +319,7 @@ export function createProgram(): Command {
     .argument('<yaml>', 'teacher, data, seeds and recipes')
     .option('--out <folder>', 'where runs, tables and the report go (default runs/ and the name of the file)')
     .option('--watch [port]', watchHelp)
+    .addHelpText('after', example('study docs/studies/methods.yaml --out runs/methods'))
     .action(async (file, flags) => (await import('./study.js')).study(file, flags));
 
   program
@@ -351,6 +358,7 @@ export function createProgram(): Command {
     .option('--seeds <n>', 'noises for each picture', '4')
     .option('--vae-tile <pixels>', 'side of the tiles that the autoencoder works in (default: as memory allows)')
     .optionsGroup('Options:')
+    .addHelpText('after', example('experiment drift --out runs/drift'))
     .action(async (which, flags) => (await import('./experiment.js')).experiment(which, flags));
 
   computing('check')
@@ -375,6 +383,12 @@ export function createProgram(): Command {
     .option('--from <tensor>', 'the tensor to start from, such as the noise of `sample`', 'x')
     .option('--t <time>', 'for all samples, unless the file has t')
     .requiredOption('--out <file>', 'safetensors')
+    .addHelpText(
+      'after',
+      example(
+        'velocity --model checkpoints/rf-fashion-mnist.safetensors --input half.safetensors --out velocity.safetensors',
+      ),
+    )
     .action(async (flags) => (await import('./operators.js')).velocity(flags));
 
   computing('eval')
@@ -400,6 +414,7 @@ export function createProgram(): Command {
     .option('--arch <yaml or module>', 'what the teacher is, where its file does not say so')
     .option('--samples <n>', 'test points (default 2000 for points, 64 for images)')
     .option('--seed <n>', 'seed of the test points', '0')
+    .addHelpText('after', example('bias --teacher checkpoints/rf-checkerboard.safetensors'))
     .action(async (flags) => (await import('./bias.js')).bias(flags));
 
   program
