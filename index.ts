@@ -5,6 +5,7 @@ export {
   type Program,
   type Held as ProgramMemory,
   type NumberTable,
+  planProgram,
   type PlannedProgram,
 } from './src/autodiff/compile.js';
 export { evaluate, type Values as TensorValues } from './src/autodiff/eager.js';
@@ -47,6 +48,7 @@ export type { Mask } from './src/experiments/masks.js';
 export type { ViolationCell, ViolationMap } from './src/experiments/violation.js';
 export { DivergenceError, SemiflowError, UserError, type ErrorCode } from './src/errors.js';
 export { droppedFiles } from './src/files/dropped.js';
+export { indexedDbStore } from './src/files/indexed-db.js';
 export { blobSource, bytesSource, urlSource, type Source } from './src/files/source.js';
 export { memoryStore, type Files, type Store } from './src/files/store.js';
 export { parseDescription, type Description } from './src/flow/description.js';
@@ -119,7 +121,7 @@ export { Device, openDevice, type DeviceMemory, type DeviceOptions } from './src
 export type { Group } from './src/gpu/group.js';
 export { TensorStorage, type DType, type HostArray, type Filler } from './src/gpu/storage.js';
 export type { AdapterSource, Toggles } from './src/gpu/adapter.js';
-export type { KernelFamily, Profile } from './src/gpu/profile.js';
+export type { Candidate, Choices, KernelFamily, Profile } from './src/gpu/profile.js';
 export type { KernelTime } from './src/gpu/profiler.js';
 export type { Dispatch, Region as BufferRegion } from './src/gpu/program.js';
 export type { Resource } from './src/gpu/resource.js';
@@ -327,6 +329,10 @@ export {
   standardDeviation,
   variance,
 } from './src/ops/statistics.js';
+export { keepChoices, readChoices } from './src/tuning/cache.js';
+export { trialsOf, type Trial } from './src/tuning/trials.js';
+export type { Choice as KernelChoice } from './src/ops/choice.js';
+export { tune, type Found, type Measured, type TuneOptions } from './src/tuning/tune.js';
 export type { Fusion as OperandFusion, Kernel as KernelUse, Operand as KernelOperand } from './src/ops/rule.js';
 export {
   constant,
@@ -438,5 +444,3 @@ export type {
 export type { Estimate } from './src/metrics/estimate.js';
 export type { Bucket as ErrorBucket, EqualSteps, WorthSummary } from './src/metrics/flow-map.js';
 export type { Moments } from './src/metrics/moments.js';
-export type { PairDistances } from './src/metrics/pairs.js';
-export type { Points } from './src/metrics/points.js';

@@ -211,5 +211,9 @@ const head = [
 ];
 console.log(`${head.join('\n')}\n\n${textTable(table)}`);
 const out = process.argv[2];
-if (out) writeFileSync(out, `${head.map((line) => `${line}  `).join('\n')}\n\n${markdownTable(table)}\n`);
+if (out) {
+  writeFileSync(out, `${head.map((line) => `${line}  `).join('\n')}\n\n${markdownTable(table)}\n`);
+  const figures = { adapter: device.profile.description, fmaCeiling, copyCeiling, kernels: measured };
+  writeFileSync(out.replace(/(\.md)?$/, '.json'), `${JSON.stringify(figures, null, 1)}\n`);
+}
 device.dispose();

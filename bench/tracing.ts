@@ -7,6 +7,7 @@ import { parseDescription } from '../src/flow/description.js';
 import { createNetwork } from '../src/flow/network.js';
 import type { Architecture } from '../src/models/index.js';
 import { textTable } from '../src/report/table.js';
+import { sizeOf } from '../src/tensor/shape.js';
 import { distillationDefaults } from '../trainers/config.js';
 import { distil } from '../trainers/runs.js';
 import { unet } from './architectures.js';
@@ -39,6 +40,7 @@ const profile: Profile = {
   maxBindingBytes: 2 ** 27,
   maxBufferBytes: 2 ** 28,
   bindingAlignment: 256,
+  workgroupBytes: 2 ** 15,
 };
 Object.assign(globalThis, globals);
 const gpu = create(['backend=null']);
@@ -72,7 +74,11 @@ for (const [name, architecture, attentions] of [
   ['ADM UNet, 64 channels', unet, 4],
 ] as const) {
   const { device, kernels, dispatches } = await countingDevice();
-  const teacher = createNetwork(parseDescription({ architecture, prediction: 'velocity' }, name), 0);
+  // Weights of zeros: drawing them is no part of tracing.
+  const drawn = createNetwork(parseDescription({ architecture, prediction: 'velocity' }, name), 0);
+  const sizes = new Map(drawn.layout.parameters.map((parameter) => [parameter.name, sizeOf(parameter.shape)]));
+  const weights = { dtype: 'f32' as const, read: async (key: string) => new Float32Array(sizes.get(key)!) };
+  const teacher = { ...drawn, weights };
   const count = 64;
   const shape = teacher.model.sampleShape;
   const data = { name: 'data', shape, count, values: new Float32Array(count * 3072), range: [0, 1] as const };

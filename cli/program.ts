@@ -19,7 +19,6 @@ import { version } from '../src/version.js';
 import { orShipped } from './shipped.js';
 import { autoencodingKnobs, classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
 
-const portNumber = (text: string): number => wholeNumber('--watch', text, { least: 1, most: 65535 });
 const watchHelp = 'serve the run as a page of this machine alone while it goes on: losses, rates, pictures, the report';
 
 /** What every command that trains takes. */
@@ -46,7 +45,7 @@ const addTraining = (command: Command): Command =>
     )
     .option('--profile', 'print where the time of a step goes')
     .option('--print-config', 'print the resolved recipe and leave')
-    .option('--watch [port]', watchHelp, portNumber);
+    .option('--watch [port]', watchHelp);
 
 const adapterHelp =
   'low-rank adapter to be folded in, in the styles of kohya, PEFT or diffusers or from `train --lora-rank`; may be given again';
@@ -319,7 +318,7 @@ export function createProgram(): Command {
     .description('run a grid of recipes and seeds, and tabulate what came of it')
     .argument('<yaml>', 'teacher, data, seeds and recipes')
     .option('--out <folder>', 'where runs, tables and the report go (default runs/ and the name of the file)')
-    .option('--watch [port]', watchHelp, portNumber)
+    .option('--watch [port]', watchHelp)
     .addHelpText('after', example('study docs/studies/methods.yaml --out runs/methods'))
     .action(async (file, flags) => (await import('./study.js')).study(file, flags));
 
@@ -459,6 +458,17 @@ export function createProgram(): Command {
     .requiredOption('--out <file>', '.onnx or .safetensors')
     .action(async (flags) => (await import('./export.js')).exportCommand(flags));
   addSamplerOptions(exporting);
+
+  computing('tune')
+    .description(
+      'measure the candidates of all kernels of a network on this adapter, and keep the fastest for every run',
+    )
+    .option('--model <file>', 'the network whose shapes count (default: the shipped teacher of Fashion-MNIST)')
+    .option('--arch <yaml or module>', 'what the file is, where it does not say so')
+    .option('--batch <n>', 'of training and sampling', '64')
+    .addOption(new Option('--precision <kind>', 'of training').choices(['f32', 'f16']).default('f32'))
+    .option('--seconds <n>', 'after so long no further choice is begun', '60')
+    .action(async (flags) => (await import('./tune.js')).tuneCommand(flags));
 
   computing('doctor')
     .description('say what this machine has and lacks, by which command that is had, and prove that it computes')

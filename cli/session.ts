@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
 import { totalmem } from 'node:os';
+import { cacheFolder } from '../node/cache.js';
 import { openDevice } from '../node/device.js';
 import { ranksHere } from '../node/mpi.js';
+import { folderStore } from '../node/folder.js';
 import { SemiflowError } from '../src/errors.js';
 import type { AvailableMemory } from '../src/flow/memory.js';
 import type { Device } from '../src/gpu/device.js';
@@ -9,6 +11,7 @@ import type { KernelFamily } from '../src/gpu/profile.js';
 import type { Toggles } from '../src/gpu/adapter.js';
 import { agree } from '../src/gpu/group.js';
 import { version } from '../src/version.js';
+import { keepChoices, readChoices, wereMeasured } from '../src/tuning/cache.js';
 import { noteAdapter } from './failures.js';
 import { endRanks, joinRanks } from './ranks.js';
 import { begin, done } from './status.js';
@@ -42,6 +45,7 @@ export async function openBare(flags: DeviceFlags): Promise<Device> {
     adapter: flags.adapter ?? process.env.SEMIFLOW_ADAPTER,
     family: flags.family ?? (process.env.SEMIFLOW_FAMILY as KernelFamily | undefined),
     toggles: flags.toggles ?? (process.env.SEMIFLOW_TOGGLES as Toggles | undefined) ?? 'fast',
+    choices: (profile) => readChoices(folderStore(cacheFolder()), profile),
     onFailure: (message) => {
       endRanks(message, 1);
     },
@@ -55,6 +59,17 @@ export async function openBare(flags: DeviceFlags): Promise<Device> {
     'limit of bindings': String(maxBindingBytes),
   });
   return device;
+}
+
+/** Says once of a hardware adapter that its kernels can be measured. @param model the network that is trained, as a flag */
+export async function offerTuning({ profile }: Device, model: string | undefined): Promise<void> {
+  const store = folderStore(cacheFolder());
+  if (profile.software || (await wereMeasured(store, profile))) return;
+  console.log(
+    `kernels run by the table, as nobody measured this adapter: \`semiflow tune${model ? ` --model ${model}` : ''}\` does, in a minute, for every run after it (this is said once)`,
+  );
+  // A cache that cannot be written is no reason not to train.
+  await keepChoices(store, profile, {}).catch(() => {});
 }
 
 /**

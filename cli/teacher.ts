@@ -22,7 +22,7 @@ import { checkOutput } from './output.js';
 import { fromFolder, inFull, ofData, placedDescription, type Place } from './places.js';
 import { printTree } from './print.js';
 import { lossPlot } from '../trainers/evaluation/run-report.js';
-import { memoryOf, openSession } from './session.js';
+import { memoryOf, offerTuning, openSession } from './session.js';
 import { begin, done } from './status.js';
 import {
   configFile,
@@ -67,6 +67,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const place = fromFolder(folder);
   const options = trainOptions(flags, folder, { ...savedRun(run, place), out: place(out) });
   const device = await openSession(flags);
+  await offerTuning(device, undefined);
   const watch = await watchIf(flags.watch, device, { folder, runs: [''] });
   const training = await trainTeacher({ device, teacher: network, data: dataset, init: run.from?.init }, recipe, {
     ...options,

@@ -21,7 +21,7 @@ import { describeNetwork, type NewNetworkFlags } from './new-network.js';
 import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { finishReport } from './run-report.js';
 import { printTree } from './print.js';
-import { memoryOf, openSession } from './session.js';
+import { memoryOf, offerTuning, openSession } from './session.js';
 import { drawStudentPicture } from '../trainers/evaluation/pictures.js';
 import type { SharedFigures } from '../trainers/evaluation/shared.js';
 import { fromFolder, inFull, ofData, placedDescription, type Place } from './places.js';
@@ -97,6 +97,7 @@ export async function train(flags: TrainFlags): Promise<string | null> {
     return null;
   }
   const device = await openSession(flags);
+  await offerTuning(device, run.teacher);
   const watch = await watchIf(flags.watch, device, { folder: run.out, runs: [''] });
   const finished = await carryOut(device, run, flags);
   device.dispose();

@@ -64,9 +64,9 @@ fn product(a: mat4x4f, b: mat4x4f, c: mat4x4f) -> mat4x4f {
 
 @compute @workgroup_size(8, 8)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let tile = workgroup_index(w);
   let tile_cols = (numbers.N + COLS - 1u) / COLS;
   let tiles = (numbers.M + ROWS - 1u) / ROWS * tile_cols;
-  let tile = workgroup_index(w);
   let batch = tile / tiles;
   let row = tile % tiles / tile_cols * ROWS + local.y * 4u;
   let col = tile % tile_cols * COLS + local.x * 8u;

@@ -1,90 +1,162 @@
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] through workgroup memory (tiled family: discrete GPUs).
 // Includes: lib/matmul-tile.wgsl.
-// Contract: ROWS, COLS, numbers BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
-// TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4, load_b1 read, store4 writes.
-// Mapping: a workgroup of 16 x 16 invocations owns ROWS x COLS of C, an invocation 4 x 4. For each DEPTH steps of k every
-// invocation brings one vector of A and one of B into workgroup memory. A keeps its stored orientation there, since the
-// 4 x 4 products take rows or columns of it alike; B is always kept by rows, in rows of 17 vectors, so that neither
+// Contract: ROWS, COLS (SIDE times 4 or 8), SIDE, DEPTH (a multiple of 4), STAGES (1 or 2), numbers BATCH, M, N, K,
+// A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]), TRANSPOSE_B (B is stored [b, N, K]);
+// load_a4, load_b4 read, store4 writes. Extents along memory are multiples of 4.
+// Mapping: a workgroup of SIDE x SIDE invocations owns ROWS x COLS of C, an invocation one or two blocks of 4 rows by one or
+// two of 4 columns. Each DEPTH steps of k the workgroup brings a tile of A and one of B into its memory, while the products
+// of the tiles before still run: what comes next waits in registers, and with two STAGES in a second pair of tiles, which
+// saves a barrier. All loads are vectors along memory, and tiles keep the stored orientation, since a block is transposed
+// in registers. Rows of B's tile have a vector of padding, and transposed it lies by every fourth column, so that neither
 // reading nor writing meets a bank twice.
-// Dispatch: BATCH * ceil(M / ROWS) * ceil(N / COLS) workgroups of 256, columns fastest.
+// Dispatch: BATCH * ceil(M / ROWS) * ceil(N / COLS) workgroups of SIDE * SIDE, columns fastest.
 // Numerics: one chain of f32 fma over k = 0 ... K - 1 an element, so the result does not depend on the tiling.
-const DEPTH = 16u;
-const PITCH = COLS / 4u + 1u;
+const THREADS = SIDE * SIDE;
+const TALL = ROWS == 8u * SIDE;
+const WIDE = COLS == 8u * SIDE;
+// Vectors of a tile along DEPTH, and across it.
+const LONG = DEPTH / 4u;
+const DOWN = ROWS / 4u;
+const ACROSS = COLS / 4u;
+const SIZE_A = ROWS * LONG;
+const SIZE_B = COLS * LONG;
+const FETCH_A = (SIZE_A + THREADS - 1u) / THREADS;
+const FETCH_B = (SIZE_B + THREADS - 1u) / THREADS;
+// The distance of rows of B's tile: those of k or, where B is stored transposed, those of n.
+const PITCH = select(ACROSS, LONG, TRANSPOSE_B) + 1u;
+const ROOM_B = select(DEPTH, COLS, TRANSPOSE_B) * PITCH;
 
-var<workgroup> tile_a: array<vec4f, ROWS * DEPTH / 4u>;
-var<workgroup> tile_b: array<vec4f, DEPTH * PITCH>;
+var<workgroup> tile_a: array<vec4f, STAGES * SIZE_A>;
+var<workgroup> tile_b: array<vec4f, STAGES * ROOM_B>;
 
-// Vector `id` of A's tile at A[row, k], 0 outside A: 4 rows of column id / 16 or 4 columns of row id / 4.
-fn fetch_a(base: u32, row: u32, k: u32, id: u32) -> vec4f {
-  let m = row + select(id / 4u, id % 16u * 4u, TRANSPOSE_A);
-  let c = k + select(id % 4u * 4u, id / 16u, TRANSPOSE_A);
-  if (m >= numbers.M || c >= numbers.K) { return vec4f(); }
-  if (TRANSPOSE_A) { return load_a4(base + c * numbers.M + m, min(4u, numbers.M - m)); }
-  return load_a4(base + m * numbers.K + c, min(4u, numbers.K - c));
+// Vector i of A's tile at A[row, k], 0 outside A: 4 columns of row i / LONG or, stored transposed, 4 rows of column i / DOWN.
+fn fetch_a(base: u32, row: u32, k: u32, i: u32) -> vec4f {
+  let m = row + select(i / LONG, i % DOWN * 4u, TRANSPOSE_A);
+  let c = k + select(i % LONG * 4u, i / DOWN, TRANSPOSE_A);
+  if (i >= SIZE_A || m >= numbers.M || c >= numbers.K) { return vec4f(); }
+  if (TRANSPOSE_A) { return load_a4(base + c * numbers.M + m, 4u); }
+  return load_a4(base + m * numbers.K + c, 4u);
 }
 
-// Four columns of row k of B, 0 outside B. Where B is stored transposed, neighbouring invocations read neighbouring k.
-fn fetch_b(base: u32, k: u32, col: u32) -> vec4f {
-  if (k >= numbers.K || col >= numbers.N) { return vec4f(); }
+// Vector i of B's tile at B[k, col], 0 outside B: 4 columns of row i / ACROSS or, stored transposed, 4 rows of column i / LONG.
+fn fetch_b(base: u32, k: u32, col: u32, i: u32) -> vec4f {
+  let c = k + select(i / ACROSS, i % LONG * 4u, TRANSPOSE_B);
+  let n = col + select(i % ACROSS * 4u, i / LONG, TRANSPOSE_B);
+  if (i >= SIZE_B || c >= numbers.K || n >= numbers.N) { return vec4f(); }
+  if (TRANSPOSE_B) { return load_b4(base + n * numbers.K + c, 4u); }
+  return load_b4(base + c * numbers.N + n, 4u);
+}
+
+// Where vector i of B's tile lies in it.
+fn place_b(i: u32) -> u32 {
   if (TRANSPOSE_B) {
-    let i = base + min(col + vec4u(0u, 1u, 2u, 3u), vec4u(numbers.N - 1u)) * numbers.K + k;
-    return vec4f(load_b1(i.x), load_b1(i.y), load_b1(i.z), load_b1(i.w));
+    let n = i / LONG;
+    return (n % 4u * ACROSS + n / 4u) * PITCH + i % LONG;
   }
-  return load_b4(base + k * numbers.N + col, min(4u, numbers.N - col));
+  return i / ACROSS * PITCH + i % ACROSS;
 }
 
 // Rows 4 group ... 4 group + 3 of A's tile, columns k ... k + 3.
-fn block_a(group: u32, k: u32) -> mat4x4f {
+fn block_a(start: u32, group: u32, k: u32) -> mat4x4f {
   if (TRANSPOSE_A) {
-    let i = k * 16u + group;
-    return transpose(mat4x4f(tile_a[i], tile_a[i + 16u], tile_a[i + 32u], tile_a[i + 48u]));
+    let i = start + k * DOWN + group;
+    return transpose(mat4x4f(tile_a[i], tile_a[i + DOWN], tile_a[i + 2u * DOWN], tile_a[i + 3u * DOWN]));
   }
-  let i = group * 16u + k / 4u;
-  return mat4x4f(tile_a[i], tile_a[i + 4u], tile_a[i + 8u], tile_a[i + 12u]);
+  let i = start + 4u * group * LONG + k / 4u;
+  return mat4x4f(tile_a[i], tile_a[i + LONG], tile_a[i + 2u * LONG], tile_a[i + 3u * LONG]);
+}
+
+// Rows k ... k + 3 of B's tile, columns 4 group ... 4 group + 3.
+fn block_b(start: u32, group: u32, k: u32) -> mat4x4f {
+  if (TRANSPOSE_B) {
+    let i = start + group * PITCH + k / 4u;
+    let next = ACROSS * PITCH;
+    return transpose(mat4x4f(tile_b[i], tile_b[i + next], tile_b[i + 2u * next], tile_b[i + 3u * next]));
+  }
+  let i = start + k * PITCH + group;
+  return mat4x4f(tile_b[i], tile_b[i + PITCH], tile_b[i + 2u * PITCH], tile_b[i + 3u * PITCH]);
 }
 
 fn row_product(a: vec4f, b: mat4x4f, c: vec4f) -> vec4f {
   return fma(vec4f(a.w), b[3], fma(vec4f(a.z), b[2], fma(vec4f(a.y), b[1], fma(vec4f(a.x), b[0], c))));
 }
 
-@compute @workgroup_size(256)
+// c + a b, each matrix a list of 4 rows.
+fn product(a: mat4x4f, b: mat4x4f, c: mat4x4f) -> mat4x4f {
+  return mat4x4f(
+    row_product(a[0], b, c[0]),
+    row_product(a[1], b, c[1]),
+    row_product(a[2], b, c[2]),
+    row_product(a[3], b, c[3]),
+  );
+}
+
+// The rows move up through the registers past one store: the epilogue inlined for each row would compile slowly.
+fn store_block(batch: u32, m: u32, n: u32, block: mat4x4f) {
+  if (m >= numbers.M || n >= numbers.N) { return; }
+  var rows = block;
+  let count = min(4u, numbers.M - m);
+  for (var r = 0u; r < count; r++) {
+    store4((batch * numbers.M + m + r) * numbers.N + n, rows[0], min(4u, numbers.N - n));
+    rows = mat4x4f(rows[1], rows[2], rows[3], vec4f());
+  }
+}
+
+@compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) id: u32) {
   let tile = tile_of(workgroup_index(w));
   if (tile.batch >= numbers.BATCH) { return; }
-  let batch = tile.batch;
-  let row = tile.row;
-  let col = tile.col;
-  let base_a = batch * numbers.A_BATCH_STRIDE;
-  let base_b = batch * numbers.B_BATCH_STRIDE;
-  let group_row = id / 16u;
-  let group_col = id % 16u;
-  let own = select(id, id / 16u + id % 16u * 16u, TRANSPOSE_B);
-  var c0 = vec4f();
-  var c1 = vec4f();
-  var c2 = vec4f();
-  var c3 = vec4f();
+  let base_a = tile.batch * numbers.A_BATCH_STRIDE;
+  let base_b = tile.batch * numbers.B_BATCH_STRIDE;
+  let group_row = id / SIDE;
+  let group_col = id % SIDE;
+  var c00 = mat4x4f();
+  var c01 = mat4x4f();
+  var c10 = mat4x4f();
+  var c11 = mat4x4f();
+  var next_a = array<vec4f, FETCH_A>();
+  var next_b = array<vec4f, FETCH_B>();
+  for (var f = 0u; f < FETCH_A; f++) { next_a[f] = fetch_a(base_a, tile.row, 0u, id + f * THREADS); }
+  for (var f = 0u; f < FETCH_B; f++) { next_b[f] = fetch_b(base_b, 0u, tile.col, id + f * THREADS); }
   for (var k = 0u; k < numbers.K; k += DEPTH) {
-    tile_a[id] = fetch_a(base_a, row, k, id);
-    tile_b[own / 16u * PITCH + own % 16u] = fetch_b(base_b, k + own / 16u, col + own % 16u * 4u);
-    workgroupBarrier();
-    for (var j = 0u; j < DEPTH; j += 4u) {
-      let a = block_a(group_row, j);
-      let i = j * PITCH + group_col;
-      let b = mat4x4f(tile_b[i], tile_b[i + PITCH], tile_b[i + 2u * PITCH], tile_b[i + 3u * PITCH]);
-      c0 = row_product(a[0], b, c0);
-      c1 = row_product(a[1], b, c1);
-      c2 = row_product(a[2], b, c2);
-      c3 = row_product(a[3], b, c3);
+    let stage = k / DEPTH % STAGES;
+    let start_a = stage * SIZE_A;
+    let start_b = stage * ROOM_B;
+    // With two stages nobody reads this one any more: all have passed the last barrier.
+    if (STAGES == 1u) { workgroupBarrier(); }
+    for (var f = 0u; f < FETCH_A; f++) {
+      let i = id + f * THREADS;
+      if (i < SIZE_A) { tile_a[start_a + i] = next_a[f]; }
+    }
+    for (var f = 0u; f < FETCH_B; f++) {
+      let i = id + f * THREADS;
+      if (i < SIZE_B) { tile_b[start_b + place_b(i)] = next_b[f]; }
     }
     workgroupBarrier();
+    for (var f = 0u; f < FETCH_A; f++) { next_a[f] = fetch_a(base_a, tile.row, k + DEPTH, id + f * THREADS); }
+    for (var f = 0u; f < FETCH_B; f++) { next_b[f] = fetch_b(base_b, k + DEPTH, tile.col, id + f * THREADS); }
+    for (var j = 0u; j < DEPTH; j += 4u) {
+      let a0 = block_a(start_a, group_row, j);
+      let b0 = block_b(start_b, group_col, j);
+      c00 = product(a0, b0, c00);
+      var a1 = a0;
+      if (TALL) {
+        a1 = block_a(start_a, group_row + SIDE, j);
+        c10 = product(a1, b0, c10);
+      }
+      if (WIDE) {
+        let b1 = block_b(start_b, group_col + SIDE, j);
+        c01 = product(a0, b1, c01);
+        if (TALL) { c11 = product(a1, b1, c11); }
+      }
+    }
   }
-  let m = row + group_row * 4u;
-  let n = col + group_col * 4u;
-  if (n >= numbers.N) { return; }
-  let i = (batch * numbers.M + m) * numbers.N + n;
-  let width = min(4u, numbers.N - n);
-  if (m < numbers.M) { store4(i, c0, width); }
-  if (m + 1u < numbers.M) { store4(i + numbers.N, c1, width); }
-  if (m + 2u < numbers.M) { store4(i + 2u * numbers.N, c2, width); }
-  if (m + 3u < numbers.M) { store4(i + 3u * numbers.N, c3, width); }
+  let m = tile.row + group_row * 4u;
+  let n = tile.col + group_col * 4u;
+  store_block(tile.batch, m, n, c00);
+  if (TALL) { store_block(tile.batch, m + 4u * SIDE, n, c10); }
+  if (WIDE) {
+    store_block(tile.batch, m, n + 4u * SIDE, c01);
+    if (TALL) { store_block(tile.batch, m + 4u * SIDE, n + 4u * SIDE, c11); }
+  }
 }

@@ -4,8 +4,8 @@
 // Numerics: in order of the indices, without atomics, so that the sum is the same every time.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let groups = (numbers.ROW + 3u) / 4u;
   let id = workgroup_index(w) * 64u + lane;
+  let groups = (numbers.ROW + 3u) / 4u;
   if (id >= numbers.ROWS * groups) { return; }
   let row = id / groups;
   let column = id % groups * 4u;

@@ -12,6 +12,7 @@ export const rooms = [
   'src/tensor',
   'src/ops',
   'src/autodiff',
+  'src/tuning',
   'src/nn',
   'src/models',
   'src/checkpoint',

@@ -201,6 +201,12 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
     ]),
   ],
   softmax: [one((x) => softmax(x), [-9, 9], [[5, 7]]), one((x) => softmax(x), undefined, [[3, 2, 8]])],
+  softmaxGradient: [
+    one((g, p) => gradients(softmax(p), [p], g)[0], undefined, [
+      [5, 7],
+      [5, 7],
+    ]),
+  ],
   rowStatistics: 'normalize',
   normalize: [
     one((x) => layerNorm(x), [-3, 5], [[5, 7]]),

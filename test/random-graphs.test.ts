@@ -95,6 +95,7 @@ const hostProfiles = (['plain', 'tiled'] as const).flatMap((family) =>
     maxBindingBytes: 2 ** 27,
     maxBufferBytes: 2 ** 28,
     bindingAlignment: 256,
+    workgroupBytes: 2 ** 15,
   })),
 );
 

@@ -43,6 +43,7 @@ describe('the tensor family on the null backend', () => {
         maxBindingBytes: 2 ** 27,
         maxBufferBytes: 2 ** 28,
         bindingAlignment: 256,
+        workgroupBytes: 2 ** 15,
       },
       'checked',
       (message) => errors.push(message),

@@ -62,7 +62,7 @@ async function step(c: Extract<Case, { kind: 'step' }>): Promise<Prepared> {
   const trainer = await Trainer.create(device, {
     steps: 1e9,
     seed: 0,
-    precision: 'f32',
+    precision: process.env.PRECISION === 'f16' ? 'f16' : 'f32',
     learners: [
       {
         name: 'network',

@@ -1,18 +1,24 @@
 // Mean and reciprocal standard deviation of a row, for every invocation that shares it; not CENTRED the mean counts as 0.
 // Contract: lib/rows.wgsl, EPSILON, CENTRED; load_x4 reads.
-// Numerics: two passes, f32; the variance is of the centred values, biased.
+// Numerics: f32. One pass sums x - shift and its square, where the shift is the mean of each lane's first vector: near the
+// mean, so that next to nothing cancels, however far from 0 the row lies. The variance is biased.
 fn moments(row: u32, lane: u32) -> vec2f {
-  var mean = 0f;
+  var shift = 0f;
   if (CENTRED) {
-    var sums = vec4f();
-    for (var v = lane; v < numbers.VECTORS; v += LANES) { sums += masked(load_x4(element(row, v), inside(v)), inside(v), 0.0); }
-    mean = across_sum(lane, vec2f(sum4(sums))).x / f32(numbers.LENGTH);
+    let v = min(lane, numbers.VECTORS - 1u);
+    let x = masked(load_x4(element(row, v), inside(v)), inside(v), 0.0);
+    let own = select(vec2f(), vec2f(sum4(x), f32(inside(v))), lane < numbers.VECTORS);
+    let all = across_sum(lane, own);
+    shift = all.x / all.y;
   }
+  var sums = vec4f();
   var squares = vec4f();
   for (var v = lane; v < numbers.VECTORS; v += LANES) {
-    let d = masked(load_x4(element(row, v), inside(v)) - mean, inside(v), 0.0);
+    let d = masked(load_x4(element(row, v), inside(v)) - shift, inside(v), 0.0);
+    sums += d;
     squares = fma(d, d, squares);
   }
-  let variance = across_sum(lane, vec2f(sum4(squares))).x / f32(numbers.LENGTH);
-  return vec2f(mean, inverseSqrt(variance + EPSILON));
+  let means = across_sum(lane, vec2f(sum4(sums), sum4(squares))) / f32(numbers.LENGTH);
+  let rest = select(0f, means.x, CENTRED);
+  return vec2f(shift + rest, inverseSqrt(max(means.y - rest * rest, 0.0) + EPSILON));
 }

@@ -1,15 +1,16 @@
 enable subgroups;
 
-// A subgroup of exactly 8 lanes a row, by itself a workgroup (plain family): neighbouring lanes read neighbouring vectors.
-const WORKGROUP = 8u;
+// A subgroup of exactly 8 lanes a row, 8 of them a workgroup (plain family): neighbouring lanes read neighbouring
+// vectors. A workgroup costs software Vulkan as much as some forty vectors, so rows come several to one.
+const WORKGROUP = 64u;
 const LANES = 8u;
 
 fn row_of(index: u32, invocation: u32) -> u32 {
-  return index;
+  return index * (WORKGROUP / LANES) + invocation / LANES;
 }
 
 fn lane_of(invocation: u32) -> u32 {
-  return invocation;
+  return invocation % LANES;
 }
 
 // Sum over the lanes, for all of them.

@@ -1,7 +1,6 @@
-// A workgroup of 64 a row (tiled family): a tree in workgroup memory, fixed order. Every invocation must call the sums, in
-// uniform control flow.
-const WORKGROUP = 64u;
-const LANES = 64u;
+// A workgroup of LANES a row (tiled family), a power of two: a tree in workgroup memory, fixed order. Every invocation must
+// call the sums, in uniform control flow.
+const WORKGROUP = LANES;
 
 var<workgroup> partial: array<vec2f, LANES>;
 

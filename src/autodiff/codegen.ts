@@ -1,7 +1,7 @@
 import { sources } from '../../kernels/sources.js';
 import type { Profile } from '../gpu/profile.js';
 import { bytesPerElement } from '../gpu/storage.js';
-import type { Tensor } from '../tensor/tensor.js';
+import { Tensor } from '../tensor/tensor.js';
 import type { Emitter, Kernel, Operand, Width } from '../ops/rule.js';
 import { ruleOf } from '../ops/table.js';
 import { writesOf } from './separate.js';
@@ -25,21 +25,22 @@ export function link(
   task: Task,
   isHalf: (node: Tensor) => boolean,
   gridX: number,
-  profile: Pick<Profile, 'maxBindingBytes'>,
+  profile: Pick<Profile, 'maxBindingBytes' | 'family'>,
 ): LinkedKernel {
-  const { directives, body } = assembled(task.kernel);
-  const prelude = new Prelude(task, isHalf, body, profile);
+  const { directives, body, calls } = assembled(task.kernel);
+  const prelude = new Prelude(task, isHalf, calls, profile);
   const { constants = {} } = task.kernel;
+  const once = profile.family === 'plain';
   const numbers = { GRID_X: gridX, ...task.kernel.numbers, ...prelude.numbers };
   const text = [
     ...(prelude.half ? ['enable f16;'] : []),
     ...directives,
+    ...(once ? ['diagnostic(off, subgroup_uniformity);'] : []),
     ...Object.entries(constants).map(([name, value]) => `const ${name} = ${value};`),
     `struct Numbers { ${Object.keys(numbers)
       .map((name) => `${name}: u32`)
       .join(', ')} }`,
-    `@group(0) @binding(${prelude.bindings.list.length}) var<uniform> numbers: Numbers;`,
-    'fn workgroup_index(w: vec3u) -> u32 { return w.x + w.y * numbers.GRID_X; }',
+    ...numbersAt(prelude.bindings.list.length, once),
     prelude.text(),
     body,
   ];
@@ -50,8 +51,19 @@ export function link(
   };
 }
 
+/**
+ * How a kernel gets its numbers, and `workgroup_index`, which it calls before it reads any. Software adapters load a
+ * uniform anew wherever it is read, in every turn of a loop: they read each once. (That copies of uniforms are uniform, and
+ * that a subgroup has one row, the analysis of uniformity cannot know.)
+ */
+const numbersAt = (binding: number, once: boolean): string[] => [
+  `@group(0) @binding(${binding}) var<uniform> ${once ? 'given' : 'numbers'}: Numbers;`,
+  ...(once ? ['var<private> numbers: Numbers;'] : []),
+  `fn workgroup_index(w: vec3u) -> u32 { ${once ? 'numbers = given; ' : ''}return w.x + w.y * numbers.GRID_X; }`,
+];
+
 /** A kernel's file behind the libraries that it names; directives go to the front of a text. */
-function assembled({ source, library }: Kernel): { directives: string[]; body: string } {
+function assembled({ source, library }: Kernel): Assembled {
   const key = `${source} ${library}`;
   let made = files.get(key);
   if (!made) {
@@ -63,12 +75,20 @@ function assembled({ source, library }: Kernel): { directives: string[]; body: s
     made = {
       directives: [...new Set(lines.filter(isDirective))],
       body: lines.filter((line) => !isDirective(line)).join('\n'),
+      calls: new Set(),
     };
+    for (const [, name] of made.body.matchAll(/\b((?:load|store)_?\w*)\(/g)) made.calls.add(name);
     files.set(key, made);
   }
   return made;
 }
-const files = new Map<string, { directives: string[]; body: string }>();
+interface Assembled {
+  directives: string[];
+  body: string;
+  /** The accessors that it uses. */
+  calls: Set<string>;
+}
+const files = new Map<string, Assembled>();
 
 function sourceOf(name: string): string {
   const source = sources[name];
@@ -77,6 +97,15 @@ function sourceOf(name: string): string {
 }
 
 const aligned = (run: number) => run % 4 === 0;
+
+/** Two operands that a kernel reads at once. */
+type Pair = readonly [Operand, Operand];
+
+/** Those that a kernel asks for by `load_<name>_<name>4`. */
+function pairsIn(calls: ReadonlySet<string>, operands: readonly Operand[]): Pair[] {
+  const all = operands.flatMap((a) => operands.map((b): Pair => [a, b]));
+  return all.filter(([a, b]) => calls.has(`load_${a.name}_${b.name}4`));
+}
 
 /** A buffer as WGSL declares it: elements one by one, if some access needs that, or vec4s. */
 interface Slot {
@@ -105,12 +134,14 @@ class Prelude {
   constructor(
     private readonly task: Task,
     private readonly isHalf: (node: Tensor) => boolean,
-    body: string,
-    private readonly profile: Pick<Profile, 'maxBindingBytes'>,
+    calls: ReadonlySet<string>,
+    private readonly profile: Pick<Profile, 'maxBindingBytes' | 'family'>,
   ) {
     this.bindings = bindingsOf(task, profile, isHalf);
-    for (const operand of task.kernel.operands) this.operand(operand, body);
-    this.output(body);
+    const pairs = pairsIn(calls, task.kernel.operands);
+    for (const operand of task.kernel.operands) this.operand(operand, calls, pairs.flat().includes(operand));
+    for (const pair of pairs) this.pair(pair);
+    this.output(calls);
     this.second();
     this.rounded();
     // Now that every access is known, so is whether a buffer is one of vec4s.
@@ -183,13 +214,13 @@ class Prelude {
     return this.windowsAt(slot) > 1 ? `put${slot}(${index}, ${value});` : `buffer${slot}[${index}] = ${value};`;
   }
 
-  private operand({ name, tensor, run }: Operand, body: string): void {
+  private operand({ name, tensor, run }: Operand, calls: ReadonlySet<string>, paired: boolean): void {
     const scalar = scalarType(tensor);
     const vector = vectorType(tensor);
-    const wantsVector = new RegExp(`\\bload_${name}4\\(`).test(body);
     const wide = aligned(run);
+    const wantsVector = calls.has(`load_${name}4`) || (paired && !wide);
     this.functions.push(`const ${name.toUpperCase()}_ALIGNED = ${wide};`);
-    if (new RegExp(`\\bload_${name}1\\(`).test(body) || (wantsVector && !wide)) {
+    if (calls.has(`load_${name}1`) || (wantsVector && !wide)) {
       this.functions.push(`fn load_${name}1(i: u32) -> ${scalar} {\n${this.expression(tensor, 1)}\n}`);
     }
     if (!wantsVector) return;
@@ -202,11 +233,24 @@ class Prelude {
     }
   }
 
-  /** The body of a function of `i` that returns elements of a tensor. */
-  private expression(tensor: Tensor, width: Width, core?: Tensor): string {
+  /** Two operands as the columns of a matrix: what both are made of is read and computed once. */
+  private pair([a, b]: Pair): void {
+    const body =
+      aligned(a.run) && aligned(b.run)
+        ? this.expression([a.tensor, b.tensor], 4)
+        : `  return mat2x4f(load_${a.name}4(i, n), load_${b.name}4(i, n));`;
+    this.functions.push(`fn load_${a.name}_${b.name}4(i: u32, n: u32) -> mat2x4f {\n${body}\n}`);
+  }
+
+  /** The body of a function of `i` that returns elements of a tensor, or of two as the columns of a matrix. */
+  private expression(wanted: Tensor | readonly [Tensor, Tensor], width: Width, core?: Tensor): string {
     const body: string[] = [];
     const values = new Map<string, string>();
     const names = new Map<string, string>();
+    /** Whether indices of what is evaluated now are small enough to be divided by numbers that are data. */
+    let small = false;
+    /** Whether its numbers stay text. */
+    let textual = false;
     const emitter: Emitter = {
       line: (expression) => {
         if (/^\w+$/.test(expression)) return expression;
@@ -214,7 +258,8 @@ class Prelude {
         if (!name) {
           name = `v${names.size}`;
           names.set(expression, name);
-          body.push(`  let ${name} = ${expression};`);
+          const line = `  let ${name} = ${expression};`;
+          body.push(textual ? line : this.withNumbers(line, small));
         }
         return name;
       },
@@ -222,7 +267,11 @@ class Prelude {
         const key = `${node.id}|${index}|${w}`;
         let value = values.get(key);
         if (value === undefined) {
+          const outer = [small, textual] as const;
+          textual = Boolean((ruleOf(node) as { textual?: true }).textual);
+          small = this.profile.family === 'plain' && node.size <= mostDivided;
           value = this.evaluate(node, emitter, index, w);
+          [small, textual] = outer;
           values.set(key, value);
         }
         return value;
@@ -230,22 +279,43 @@ class Prelude {
       include: (library) => this.libraries.add(library),
     };
     if (core) values.set(`${core.id}|i|${width}`, 'value');
-    const result = emitter.value(tensor, 'i', width);
-    return [...body.map((line) => this.withNumbers(line)), `  return ${result};`].join('\n');
+    const results = (wanted instanceof Tensor ? [wanted] : wanted).map((tensor) => emitter.value(tensor, 'i', width));
+    const result = results.length === 1 ? results[0] : `mat2x4f(${results.join(', ')})`;
+    return [...body, `  return ${result};`].join('\n');
   }
 
   /**
-   * A line with its whole numbers as data. Those that something is divided by stay, as drivers divide by what they know
-   * without dividing; so do those that count lanes, and an index in place of one that does not count.
+   * A line with its whole numbers as data. What counts lanes stays, and an index in place of one that does not count. So do
+   * divisors, as drivers divide by what they know without dividing, but where indices are small and compiling is dear.
    */
-  private withNumbers(line: string): string {
-    if (/^ {2}let v\d+ = \w+ \+ [123]u;$|vec4u\(0u, 1u/.test(line)) return line;
-    return line
+  private withNumbers(line: string, small: boolean): string {
+    // Most lines hold none.
+    if (!/\du|\df\)/.test(line) || /^ {2}let v\d+ = \w+ \+ [123]u;$|vec4u\(0u, 1u/.test(line)) return line;
+    return (small ? this.withDivisors(line) : line)
       .replace(/(?<![\w.]|[/%&] |<< |>> |select\()(\d+)u\b/g, (_, digits: string) => this.number(Number(digits)))
       .replace(/\((-?[\d.]+(?:e[+-]?\d+)?)f\)/g, (literal, digits: string) => {
         const value = Number(digits);
         return plain.has(value) ? literal : `(bitcast<f32>(${this.number(bitsOf(value))}))`;
       });
+  }
+
+  /** A line whose quotients and remainders are computed by lib/quotient.wgsl. */
+  private withDivisors(line: string): string {
+    let text = line;
+    for (let found = divided.exec(text); found; found = divided.exec(text)) {
+      const [operation, sign, digits] = found;
+      const start = operandStart(text, found.index);
+      const dividend = text.slice(start, found.index);
+      const divisor = Number(digits);
+      const inverse = this.number(bitsOf(1 / divisor));
+      this.libraries.add('quotient');
+      const value =
+        sign === '/'
+          ? `quotient(${dividend}, ${inverse})`
+          : `remainder(${dividend}, ${this.number(divisor)}, ${inverse})`;
+      text = text.slice(0, start) + value + text.slice(found.index + operation.length);
+    }
+    return text;
   }
 
   private number(value: number): string {
@@ -311,11 +381,11 @@ class Prelude {
     return storage?.dtype ?? (this.isHalf(node) ? 'f16' : scalarType(node));
   }
 
-  private output(body: string): void {
+  private output(calls: ReadonlySet<string>): void {
     const { core, output, kernel } = this.task;
     const slot = this.bindings.output;
     if (slot === undefined) return;
-    const stores = { 1: /\bstore1\(/.test(body), 4: /\bstore4\(/.test(body) };
+    const stores = { 1: calls.has('store1'), 4: calls.has('store4') };
     const type = this.typeOf(output);
     const wide = aligned(kernel.run) && !stores[1];
     this.slot(slot, type, !wide);
@@ -378,6 +448,24 @@ class Prelude {
     const store = slot === undefined ? '' : this.write(slot, 'i >> 2u', 'vec4<f16>(value)');
     this.functions.push(`fn store_rounded4(i: u32, value: vec4f) { ${store} }`);
   }
+}
+
+/** Elements of the largest tensor whose indices lib/quotient.wgsl divides. */
+const mostDivided = 2 ** 22 - 4;
+const divided = / ([/%]) (\d+)u\b/;
+
+/** Where the operand begins that ends before a place of a text: a name, something in parentheses or a call. */
+function operandStart(text: string, end: number): number {
+  let start = end;
+  if (text[end - 1] === ')') {
+    let depth = 0;
+    do {
+      start--;
+      depth += text[start] === ')' ? 1 : text[start] === '(' ? -1 : 0;
+    } while (depth);
+  }
+  while (/\w/.test(text[start - 1])) start--;
+  return start;
 }
 
 /** Constants with which a compiler may have less to do. */

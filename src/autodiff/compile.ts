@@ -143,6 +143,8 @@ export class Held {
 /** What a graph will run as: its kernels in order, and the memory that they take. Nothing is compiled or allocated. */
 export interface PlannedProgram {
   profile: Profile;
+  /** Outputs and effects as they were asked for. */
+  graph: readonly Tensor[];
   outputs: ReadonlyMap<string, Tensor>;
   tasks: readonly Task[];
   /** Nodes that are kept in f16. */
@@ -177,6 +179,7 @@ export function planProgram(
   );
   return {
     profile,
+    graph: [...Object.values(wanted), ...effects],
     outputs: new Map(names.map((name, i) => [name, outputs[i]])),
     tasks,
     halves: kept,

@@ -101,9 +101,22 @@ function canInline(node: Tensor, uses: readonly Use[]): boolean {
   const vectorizes = rule.vectorizes?.(node as never) ?? true;
   const allowed = uses.every(({ fusion }) => fusion === 'any' || (fusion === 'views' && rule.cost === 0 && vectorizes));
   if (!allowed) return false;
-  if (rule.cost === 0 || rule.inline) return true;
+  if (rule.cost === 0 || rule.inline || costFromOne(node) <= cheap) return true;
   return uses.length === 1 && (uses[0].repeats === 1 || rule.cost <= cheap);
 }
+
+/** Instructions from the one tensor that an element is computed from at its own place; Infinity where it takes more. */
+function costFromOne(node: Tensor): number {
+  if (!isIndex(node)) return 0;
+  const { access, cost } = indexRule(node);
+  if (cost === 0) return 0;
+  const read = new Set(node.inputs.filter((input) => !isConstant(input)));
+  if (access !== 'same' || read.size !== 1) return Infinity;
+  return cost + costFromOne([...read][0]);
+}
+
+const isConstant = (node: Tensor): boolean =>
+  node.op === 'constant' || (node.op === 'expand' && isConstant(node.inputs[0]));
 
 /** Tabulates parts of fused expressions until no kernel binds more buffers than the adapter allows. */
 function limitBindings(
@@ -115,7 +128,7 @@ function limitBindings(
   const { maxBindings } = profile;
   for (const node of nodes) {
     if (!tabulated.has(node)) continue;
-    const kernel = kernels.get(node) ?? tabulate(node);
+    const kernel = kernels.get(node) ?? tabulate(node, profile);
     for (;;) {
       const bindings = bindingsOf(taskOf(kernel, node, node, tabulated), profile);
       const count = bindings.list.length;
@@ -187,7 +200,7 @@ class TaskGraph {
   ) {
     for (const node of nodes) {
       if (!tabulated.has(node)) continue;
-      const task = taskOf(kernels.get(node) ?? tabulate(node), node, node, tabulated);
+      const task = taskOf(kernels.get(node) ?? tabulate(node, profile), node, node, tabulated);
       this.producers.set(node, task);
       this.link(task);
     }
@@ -314,12 +327,15 @@ function taskOf(kernel: Kernel, core: Tensor, output: Tensor, tabulated: Readonl
   return { kernel, core, output, reads };
 }
 
-function tabulate(node: Tensor): Kernel {
-  return { ...pointwiseKernel(node), operands: [{ name: 'x', tensor: node, fusion: 'any', run: node.size }] };
+function tabulate(node: Tensor, profile: Profile): Kernel {
+  return { ...pointwiseKernel(node, profile), operands: [{ name: 'x', tensor: node, fusion: 'any', run: node.size }] };
 }
 
+/** Of so few nodes four copies compile quickly, and run twice as fast as one element after another. */
+const fewNodes = 3;
+
 /**
- * How a pointwise task takes its elements: one by one where some part of its expression finds them one by one, else in
+ * How a pointwise task takes its elements: one by one where some part of a longer expression finds them one by one, else in
  * fours. The last four may reach into the padding that ends everything in memory but the parts of a pack.
  */
 function narrowed(task: Task, tabulated: ReadonlySet<Tensor>, packed: ReadonlySet<Tensor>): Task {
@@ -328,7 +344,8 @@ function narrowed(task: Task, tabulated: ReadonlySet<Tensor>, packed: ReadonlySe
   const inside = inlinedBelow(rootsOf(kernel, output), tabulated);
   if (isIndex(output)) inside.push(output);
   const apart = inside.some((node) => !(indexRule(node).vectorizes?.(node as never) ?? true));
-  const single = apart || (kernel.run % 4 > 0 && packed.has(output));
+  const nodes = inside.filter((node) => !isConstant(node));
+  const single = (apart && nodes.length > fewNodes) || (kernel.run % 4 > 0 && packed.has(output));
   const run = single ? 1 : Math.ceil(kernel.run / 4) * 4;
   const operands = kernel.operands.map((operand) => ({ ...operand, run }));
   return { ...task, kernel: { ...kernel, ...(single && { source: 'pointwise-single' }), run, operands } };

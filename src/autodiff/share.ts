@@ -12,11 +12,9 @@ export function shareCommon(outputs: readonly Tensor[]): Tensor[] {
   };
   for (const node of reachable(outputs)) {
     const inputs = node.inputs.map((input) => replaced.get(input)!);
-    // Storages are told apart by identity, every other attribute by value.
-    const attributes = JSON.stringify(node.attributes, (_, value) =>
-      value && typeof value === 'object' && 'dtype' in value ? identity(value as object) : value,
-    );
-    const key = `${node.op}|${inputs.map((input) => input.id)}|${node.shape}|${node.dtype}|${attributes}`;
+    let key = `${node.op}|${node.shape.join()}|${node.dtype}|`;
+    for (const { id } of inputs) key += `${id},`;
+    key += textOf(node.attributes, identity);
     let same = canonical.get(key);
     if (!same) {
       // Made anew even when nothing changed, so that ids keep the order of creation.
@@ -26,4 +24,13 @@ export function shareCommon(outputs: readonly Tensor[]): Tensor[] {
     replaced.set(node, same);
   }
   return outputs.map((output) => replaced.get(output)!);
+}
+
+/** Attributes by value, storages by identity. */
+function textOf(value: unknown, identity: (object: object) => number): string {
+  if (typeof value !== 'object' || value === null) return String(value);
+  if ('dtype' in value) return `#${identity(value)}`;
+  let text = '{';
+  for (const name in value) text += `${name}:${textOf((value as Record<string, unknown>)[name], identity)};`;
+  return `${text}}`;
 }

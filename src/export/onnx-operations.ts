@@ -182,6 +182,7 @@ const table: { [K in OpName]: Form<K> | null } = {
     return graph.reshape(graph.node('Div', [level, deviation]), extents);
   },
   normalizeGradient: null,
+  softmaxGradient: null,
   // Written as products before a graph comes here.
   attention: null,
   attentionGradientQ: null,

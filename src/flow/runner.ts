@@ -1,5 +1,5 @@
 import { UserError } from '../errors.js';
-import { compile, planProgram, type Program } from '../autodiff/compile.js';
+import { compile, planProgram, type PlannedProgram, type Program } from '../autodiff/compile.js';
 import type { Device } from '../gpu/device.js';
 import { shareOf } from '../gpu/group.js';
 import { isPoints, type Conditions, type Model } from '../models/model.js';
@@ -386,8 +386,7 @@ export class Runner extends Resource {
 
   /** What drawing by a sampler needs, or asking for the velocity, computed without any of it. */
   needs(what: Sampler | 'velocity'): MemoryNeeds {
-    const { step, measured } = what === 'velocity' ? { step: what, measured: undefined } : samplerEntry(what.name);
-    const { arena, storages } = planProgram(this.device.profile, this.trace(measured ?? step ?? 'output'));
+    const { arena, storages } = this.planned(what);
     const bytesOf = (wanted: (storage: TensorStorage) => boolean) =>
       [...storages].filter(wanted).reduce((sum, { bytes }) => sum + bytes, 0);
     const largest = this.network.layout.parameters.map(({ shape }) => 4 * sizeOf(shape));
@@ -399,6 +398,12 @@ export class Runner extends Resource {
       },
       host: hostBytes(storages, 4 * largest.reduce((most, size) => Math.max(most, size), 0)),
     };
+  }
+
+  /** The program that drawing by a sampler, or asking for the velocity, runs: planned only. */
+  planned(what: Sampler | 'velocity'): PlannedProgram {
+    const { step, measured } = what === 'velocity' ? { step: what, measured: undefined } : samplerEntry(what.name);
+    return planProgram(this.device.profile, this.trace(measured ?? step ?? 'output'));
   }
 
   private trace(graph: Graph): { effects: Tensor[]; calls: number } {

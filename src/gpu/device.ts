@@ -2,7 +2,7 @@ import { Float16Array } from '@petamoriken/float16';
 import { SemiflowError, UserError } from '../errors.js';
 import { browserAdapters, requestAdapter, type AdapterSource, type Toggles } from './adapter.js';
 import { alone, type Group } from './group.js';
-import { profileOf, subgroupMatrix, type KernelFamily, type Profile } from './profile.js';
+import { profileOf, subgroupMatrix, type Choices, type KernelFamily, type Profile } from './profile.js';
 import { Resource } from './resource.js';
 import { bytesPerElement, type Filler, type HostArray, type TensorStorage } from './storage.js';
 import { patchWord } from './patch.js';
@@ -27,6 +27,8 @@ export interface DeviceOptions {
   limits?: Partial<Record<(typeof wantedLimits)[number], number>>;
   /** The processes that this one computes together with; by default none. */
   group?: Group;
+  /** What was measured on an adapter like this (`readChoices`); without it kernels' own tables hold. */
+  choices?: (profile: Profile) => Promise<Choices>;
   /** Called once when the device is lost or reports an error nobody caught; the run cannot be trusted after it. */
   onFailure?: (message: string) => void;
 }
@@ -414,6 +416,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
       );
     });
   const profile = profileOf(adapter, gpu, options.family, options.limits);
+  const choices = await options.choices?.(profile);
   const wait = profile.software ? source.wait : undefined;
-  return new Device(gpu, profile, toggles, options.onFailure, wait, options.group);
+  return new Device(gpu, choices ? { ...profile, choices } : profile, toggles, options.onFailure, wait, options.group);
 }

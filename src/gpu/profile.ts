@@ -6,6 +6,12 @@ import { UserError } from '../errors.js';
  */
 export type KernelFamily = 'plain' | 'tiled' | 'tensor';
 
+/** One way to run a kernel: numbers by name. */
+export type Candidate = Readonly<Record<string, number>>;
+
+/** The ways that were found fastest on an adapter, by what they are for (`ops/choice.ts`). */
+export type Choices = Readonly<Record<string, Candidate>>;
+
 /** What every kernel choice follows from; made once when a device is opened. */
 export interface Profile {
   vendor: string;
@@ -25,6 +31,10 @@ export interface Profile {
   maxBufferBytes: number;
   /** Bytes at whose multiples a binding begins. */
   bindingAlignment: number;
+  /** Bytes of memory that a workgroup shares. */
+  workgroupBytes: number;
+  /** What was measured on this adapter; where nothing was, kernels' own tables hold. */
+  choices?: Choices;
 }
 
 const softwareRasterizers = /llvmpipe|lavapipe|swiftshader|basic render/i;
@@ -65,6 +75,7 @@ export function profileOf(
     ),
     maxBufferBytes,
     bindingAlignment: limits.minStorageBufferOffsetAlignment,
+    workgroupBytes: limits.maxComputeWorkgroupStorageSize,
   };
 }
 

@@ -63,3 +63,39 @@ export async function profile(device: Device, dispatches: readonly Dispatch[]): 
     }))
     .sort((a, b) => b.milliseconds - a.milliseconds);
 }
+
+/**
+ * Milliseconds that a recorded list takes, on average of so many runs one after another: by timestamps where there are any,
+ * else by the clock.
+ */
+export async function timeOf(device: Device, dispatches: readonly Dispatch[], runs: number): Promise<number> {
+  const { gpu } = device;
+  const stamped = gpu.features.has('timestamp-query');
+  const querySet = stamped ? gpu.createQuerySet({ type: 'timestamp', count: 2 }) : null;
+  const encoder = gpu.createCommandEncoder();
+  const pass = encoder.beginComputePass(
+    querySet ? { timestampWrites: { querySet, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 } } : {},
+  );
+  for (let run = 0; run < runs; run++) {
+    for (const { pipeline, bindGroup, grid } of dispatches) {
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup);
+      pass.dispatchWorkgroups(grid[0], grid[1]);
+    }
+  }
+  pass.end();
+  if (!querySet) {
+    await device.finished();
+    const start = performance.now();
+    gpu.queue.submit([encoder.finish()]);
+    await device.finished();
+    return (performance.now() - start) / runs;
+  }
+  const resolved = gpu.createBuffer({ size: 16, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+  encoder.resolveQuerySet(querySet, 0, 2, resolved, 0);
+  gpu.queue.submit([encoder.finish()]);
+  const [start, end] = new BigUint64Array(await device.readBuffer(resolved, 0, 16));
+  querySet.destroy();
+  resolved.destroy();
+  return Number(end - start) / 1e6 / runs;
+}

@@ -8,6 +8,7 @@ import { add, mul } from '../ops/pointwise.js';
 import { gridPositions, normal, xavier, zeros } from '../nn/initializers.js';
 import {
   applyLinear,
+  applyLinears,
   embedGuidance,
   embedJump,
   embedLabels,
@@ -117,8 +118,9 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
     return applyLinear(p, 't_embedder.mlp.2', silu(applyLinear(p, 't_embedder.mlp.0', concat([cosines, sines], 1))));
   };
   /** Scale, shift and gate vectors of a block: [B, 1, width] each. */
-  const modulation = (p: Parameters, name: string, c: Tensor, count: number) =>
-    split(reshape(applyLinear(p, name, silu(c)), [c.shape[0], 1, count * width]), 2, count);
+  const vectors = (modulation: Tensor) =>
+    split(modulation, 1, modulation.shape[1] / width).map((part) => reshape(part, [part.shape[0], 1, width]));
+  const modulations = Array.from({ length: depth }, (_, i) => `blocks.${i}.adaLN_modulation.1`);
 
   const qkv = (p: Parameters, name: string, x: Tensor) =>
     qkvBias ? applyLinear(p, name, x) : linear(x, p(`${name}.weight`));
@@ -127,9 +129,9 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
 
   const blockAt =
     (i: number): Block =>
-    (p, h, c) => {
+    (p, h, modulation) => {
       const block = `blocks.${i}`;
-      const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation(p, `${block}.adaLN_modulation.1`, c, 6);
+      const [shift1, scale1, gate1, shift2, scale2, gate2] = vectors(modulation);
       const [q, k, v] = split(qkv(p, `${block}.attn.qkv`, modulate(layerNorm(h, epsilon), scale1, shift1)), 2, 3);
       const attended = add(h, mul(gate1, applyLinear(p, `${block}.attn.proj`, attention(q, k, v, numHeads))));
       const modulated = modulate(layerNorm(attended, epsilon), scale2, shift2);
@@ -150,8 +152,11 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
       if (w) c = add(c, embedGuidance(p, w));
       if (numClasses) c = add(c, embedLabels(p(tableName), labels, batch, nullClass));
       let h = add(applyLinear(p, 'x_embedder.proj', patchify(padSides(x, 2, padded), patchSize)), positions(p));
-      for (let i = 0; i < depth; i++) h = runBlock(blockAt(i), p, [h, c], checkpointBlocks);
-      const [shift, scale] = modulation(p, 'final_layer.adaLN_modulation.1', c, 2);
+      const condition = silu(c);
+      applyLinears(p, modulations, condition).forEach((modulation, i) => {
+        h = runBlock(blockAt(i), p, [h, modulation], checkpointBlocks);
+      });
+      const [shift, scale] = vectors(applyLinear(p, 'final_layer.adaLN_modulation.1', condition));
       const patches = applyLinear(p, 'final_layer.linear', modulate(layerNorm(h, epsilon), scale, shift));
       // Patches come as (row, column, channel): 'nhwpqc -> nchpwq'.
       const grid = reshape(patches, [batch, rows, columns, patchSize, patchSize, outChannels]);

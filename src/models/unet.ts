@@ -11,6 +11,7 @@ import {
   affineGroupNorm,
   applyConvolution,
   applyLinear,
+  applyLinears,
   convolutionParameters,
   embedJump,
   jumpParameters,
@@ -20,7 +21,7 @@ import {
   sinusoids,
 } from '../nn/layers.js';
 import { UserError } from '../errors.js';
-import { runBlock } from '../nn/rematerialize.js';
+import { runBlock, type Block } from '../nn/rematerialize.js';
 import type { Parameter, Parameters } from '../nn/parameters.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { defineBackbone, type SampleLaw } from './backbone.js';
@@ -55,10 +56,12 @@ const schema = z.strictObject({
 const normGroups = 32;
 const normEpsilon = 1e-5;
 
-/** One piece of a block: its parameters, and what it does to images [B, H, W, C] under the embedding of time and class. */
+/** One piece of a block: its parameters, and what it does to images [B, H, W, C]. */
 interface Layer {
   parameters: Parameter[];
-  apply(p: Parameters, x: Tensor, embedding: Tensor): Tensor;
+  /** The linear layer, if any, that gives it what it is told of the embedding of time and class, [B, …]. */
+  told?: string;
+  apply(p: Parameters, x: Tensor, told: Tensor): Tensor;
 }
 
 /**
@@ -99,10 +102,10 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks }: Bu
   }
   const attended = config.attentionResolutions.map((resolution) => Math.floor(size[1] / resolution));
 
-  const layers: Parameter[] = [];
-  const register = (layer: Layer): Layer['apply'] => {
-    layers.push(...layer.parameters);
-    return layer.apply;
+  const layers: Layer[] = [];
+  const register = (layer: Layer): Layer => {
+    layers.push(layer);
+    return layer;
   };
   const residual = (name: string, inputs: number, outputs: number, resize?: Resize) =>
     register(residualBlock(name, inputs, outputs, width, config.useScaleShiftNorm, resize));
@@ -118,7 +121,7 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks }: Bu
 
   let channels = channelsOf(channelMult[0]);
   let scale = 1;
-  const inputBlocks: Layer['apply'][][] = [[register(convolution('input_blocks.0.0', inChannels, channels))]];
+  const inputBlocks: Layer[][] = [[register(convolution('input_blocks.0.0', inChannels, channels))]];
   const skips = [channels];
   channelMult.forEach((mult, level) => {
     for (let i = 0; i < numResBlocks; i++) {
@@ -139,12 +142,12 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks }: Bu
     skips.push(channels);
     scale *= 2;
   });
-  const middle = [
+  const middle: Layer[] = [
     residual('middle_block.0', channels, channels),
     attentive('middle_block.1', channels, config.numHeads),
     residual('middle_block.2', channels, channels),
   ];
-  const outputBlocks: Layer['apply'][][] = [];
+  const outputBlocks: Layer[][] = [];
   const upHeads = config.numHeadsUpsample === -1 ? config.numHeads : config.numHeadsUpsample;
   for (let level = channelMult.length - 1; level >= 0; level--) {
     for (let i = 0; i <= numResBlocks; i++) {
@@ -168,7 +171,7 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks }: Bu
     ...linearParameters('time_embed.0', modelChannels, width),
     ...linearParameters('time_embed.2', width, width),
     ...(numClasses ? [{ name: 'label_emb.weight', shape: [numClasses, width], initializer: normal(1) }] : []),
-    ...layers,
+    ...layers.flatMap((layer) => layer.parameters),
     ...normParameters('out.0', channels),
     ...convolutionParameters('out.2', channels, inChannels, 3, zeros),
     ...(twoTime ? jumpParameters(width) : []),
@@ -178,8 +181,12 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks }: Bu
     const { sines, cosines } = sinusoids(t, modelChannels / 2, modelChannels / 2);
     return applyLinear(p, 'time_embed.2', silu(applyLinear(p, 'time_embed.0', concat([cosines, sines], 1))));
   };
-  const run = (p: Parameters, block: Layer['apply'][], x: Tensor, embedding: Tensor) =>
-    block.reduce((h, layer) => runBlock(layer, p, [h, embedding], checkpointBlocks), x);
+  const run = (p: Parameters, block: Layer[], x: Tensor, told: ReadonlyMap<Layer, Tensor>) =>
+    block.reduce((h, layer) => {
+      const condition = told.get(layer);
+      const apply: Block = (weights, y, vector) => layer.apply(weights, y, vector);
+      return runBlock(apply, p, condition ? [h, condition] : [h], checkpointBlocks);
+    }, x);
 
   return {
     sampleShape: [inChannels, ...size],
@@ -194,11 +201,18 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks }: Bu
         if (!labels) throw new UserError('this UNet knows no sample without a class: give every sample a label');
         embedding = add(embedding, gather(p('label_emb.weight'), labels));
       }
+      const telling = layers.filter(({ told }) => told);
+      const conditions = applyLinears(
+        p,
+        telling.map(({ told }) => told!),
+        silu(embedding),
+      );
+      const told = new Map(telling.map((layer, i) => [layer, conditions[i]]));
       let h = permute(padSides(x, 2, padded), [0, 2, 3, 1]);
       const saved: Tensor[] = [];
-      for (const block of inputBlocks) saved.push((h = run(p, block, h, embedding)));
-      h = run(p, middle, h, embedding);
-      for (const block of outputBlocks) h = run(p, block, concat([h, saved.pop()!], 3), embedding);
+      for (const block of inputBlocks) saved.push((h = run(p, block, h, told)));
+      h = run(p, middle, h, told);
+      for (const block of outputBlocks) h = run(p, block, concat([h, saved.pop()!], 3), told);
       h = silu(affineGroupNorm(p, 'out.0', h, normGroups, normEpsilon));
       return cropSides(permute(applyConvolution(p, 'out.2', h, { padding: 1 }), [0, 3, 1, 2]), 2, size);
     },
@@ -234,12 +248,12 @@ function residualBlock(
       ...convolutionParameters(`${name}.out_layers.3`, outputs, outputs, 3, zeros),
       ...(inputs === outputs ? [] : convolutionParameters(`${name}.skip_connection`, inputs, outputs, 1)),
     ],
-    apply: (p, x, embedding) => {
+    told: `${name}.emb_layers.1`,
+    apply: (p, x, condition) => {
       const resizing = resize ? resized[resize] : (y: Tensor) => y;
       const norm = (part: string, y: Tensor) => affineGroupNorm(p, `${name}.${part}`, y, normGroups, normEpsilon);
       let h = resizing(silu(norm('in_layers.0', x)));
       h = applyConvolution(p, `${name}.in_layers.2`, h, { padding: 1 });
-      const condition = applyLinear(p, `${name}.emb_layers.1`, silu(embedding));
       const vector = reshape(condition, [condition.shape[0], 1, 1, condition.shape[1]]);
       if (scaleShift) {
         const [scale, shift] = split(vector, 3, 2);

@@ -10,18 +10,27 @@ export const zeros: Initializer = (shape) => new Float32Array(sizeOf(shape));
 /** All 1. */
 export const ones: Initializer = (shape) => new Float32Array(sizeOf(shape)).fill(1);
 
+/** Each value in its place by another. */
+function changed(values: Float32Array, change: (value: number) => number): Float32Array {
+  for (let i = 0; i < values.length; i++) values[i] = change(values[i]);
+  return values;
+}
+
 /** Normal of mean 0 and a standard deviation. */
 export const normal =
   (std: number): Initializer =>
   (shape, seed, index) =>
-    normals(sizeOf(shape), seed, index, hostStreams.initialWeights).map((value) => value * std);
+    changed(normals(sizeOf(shape), seed, index, hostStreams.initialWeights), (value) => value * std);
 
 /** Uniform in ±bound. */
 const uniform =
   (bound: (shape: Shape) => number): Initializer =>
   (shape, seed, index) => {
     const scale = bound(shape);
-    return uniforms(sizeOf(shape), seed, index, hostStreams.initialWeights).map((value) => (2 * value - 1) * scale);
+    return changed(
+      uniforms(sizeOf(shape), seed, index, hostStreams.initialWeights),
+      (value) => (2 * value - 1) * scale,
+    );
   };
 
 /** PyTorch's default for weights and biases of a linear layer with `inputs` inputs: uniform in ±1/√inputs. */

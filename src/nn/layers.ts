@@ -1,3 +1,4 @@
+import { gradients } from '../autodiff/gradients.js';
 import { UserError } from '../errors.js';
 import {
   conv1d,
@@ -8,13 +9,13 @@ import {
   type TransposedConvolutionOptions,
 } from '../ops/convolution.js';
 import { linear } from '../ops/matmul.js';
-import { concat, gather, reshape } from '../ops/movement.js';
+import { concat, gather, reshape, slice } from '../ops/movement.js';
 import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../ops/normalization.js';
 import { pair, type Extents } from '../ops/patches.js';
 import { gelu, geluTanh, selu, silu } from '../ops/activations.js';
 import { add, cos, mul, sin, sub } from '../ops/pointwise.js';
-import { sizeOf, type Shape } from '../tensor/shape.js';
-import { tensor, type Tensor } from '../tensor/tensor.js';
+import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
+import { fromStorage, tensor, withGradient, type Tensor } from '../tensor/tensor.js';
 import { fanIn, normal, ones, zeros, type Initializer } from './initializers.js';
 import type { Parameter, Parameters } from './parameters.js';
 
@@ -38,6 +39,59 @@ export function linearParameters(
 export function applyLinear(parameters: Parameters, name: string, x: Tensor): Tensor {
   const weight = parameters(`${name}.weight`);
   return linear(x, reshape(weight, [weight.shape[0], -1]), parameters(`${name}.bias`));
+}
+
+/** Weights that are put together for one product: more are not worth the copy. */
+const mostJoined = 2 ** 20;
+
+/**
+ * Several linear layers of one input x [B, inputs] by one product, as what modulates the blocks of a network. Weights of
+ * equal blocks, which lie evenly in an arena, are a view of it; a few others are put together, and many multiply each by
+ * themselves. Gradients are those of each layer.
+ */
+export function applyLinears(parameters: Parameters, names: readonly string[], x: Tensor): Tensor[] {
+  const weights = names.map((name) => parameters(`${name}.weight`));
+  const biases = names.map((name) => parameters(`${name}.bias`));
+  const whole = (parts: readonly Tensor[]) => evenRows(parts) ?? concat(parts, 0);
+  const few = weights.reduce((sum, { size }) => sum + size, 0) <= mostJoined;
+  const vectors = weights.every(({ shape }) => shape.every((extent) => extent % 4 === 0));
+  if (names.length < 2 || !vectors || !(few || evenRows(weights)))
+    return names.map((name) => applyLinear(parameters, name, x));
+  const all = linear(x, whole(weights), whole(biases));
+  let start = 0;
+  return weights.map((weight, i) => {
+    const end = start + weight.shape[0];
+    const value = slice(all, 1, start, end);
+    start = end;
+    const own = [x, weight, biases[i]];
+    return withGradient(value, own, (g) => gradients(linear(x, weight, biases[i]), own, g));
+  });
+}
+
+/** What one binding holds on every adapter, in bytes. */
+const bindable = 2 ** 27;
+
+/**
+ * Parameters of one shape as one, rows after rows, without a copy: a view of the storage in which they lie at even
+ * distances. Null where they do not.
+ */
+function evenRows(parts: readonly Tensor[]): Tensor | null {
+  const places = parts.map((part) => (part.op === 'storage' ? (part as Tensor<'storage'>).attributes : null));
+  const [first, second] = places;
+  if (!first || !second) return null;
+  const [{ size, shape }] = parts;
+  const step = second.offset - first.offset;
+  const even = places.every(
+    (place, i) =>
+      place?.storage === first.storage && place.offset === first.offset + i * step && sameShape(parts[i].shape, shape),
+  );
+  if (!even || step < size || step % 4 || first.offset % 4 || 4 * parts.length * step > bindable) return null;
+  // Where the last step would end beyond the storage, all begin that much earlier.
+  const beyond = Math.max(0, first.offset + parts.length * step - first.storage.length);
+  const lead = Math.ceil(beyond / 4) * 4;
+  if (lead > Math.min(first.offset, step - size)) return null;
+  const steps = fromStorage(first.storage, [parts.length, step], first.offset - lead);
+  return reshape(slice(steps, 1, lead, lead + size), [parts.length * shape[0], ...shape.slice(1)]);
 }
 
 /**

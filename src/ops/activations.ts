@@ -1,8 +1,15 @@
 import { UserError } from '../errors.js';
 import { axisOf } from '../tensor/shape.js';
 import { withGradient, type Tensor } from '../tensor/tensor.js';
-import { split } from './movement.js';
+import { barrier, split } from './movement.js';
 import { abs, add, equal, erf, exp, greater, log, maximum, mul, neg, square, sub, tanh, where } from './pointwise.js';
+
+/**
+ * The value of f(x) with the gradient g · slope(x), computed anew from x: what lies on the way to f(x) would be kept for the
+ * backward pass otherwise, which takes more from memory than it saves of arithmetic.
+ */
+const fromInput = (value: Tensor, x: Tensor, slope: (x: Tensor) => Tensor): Tensor =>
+  withGradient(value, [x], (g) => [mul(g, slope(barrier(x)))]);
 
 // At a kink the slope is that of the side of lower x or, where one is flat, of the flat one; NaN passes through.
 
@@ -10,16 +17,30 @@ import { abs, add, equal, erf, exp, greater, log, maximum, mul, neg, square, sub
 export const sigmoid = (x: Tensor): Tensor => add(mul(tanh(mul(x, 0.5)), 0.5), 0.5);
 
 /** x · sigmoid(x). */
-export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
+export const silu = (x: Tensor): Tensor =>
+  fromInput(mul(x, sigmoid(x)), x, (again) => {
+    const s = sigmoid(again);
+    return mul(s, add(mul(again, sub(1, s)), 1));
+  });
+
+const [tanhScale, tanhCube] = [Math.sqrt(2 / Math.PI), 0.044715];
 
 /** Gaussian error linear unit in its tanh form, as DiT uses it (Hendrycks and Gimpel, 2016). */
 export function geluTanh(x: Tensor): Tensor {
-  const inner = mul(add(x, mul(mul(square(x), x), 0.044715)), Math.sqrt(2 / Math.PI));
-  return mul(mul(x, 0.5), add(tanh(inner), 1));
+  const curve = (y: Tensor) => tanh(mul(mul(y, add(mul(square(y), tanhCube), 1)), tanhScale));
+  return fromInput(mul(mul(x, 0.5), add(curve(x), 1)), x, (again) => {
+    const t = curve(again);
+    const bend = mul(add(mul(square(again), 3 * tanhCube), 1), 0.5 * tanhScale);
+    return add(mul(add(t, 1), 0.5), mul(mul(again, sub(1, square(t))), bend));
+  });
 }
 
 /** Gaussian error linear unit, exact: x · Φ(x). */
-export const gelu = (x: Tensor): Tensor => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1));
+export function gelu(x: Tensor): Tensor {
+  const share = (y: Tensor) => mul(add(erf(mul(y, Math.SQRT1_2)), 1), 0.5);
+  const density = (y: Tensor) => mul(exp(mul(square(y), -0.5)), 1 / Math.sqrt(2 * Math.PI));
+  return fromInput(mul(x, share(x)), x, (again) => add(share(again), mul(again, density(again))));
+}
 
 /** x · sigmoid(1.702 x), an early approximation of the Gaussian error linear unit (Hendrycks and Gimpel, 2016). */
 export const quickGelu = (x: Tensor): Tensor => mul(x, sigmoid(mul(x, 1.702)));

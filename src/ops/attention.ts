@@ -8,6 +8,7 @@ import { max, sum } from './broadcast.js';
 import { matmul } from './matmul.js';
 import { softmax } from './normalization.js';
 import { secondary } from './memory.js';
+import { about, taken, type Choice } from './choice.js';
 import { add, exp, greater, log, mul, sub, toFloat, where } from './pointwise.js';
 import { bool, f32, u32, type Kernel, type KernelRule, type Operand } from './rule.js';
 
@@ -116,8 +117,9 @@ function attentionKernel(source: string, node: AttentionNode, profile: Profile, 
     const dense = operandNames[i] !== 'lse' && operandNames[i] !== 'delta';
     return { name: operandNames[i], tensor, fusion: dense ? 'views' : 'none', run: dense ? depth : 1 };
   });
-  const variant = profile.family !== 'plain' ? 'tiled' : profile.subgroupSize === 8 ? 'subgroup' : 'direct';
-  const rows = evenRows(own, mostRows[variant]);
+  const variant = variantOf(profile);
+  const { rows: most } = taken(attentionChoice(node, profile), profile);
+  const rows = evenRows(own, most || mostRows[variant][0]);
   return {
     source: variant === 'subgroup' ? `${source}-subgroup` : source,
     library: variant === 'subgroup' ? undefined : `attention-${variant}`,
@@ -150,7 +152,7 @@ const deepestHead = 256;
  */
 function byProducts(node: AttentionNode, inputs: readonly Tensor[], profile: Profile) {
   const { heads, scale, causal } = node.attributes;
-  if (!usesTensorCores(profile) && node.inputs[0].shape[2] / heads <= deepestHead) return null;
+  if (taken(attentionChoice(node, profile), profile).rows) return null;
   const [batch, queries] = node.inputs[0].shape;
   const [q, k, v] = inputs.slice(0, 3).map((x) => apart(x, heads));
   const products = mul(matmul(q, k, { transposeB: true }), scale);
@@ -170,8 +172,32 @@ function byProducts(node: AttentionNode, inputs: readonly Tensor[], profile: Pro
   };
 }
 
-/** Queries (or keys) that one workgroup handles at most: one an invocation, or what the registers of a subgroup hold. */
-const mostRows = { direct: 64, tiled: 32, subgroup: 16 };
+const variantOf = (profile: Profile) =>
+  profile.family !== 'plain' ? 'tiled' : profile.subgroupSize === 8 ? 'subgroup' : 'direct';
+
+/**
+ * Queries (or keys) that one workgroup handles at most: one an invocation, or what the registers of a subgroup hold. The
+ * first is the table's.
+ */
+const mostRows = { direct: [64], tiled: [32, 64, 128], subgroup: [16, 8] };
+
+/** Probabilities of more bytes than this are not worth keeping. */
+const mostProbabilities = 2 ** 28;
+
+/** How many rows a workgroup takes at most; 0 stands for products with all probabilities in memory. */
+function attentionChoice(node: AttentionNode, profile: Profile): Choice<{ rows: number }> {
+  const [batch, queries, width] = node.inputs[0].shape;
+  const keys = node.inputs[1].shape[1];
+  const { heads, causal } = node.attributes;
+  const rows = mostRows[variantOf(profile)];
+  const kept = 4 * batch * heads * queries * keys <= mostProbabilities;
+  const all = width / heads > deepestHead ? [0] : usesTensorCores(profile) ? [0, ...rows] : kept ? [...rows, 0] : rows;
+  const extents = [batch, heads, queries, keys, width / heads].map(about).join('x');
+  return {
+    key: `${node.op} ${variantOf(profile)} ${extents}${causal ? ' causal' : ''}${profile.half ? ' in f16' : ''}`,
+    candidates: all.map((count) => ({ rows: count })),
+  };
+}
 
 /** Rows of a workgroup when the fewest that can share the tokens, do so evenly. */
 const evenRows = (tokens: number, most: number) => Math.ceil(tokens / Math.ceil(tokens / most));
@@ -179,6 +205,7 @@ const evenRows = (tokens: number, most: number) => Math.ceil(tokens / Math.ceil(
 export const attentionRule: KernelRule<'attention'> = {
   kind: 'kernel',
   halfOperands: true,
+  choices: (node, profile) => [attentionChoice(node, profile)],
   decompose: byProducts,
   kernel: (node, profile) => ({
     ...attentionKernel('attention', node, profile, 2),
@@ -200,6 +227,7 @@ export const attentionRule: KernelRule<'attention'> = {
 export const attentionGradientQRule: KernelRule<'attentionGradientQ'> = {
   kind: 'kernel',
   halfOperands: true,
+  choices: (node, profile) => [attentionChoice(node, profile)],
   decompose: byProducts,
   kernel: (node, profile) => attentionKernel('attention-gradient-q', node, profile, 3),
   gradient: null,
@@ -209,6 +237,7 @@ export const attentionGradientQRule: KernelRule<'attentionGradientQ'> = {
 export const attentionGradientKVRule: KernelRule<'attentionGradientKV'> = {
   kind: 'kernel',
   halfOperands: true,
+  choices: (node, profile) => [attentionChoice(node, profile)],
   decompose: byProducts,
   kernel: (node, profile) => ({ ...attentionKernel('attention-gradient-kv', node, profile, 4), secondary: node.size }),
   gradient: null,

@@ -1,11 +1,13 @@
 import { UserError } from '../errors.js';
+import type { Profile } from '../gpu/profile.js';
 import { axisOf, broadcastShapes, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { Tensor, withGradient } from '../tensor/tensor.js';
+import { about, taken, type Choice } from './choice.js';
 import { requireFloats } from './floats.js';
 import { concat, reshape, slice } from './movement.js';
-import { rowKernel } from './rows.js';
+import { rowChoice, rowKernel } from './rows.js';
 import { emitView, patternOf, simplify, type StridedView } from './strided.js';
-import { bool, type IndexRule, type Kernel, type KernelRule } from './rule.js';
+import { bool, u32, type IndexRule, type Kernel, type KernelRule } from './rule.js';
 
 /** How axes are reduced. */
 export type ReduceKind = 'sum' | 'max';
@@ -151,7 +153,6 @@ function expandedView({ inputs: [x], shape }: Tensor<'expand'>): StridedView {
       extent,
       stride: (x.shape[axis - lead] ?? 1) === 1 ? 0 : strides[axis - lead],
     })),
-    offset: 0,
   });
 }
 
@@ -164,22 +165,46 @@ export const expandRule: IndexRule<'expand'> = {
   gradient: ({ inputs: [x] }, g) => [sumTo(g, x.shape)],
 };
 
+type Reduction = Tensor<'reduce'>;
+
+const rowsShape = ({ attributes: { outer, length } }: Reduction): Shape => [outer, 1, length];
+
+/** How many invocations share the rows of a column. */
+function columnChoice(
+  { attributes: { outer, length, inner } }: Reduction,
+  profile: Profile,
+): Choice<{ lanes: number }> {
+  return {
+    key: `reduce-columns ${[outer, length, inner].map(about).join('x')}`,
+    candidates: (profile.family === 'plain' ? [1] : [8, 1, 4, 16]).map((lanes) => ({ lanes })),
+  };
+}
+
 export const reduceRule: KernelRule<'reduce'> = {
   kind: 'kernel',
   precise: true,
-  kernel: ({ inputs: [x], attributes: { kind, outer, length, inner } }, profile): Kernel => {
+  choices: (node, profile) => [
+    node.attributes.inner > 1 ? columnChoice(node, profile) : rowChoice('reduce-rows', profile, rowsShape(node), 1),
+  ],
+  kernel: (node, profile): Kernel => {
+    const {
+      inputs: [x],
+      attributes: { kind, outer, length, inner },
+    } = node;
     const constants = { MAXIMUM: bool(kind === 'max') };
     if (inner > 1) {
+      const { lanes } = taken(columnChoice(node, profile), profile);
       return {
         source: 'reduce-columns',
-        constants,
+        library: lanes > 1 ? 'columns-workgroup' : 'columns-invocation',
+        constants: { ...constants, ...(lanes > 1 && { LANES: u32(lanes) }) },
         numbers: { OUTER: outer, LENGTH: length, INNER: inner },
         operands: [{ name: 'x', tensor: x, fusion: 'any', run: inner }],
-        workgroups: Math.ceil((outer * Math.ceil(inner / 4)) / 64),
+        workgroups: Math.ceil((outer * Math.ceil(inner / 4) * lanes) / 64),
         run: inner,
       };
     }
-    const kernel = rowKernel('reduce-rows', profile, [outer, 1, length], 1, { x });
+    const kernel = rowKernel('reduce-rows', profile, rowsShape(node), 1, { x });
     return { ...kernel, constants: { ...kernel.constants, ...constants }, run: 1 };
   },
   gradient: (node, g) => {

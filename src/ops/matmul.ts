@@ -1,8 +1,9 @@
 import { UserError } from '../errors.js';
-import { usesTensorCores, type Profile } from '../gpu/profile.js';
+import { usesTensorCores, type Candidate, type Profile } from '../gpu/profile.js';
 import { broadcastShapes, sameShape, sizeOf } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
-import { expand } from './broadcast.js';
+import { expand, sum } from './broadcast.js';
+import { about, taken, type Choice } from './choice.js';
 import { requireFloats } from './floats.js';
 import { pad, reshape, slice } from './movement.js';
 import { add } from './pointwise.js';
@@ -67,7 +68,8 @@ function ordered({ shape }: Tensor, transposed: boolean): [number, number] {
 
 /**
  * The product of matrices of one batch. Extents that lie along memory are padded with zeros to whole vec4s: a copy costs
- * little, and the kernels then never meet a ragged row, which on software adapters takes seconds more to compile.
+ * little, and the kernels then never meet a ragged row, which on software adapters takes seconds more to compile. The
+ * inner extent of aᵀ · b lies along neither.
  */
 function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): Tensor {
   const [m, k] = ordered(a, transposeA);
@@ -76,7 +78,7 @@ function product(a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean)
   if (!sameShape(lead, b.shape.slice(0, -2)))
     throw new UserError(`matmul of [${a.shape}] and [${b.shape}]: batches differ`);
   const whole = (extent: number) => Math.ceil(extent / 4) * 4;
-  const [rows, inner, columns] = [transposeA ? whole(m) : m, whole(k), whole(n)];
+  const [rows, inner, columns] = [transposeA ? whole(m) : m, transposeA && !transposeB ? k : whole(k), whole(n)];
   const padded = new Tensor(
     'matmul',
     [
@@ -96,34 +98,50 @@ const padMatrix = (x: Tensor, matrix: readonly [number, number]) =>
     [...x.shape.slice(0, -2), ...matrix],
   );
 
-/** Rows and columns of the result that one workgroup computes. */
-export interface Tile {
-  rows: number;
-  columns: number;
-}
-
-/** Taller tiles of lanes run 10-15 % faster and compile twice as long: half a second for each shape. */
-const worthTallTiles = 2 ** 24;
+/** Rows and columns of the result that one workgroup computes, and what else a kernel takes. */
+type Tile = { rows: number; columns: number } & Candidate;
 
 /**
- * The tile of each kernel, which stands for a class of adapters, by rows of the result and operations.
- * `npm run bench -- --tiles` measures all that a kernel can take.
+ * Elements of a weight from which on taller tiles of lanes, which run 10-15 % faster, are worth that they compile a quarter
+ * longer. How many samples there are has no say, or another number of them would be another kernel.
  */
-export const tiles: Record<
+const worthTallTiles = 2 ** 14;
+
+/** The tiles of each kernel, which stands for a class of adapters; the first is the table's. */
+const tiles: Record<
   `matmul-${'subgroup' | 'register' | 'tiled' | 'tensor'}`,
-  (rows: number, flops: number) => Tile
+  (profile: Profile, weight: number) => readonly [Tile, ...Tile[]]
 > = {
   /** Software adapters: subgroups of 8. */
-  'matmul-subgroup': (rows, flops) => ({
-    rows: rows > 16 && flops >= worthTallTiles ? 32 : 16,
-    columns: 32,
-  }),
+  'matmul-subgroup': (_, weight) => {
+    const [short, tall] = [16, 32].map((rows) => ({ rows, columns: 32 }));
+    return weight >= worthTallTiles ? [tall, short] : [short, tall];
+  },
   /** The same without subgroups, or with others. */
-  'matmul-register': () => ({ rows: 32, columns: 64 }),
-  /** GPUs. */
-  'matmul-tiled': () => ({ rows: 64, columns: 64 }),
+  'matmul-register': () => [{ rows: 32, columns: 64 }],
+  /** GPUs: blocks of 4 or 8 rows and columns an invocation. */
+  'matmul-tiled': ({ workgroupBytes }) => {
+    const all = [
+      [16, 64, 64, 16, 1],
+      [16, 64, 64, 8, 2],
+      [16, 64, 64, 16, 2],
+      [16, 128, 64, 8, 2],
+      [16, 128, 64, 16, 1],
+      [16, 128, 128, 8, 1],
+      [16, 128, 128, 8, 2],
+      [16, 128, 128, 16, 1],
+      [8, 64, 64, 8, 2],
+      [8, 64, 64, 16, 1],
+      [8, 64, 32, 16, 1],
+      [8, 32, 32, 16, 2],
+    ].map(([side, rows, columns, depth, stages]) => ({ side, rows, columns, depth, stages }));
+    const fits = ({ rows, columns, depth, stages }: (typeof all)[number]) =>
+      16 * stages * ((rows * depth) / 4 + Math.max(depth * (columns / 4 + 1), columns * (depth / 4 + 1))) <=
+      workgroupBytes;
+    return [all[0], ...all.slice(1).filter(fits)];
+  },
   /** GPUs with tensor cores, in programs of f16. */
-  'matmul-tensor': () => ({ rows: 64, columns: 64 }),
+  'matmul-tensor': () => [{ rows: 64, columns: 64 }],
 };
 
 function sourceFor(profile: Profile): keyof typeof tiles {
@@ -132,21 +150,72 @@ function sourceFor(profile: Profile): keyof typeof tiles {
   return profile.subgroupSize === 8 ? 'matmul-subgroup' : 'matmul-register';
 }
 
+/** What a product is, as far as its speed depends on it. */
+function productKey(node: Tensor<'matmul'>, profile: Profile): string {
+  const { batch, m, n, k } = extentsOf(node);
+  const { transposeA, transposeB } = node.attributes;
+  const patches = node.inputs.some(gathers) ? ' of patches' : '';
+  const stored = profile.half ? ' in f16' : '';
+  return `${sourceFor(profile)} ${[batch, m, k, n].map(about).join('x')}${transposeA ? ' A^T' : ''}${transposeB ? ' B^T' : ''}${patches}${stored}`;
+}
+
+const gathers = (x: Tensor): boolean => x.op === 'im2col' || (x.op === 'reshape' && gathers(x.inputs[0]));
+
+function extentsOf({ inputs: [a], attributes: { transposeA }, shape }: Tensor<'matmul'>) {
+  const [m, n] = shape.slice(-2);
+  return { batch: sizeOf(shape.slice(0, -2)), m, n, k: ordered(a, transposeA)[1] };
+}
+
+function tileChoice(node: Tensor<'matmul'>, profile: Profile): Choice<Tile> {
+  const { m, n, k } = extentsOf(node);
+  const weight = node.attributes.transposeA ? m * n : k * n;
+  return { key: productKey(node, profile), candidates: tiles[sourceFor(profile)](profile, weight) };
+}
+
+/** A sum shorter than this is not worth a second dispatch. */
+const shortestPart = 256;
+
+/**
+ * In how many parts the inner extent of a gradient of weights, aᵀ · g over all rows of a batch, is multiplied: few tiles
+ * with long sums leave a GPU idle. The parts are summed in order afterwards.
+ */
+function splitChoice(node: Tensor<'matmul'>, profile: Profile): Choice<{ parts: number }> {
+  const { batch, k } = extentsOf(node);
+  const { transposeA, transposeB } = node.attributes;
+  const whole = (parts: number) => parts === 1 || (k % (4 * parts) === 0 && k / parts >= shortestPart);
+  const open = transposeA && !transposeB && batch === 1;
+  return {
+    key: `parts of ${productKey(node, profile)}`,
+    candidates: (open ? [1, 2, 4, 8, 16, 32] : [1]).filter(whole).map((parts) => ({ parts })),
+  };
+}
+
 export const matmulRule: KernelRule<'matmul'> = {
   kind: 'kernel',
   halfOperands: true,
-  kernel: ({ inputs: [a, b], attributes: { transposeA, transposeB }, shape }, profile) => {
-    const [m, n] = shape.slice(-2);
-    const [, k] = ordered(a, transposeA);
-    const batch = sizeOf(shape.slice(0, -2));
-    const source = sourceFor(profile);
-    const flops = 2 * batch * m * n * k;
-    const tile = tiles[source](m, flops);
+  choices: (node, profile) => [splitChoice(node, profile), tileChoice(node, profile)],
+  decompose: (node, [a, b], profile) => {
+    const { parts } = taken(splitChoice(node, profile), profile);
+    if (parts === 1) return null;
+    const { m, n, k } = extentsOf(node);
+    const cut = (x: Tensor, across: number) => reshape(x, [parts, k / parts, across]);
+    const products = new Tensor('matmul', [cut(a, m), cut(b, n)], node.attributes, [parts, m, n]);
+    return { value: reshape(sum(products, [0]), node.shape) };
+  },
+  kernel: (node, profile) => {
+    const {
+      inputs: [a, b],
+      attributes: { transposeA, transposeB },
+    } = node;
+    const { batch, m, n, k } = extentsOf(node);
+    const tile = taken(tileChoice(node, profile), profile);
+    const { rows, columns, side, depth, stages } = tile;
     return {
-      source,
+      source: sourceFor(profile),
       constants: {
-        ROWS: u32(tile.rows),
-        COLS: u32(tile.columns),
+        ROWS: u32(rows),
+        COLS: u32(columns),
+        ...(side && { SIDE: u32(side), DEPTH: u32(depth), STAGES: u32(stages) }),
         TRANSPOSE_A: bool(transposeA),
         TRANSPOSE_B: bool(transposeB),
       },
@@ -155,9 +224,9 @@ export const matmulRule: KernelRule<'matmul'> = {
         { name: 'a', tensor: a, fusion: 'views', run: a.shape.at(-1)! },
         { name: 'b', tensor: b, fusion: 'views', run: b.shape.at(-1)! },
       ],
-      workgroups: batch * Math.ceil(m / tile.rows) * Math.ceil(n / tile.columns),
+      workgroups: batch * Math.ceil(m / rows) * Math.ceil(n / columns),
       run: n,
-      flops,
+      flops: 2 * batch * m * n * k,
     };
   },
   gradient: ({ inputs: [a, b], attributes: { transposeA, transposeB } }, g) => [

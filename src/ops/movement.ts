@@ -34,7 +34,13 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
   const order = axes.map((axis) => axisOf(axis, x.shape.length));
   if (order.length !== x.shape.length || new Set(order).size !== order.length)
     throw new UserError(`[${axes}] does not reorder the axes of [${x.shape}]`);
-  if (order.every((axis, i) => axis === i)) return x;
+  // Where all axes with several elements keep their order, nothing moves.
+  const long = order.filter((axis) => x.shape[axis] > 1);
+  if (long.every((axis, i) => i === 0 || axis > long[i - 1]))
+    return reshape(
+      x,
+      order.map((axis) => x.shape[axis]),
+    );
   return new Tensor(
     'permute',
     [x],
@@ -149,7 +155,6 @@ function permutedView({ inputs: [x], attributes }: Tensor<'permute'>): StridedVi
   const strides = stridesOf(x.shape);
   return simplify({
     axes: attributes.axes.map((axis) => ({ extent: x.shape[axis], stride: strides[axis] })),
-    offset: 0,
   });
 }
 
@@ -180,6 +185,13 @@ export const sliceRule: IndexRule<'slice'> = {
   access: 'moved',
   emit: (node, emitter, index, width) => emitView(emitter, node.inputs[0], slicedView(node), index, width),
   vectorizes: (node) => patternOf(slicedView(node)) !== 'scatter',
+  // A part of a part is one part.
+  decompose: ({ attributes: { start }, shape }, [x]) => {
+    if (x.op !== 'slice') return null;
+    const inner = (x as Tensor<'slice'>).attributes.start;
+    const whole = start.map((from, axis) => from + inner[axis]);
+    return { value: new Tensor('slice', x.inputs, { start: whole }, shape, x.dtype) };
+  },
   gradient: ({ inputs: [x], attributes }, g) => [pad(g, attributes.start, x.shape)],
 };
 
@@ -207,7 +219,8 @@ export const padRule: IndexRule<'pad'> = {
       const tests: string[] = [];
       const terms: string[] = [];
       shape.forEach((extent, axis) => {
-        if (extent === 1) return;
+        // One sample is found as several are, by the same kernel.
+        if (extent === 1 && axis > 0) return;
         const whole = outer[axis] === 1 ? i : `${i} / ${outer[axis]}u`;
         // The first axis is what is left.
         const own = outer[axis] * extent === sizeOf(shape) ? whole : `(${whole}) % ${extent}u`;
@@ -268,7 +281,7 @@ export const concatRule: IndexRule<'concat'> = {
     } = node;
     const run = sizeOf(shape.slice(axis + 1));
     const row = shape[axis] * run;
-    const single = row === sizeOf(shape);
+    const single = axis === 0;
     const scalar = dtype === 'f32' ? 'f32' : 'u32';
     const choose = (i: string, w: Width) => {
       const outer = single ? '0u' : emitter.line(`${i} / ${row}u`);

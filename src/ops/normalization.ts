@@ -5,7 +5,7 @@ import { requireFloats } from './floats.js';
 import { permute, reshape } from './movement.js';
 import { add, div, exp, log, mul, sqrt, square, stopGradient, sub } from './pointwise.js';
 import { max, sum } from './broadcast.js';
-import { rowKernel } from './rows.js';
+import { rowChoice, rowKernel } from './rows.js';
 import { bool, f32, type IndexRule, type KernelRule, type Operand } from './rule.js';
 
 /** How rows are normalised: [N, P, C] by groups of channels, less their mean or not. */
@@ -18,6 +18,7 @@ export interface Normalization {
 declare module '../tensor/tensor.js' {
   interface OpAttributes {
     softmax: object;
+    softmaxGradient: object;
     rowStatistics: Normalization;
     normalize: Normalization;
     normalizeGradient: Omit<Normalization, 'epsilon'>;
@@ -101,6 +102,9 @@ export const rowStatisticsRule: KernelRule<'rowStatistics'> = {
   kind: 'kernel',
   precise: true,
   halfOperands: true,
+  choices: ({ inputs: [x], attributes: { groups } }, profile) => [
+    rowChoice('row-statistics', profile, x.shape, groups),
+  ],
   kernel: ({ inputs: [x], attributes: { groups, epsilon, centred } }, profile) => {
     const kernel = rowKernel('row-statistics', profile, x.shape, groups, { x });
     return { ...kernel, constants: { ...kernel.constants, EPSILON: f32(epsilon), CENTRED: bool(centred) }, run: 1 };
@@ -114,6 +118,7 @@ export const normalizeRule: IndexRule<'normalize'> = {
   cost: 3,
   access: 'moved',
   inline: true,
+  choices: ({ attributes: { groups }, shape }, profile) => [rowChoice('normalize', profile, shape, groups)],
   emit: (
     { inputs: [x, statistics], attributes: { groups }, shape: [, positions, channels] },
     emitter,
@@ -154,6 +159,7 @@ export const normalizeRule: IndexRule<'normalize'> = {
 export const normalizeGradientRule: KernelRule<'normalizeGradient'> = {
   kind: 'kernel',
   halfOperands: true,
+  choices: ({ attributes: { groups }, shape }, profile) => [rowChoice('normalize-gradient', profile, shape, groups)],
   kernel: ({ inputs: [g, x, statistics], attributes: { groups, centred } }, profile) => {
     const kernel = rowKernel('normalize-gradient', profile, x.shape, groups, { g, x });
     const operands: Operand[] = [
@@ -165,10 +171,27 @@ export const normalizeGradientRule: KernelRule<'normalizeGradient'> = {
   gradient: null,
 };
 
+/** The rows of the last axis as `rowKernel` takes them. */
+const lastAxis = ({ shape }: Tensor): Shape => [rowsOf(shape), 1, shape.at(-1)!];
+
 export const softmaxRule: KernelRule<'softmax'> = {
   kind: 'kernel',
-  kernel: ({ inputs: [x] }, profile) => rowKernel('softmax', profile, [rowsOf(x.shape), 1, x.shape.at(-1)!], 1, { x }),
-  gradient: (node, g) => [mul(node, sub(g, sum(mul(g, node), [-1], true)))],
+  choices: (node, profile) => [rowChoice('softmax', profile, lastAxis(node), 1)],
+  kernel: ({ inputs: [x] }, profile) => rowKernel('softmax', profile, lastAxis(x), 1, { x }),
+  gradient: (node, g) => [new Tensor('softmaxGradient', [g, node], {}, node.shape)],
+};
+
+const dot = (a: Tensor, b: Tensor) => sum(mul(a, b), [-1], true);
+
+/** p · (g - Σ g · p) of the gradient g and the softmax p. */
+export const softmaxGradientRule: KernelRule<'softmaxGradient'> = {
+  kind: 'kernel',
+  choices: (node, profile) => [rowChoice('softmax-gradient', profile, lastAxis(node), 1)],
+  kernel: ({ inputs: [g, p] }, profile) => rowKernel('softmax-gradient', profile, lastAxis(p), 1, { g, p }),
+  gradient: ({ inputs: [g, p], shape }, u) => [
+    new Tensor('softmaxGradient', [u, p], {}, shape),
+    sub(mul(u, sub(g, dot(g, p))), mul(g, dot(u, p))),
+  ],
 };
 
 /** Adaptive modulation of a normalised x (Peebles and Xie, 2023): x · (1 + scale) + shift. */

@@ -1,6 +1,8 @@
 import { TensorStorage } from '../gpu/storage.js';
+import type { Profile } from '../gpu/profile.js';
 import { UserError } from '../errors.js';
 import { constant, Tensor } from '../tensor/tensor.js';
+import { about, taken, type Choice } from './choice.js';
 import { concat, reshape, slice } from './movement.js';
 import { u32, type KernelRule, type MemoryRule } from './rule.js';
 
@@ -97,18 +99,24 @@ export const assignRule: KernelRule<'assign'> = {
   kind: 'kernel',
   writes: ({ attributes: { storage } }) => [storage],
   inPlace: true,
-  kernel: ({ inputs: [x] }) => ({
-    ...pointwiseKernel(x),
+  kernel: ({ inputs: [x] }, profile) => ({
+    ...pointwiseKernel(x, profile),
     operands: [{ name: 'x', tensor: x, fusion: 'any', run: x.size }],
   }),
   gradient: null,
 };
 
+/** How many vectors an invocation of a pointwise kernel takes. */
+export const pointwiseChoice = (size: number): Choice<{ vectors: number }> => ({
+  key: `pointwise ${about(size)}`,
+  candidates: [4, 1, 2, 8, 16].map((vectors) => ({ vectors })),
+});
+
 /** Tabulates an index function. */
-export function pointwiseKernel(x: Tensor) {
+export function pointwiseKernel(x: Tensor, profile: Profile) {
   const run = x.size;
   const vectors = Math.ceil(run / 4);
-  const workgroups = Math.ceil(vectors / (64 * vectorsPerInvocation));
+  const workgroups = Math.ceil(vectors / (64 * taken(pointwiseChoice(run), profile).vectors));
   return {
     source: 'pointwise',
     numbers: { SIZE: run, VECTORS: vectors, STRIDE: workgroups * 64 },
@@ -116,7 +124,6 @@ export function pointwiseKernel(x: Tensor) {
     run,
   };
 }
-const vectorsPerInvocation = 4;
 
 export const adamRule: KernelRule<'adam'> = {
   kind: 'kernel',
@@ -132,7 +139,7 @@ export const adamRule: KernelRule<'adam'> = {
       { name: 'gradient', tensor: gradient, fusion: 'none', run: gradient.size },
       { name: 'numbers', tensor: numbers, fusion: 'none', run: 1 },
     ],
-    workgroups: Math.ceil(gradient.size / 4 / 64),
+    workgroups: Math.ceil(gradient.size / 4 / 256),
     run: 1,
     state: {
       parameters: state.parameters,

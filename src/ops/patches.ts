@@ -125,6 +125,7 @@ export const im2colRule: IndexRule<'im2col'> = {
   kind: 'index',
   cost: 0,
   access: 'repeated',
+  textual: true,
   vectorizes: ({ inputs: [x] }) => x.shape[3] % 4 === 0,
   emit: ({ inputs: [x], attributes: { kernel, stride, dilation, before }, shape }, emitter, index, width) => {
     const [, h, w, c] = x.shape;
@@ -134,10 +135,13 @@ export const im2colRule: IndexRule<'im2col'> = {
       const inPatch = emitter.line(`${i} % ${patch}u`);
       const tap = emitter.line(`${inPatch} / ${c}u`);
       const image = emitter.line(`${place} / ${rows * columns}u`);
+      const times = (factor: number) => (factor === 1 ? '' : ` * ${factor}u`);
       const down = emitter.line(
-        `${place} / ${columns}u % ${rows}u * ${stride[0]}u + ${tap} / ${kernel[1]}u * ${dilation[0]}u`,
+        `${place} / ${columns}u % ${rows}u${times(stride[0])} + ${tap} / ${kernel[1]}u${times(dilation[0])}`,
       );
-      const across = emitter.line(`${place} % ${columns}u * ${stride[1]}u + ${tap} % ${kernel[1]}u * ${dilation[1]}u`);
+      const across = emitter.line(
+        `${place} % ${columns}u${times(stride[1])} + ${tap} % ${kernel[1]}u${times(dilation[1])}`,
+      );
       // Unsigned: what lies before the image wraps round to beyond it.
       const y = emitter.line(`${down} - ${before[0] >>> 0}u`);
       const xx = emitter.line(`${across} - ${before[1] >>> 0}u`);

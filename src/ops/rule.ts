@@ -1,6 +1,7 @@
 import type { TensorStorage } from '../gpu/storage.js';
 import type { Profile } from '../gpu/profile.js';
 import type { OpName, Tensor } from '../tensor/tensor.js';
+import type { Choice } from './choice.js';
 
 /** Elements that one WGSL value holds: a scalar or a vec4 of consecutive elements. */
 export type Width = 1 | 4;
@@ -24,6 +25,8 @@ interface BaseRule<K extends OpName> {
   gradient: GradientRule<K> | null;
   /** Its result stays f32 where a program stores f16. */
   precise?: true;
+  /** What its kernel, or what takes its place, leaves open. */
+  choices?: (node: Tensor<K>, profile: Profile) => readonly Choice[];
   /**
    * The same by other operations, made of the given inputs, where an adapter wants it so; null where it does not.
    * `second` stands for the second output.
@@ -50,6 +53,11 @@ export interface IndexRule<K extends OpName> extends BaseRule<K> {
   /** Never computed inside another kernel: its code is long, and compiling it over and over is slow. */
   tabulate?: boolean;
   emit: (node: Tensor<K>, emitter: Emitter, index: string, width: Width) => string;
+  /**
+   * Its whole numbers stay text: it is evaluated in inner loops, where what the compiler knows pays, and they are the same
+   * for every number of samples.
+   */
+  textual?: true;
   /** Whether 4 aligned elements come from 4 aligned elements of the input, or from one. Default true. */
   vectorizes?: (node: Tensor<K>) => boolean;
   /**
@@ -67,7 +75,10 @@ export type Fusion = 'none' | 'views' | 'any';
 
 /** One of the tensors that a kernel reads. */
 export interface Operand {
-  /** The kernel reads it as `load_<name>1(index)` and `load_<name>4(index, count)`. */
+  /**
+   * The kernel reads it as `load_<name>1(index)` and `load_<name>4(index, count)`, or with another at the same index as
+   * `load_<name>_<other>4(index, count)`, the columns of a matrix.
+   */
   name: string;
   tensor: Tensor;
   fusion: Fusion;

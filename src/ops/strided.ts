@@ -4,14 +4,18 @@ import type { Emitter, Width } from './rule.js';
 /** For each output axis its extent and the step it makes in the input; both row-major flat, in elements. */
 export interface StridedView {
   axes: { extent: number; stride: number }[];
-  offset: number;
+  /** Where the first element is; left out where a view of this kind always begins at the start. */
+  offset?: number;
 }
 
-/** The same map with as few axes as possible: extents of 1 dropped, axes that run on into each other joined. */
+/**
+ * The same map with as few axes as possible: extents of 1 dropped, axes that run on into each other joined. The first axis
+ * stays, as it is where samples lie: one sample is to be found as several are, by the same kernel.
+ */
 export function simplify(view: StridedView): StridedView {
   const axes: StridedView['axes'] = [];
-  for (const axis of view.axes) {
-    if (axis.extent === 1) continue;
+  for (const [i, axis] of view.axes.entries()) {
+    if (axis.extent === 1 && i > 0) continue;
     const outer = axes.at(-1);
     if (outer && outer.stride === axis.stride * axis.extent) {
       axes[axes.length - 1] = { extent: outer.extent * axis.extent, stride: axis.stride };
@@ -23,7 +27,8 @@ export function simplify(view: StridedView): StridedView {
 type Pattern = 'vector' | 'splat' | 'scatter';
 
 /** How 4 aligned consecutive outputs lie in the input. */
-export function patternOf({ axes, offset }: StridedView): Pattern {
+export function patternOf({ axes: all, offset = 0 }: StridedView): Pattern {
+  const axes = all.filter(({ extent }) => extent > 1);
   const inner = axes.at(-1);
   if (axes.every(({ stride }) => stride === 0)) return 'splat';
   if (!inner || inner.extent % 4) return 'scatter';
@@ -65,6 +70,7 @@ function inputIndex(emitter: Emitter, { axes, offset }: StridedView, index: stri
     if (stride) terms.push(stride === 1 ? coordinate : `${coordinate} * ${stride}u`);
     if (axis) rest = emitter.line(`${rest} / ${extent}u`);
   }
-  if (offset || !terms.length) terms.push(`${offset}u`);
+  // An offset of 0 is data like any other: slices that differ in it are one kernel.
+  if (offset !== undefined || !terms.length) terms.push(`${offset ?? 0}u`);
   return terms.length === 1 && /^\w+$/.test(terms[0]) ? terms[0] : emitter.line(terms.join(' + '));
 }

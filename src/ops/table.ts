@@ -4,7 +4,13 @@ import { expandRule, reduceRule } from './broadcast.js';
 import { matmulRule } from './matmul.js';
 import * as memory from './memory.js';
 import * as movement from './movement.js';
-import { normalizeGradientRule, normalizeRule, rowStatisticsRule, softmaxRule } from './normalization.js';
+import {
+  normalizeGradientRule,
+  normalizeRule,
+  rowStatisticsRule,
+  softmaxGradientRule,
+  softmaxRule,
+} from './normalization.js';
 import { adamRule, assignRule, packRule } from './optimizer.js';
 import { im2colRule } from './patches.js';
 import { pointwiseRules } from './pointwise.js';
@@ -33,6 +39,7 @@ const table: { [K in OpName]: Rule<K> } = {
   reduce: reduceRule,
   matmul: matmulRule,
   softmax: softmaxRule,
+  softmaxGradient: softmaxGradientRule,
   rowStatistics: rowStatisticsRule,
   normalize: normalizeRule,
   normalizeGradient: normalizeGradientRule,

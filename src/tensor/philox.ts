@@ -10,11 +10,25 @@ const unit = 2 ** -23;
 
 /** One call: four words for a counter of four words and a key of two. */
 export function philox(
-  counter: readonly [number, number, number, number],
+  [c0, c1, c2, c3]: readonly [number, number, number, number],
   key: readonly [number, number],
 ): [number, number, number, number] {
-  let [c0, c1, c2, c3] = counter;
-  let [k0, k1] = key;
+  const words = new Uint32Array(4);
+  philoxInto(words, c0, c1, c2, c3, key[0], key[1]);
+  return [words[0], words[1], words[2], words[3]];
+}
+
+/** The same into given memory: millions of weights are drawn so. */
+function philoxInto(
+  words: Uint32Array,
+  counter0: number,
+  counter1: number,
+  counter2: number,
+  counter3: number,
+  key0: number,
+  key1: number,
+): void {
+  let [c0, c1, c2, c3, k0, k1] = [counter0 | 0, counter1 | 0, counter2 | 0, counter3 | 0, key0 | 0, key1 | 0];
   for (let round = 0; round < 10; round++) {
     const high0 = multiplyHigh(0xd2511f53, c0);
     const low0 = Math.imul(0xd2511f53, c0);
@@ -27,7 +41,10 @@ export function philox(
     k0 = (k0 + 0x9e3779b9) | 0;
     k1 = (k1 + 0xbb67ae85) | 0;
   }
-  return [c0 >>> 0, c1 >>> 0, c2 >>> 0, c3 >>> 0];
+  words[0] = c0;
+  words[1] = c1;
+  words[2] = c2;
+  words[3] = c3;
 }
 
 /** High word of the 64-bit product of two 32-bit words. */
@@ -59,32 +76,39 @@ export function keyOf(seed: number): [number, number] {
   return [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0];
 }
 
+/** Values from the words of as many calls as it takes. @param four writes four values from a place on, of four words */
 function fill(
   count: number,
   seed: number,
   step: number,
   stream: number,
-  four: (words: readonly number[]) => readonly number[],
+  four: (words: Uint32Array, values: Float32Array, at: number) => void,
 ): Float32Array {
-  const values = new Float32Array(count);
-  const key = keyOf(seed);
+  const values = new Float32Array(Math.ceil(count / 4) * 4);
+  const [low, high] = keyOf(seed);
+  const words = new Uint32Array(4);
   for (let i = 0; i < count; i += 4) {
-    const drawn = four(philox([i / 4, step, stream, 0], key));
-    for (let j = 0; j < Math.min(4, count - i); j++) values[i + j] = drawn[j];
+    philoxInto(words, i / 4, step, stream, 0, low, high);
+    four(words, values, i);
   }
-  return values;
+  return count === values.length ? values : values.slice(0, count);
 }
 
 /** `count` uniforms in (0, 1), the same numbers to the bit as on the device. */
 export function uniforms(count: number, seed: number, step: number, stream: number): Float32Array {
-  return fill(count, seed, step, stream, (words) => words.map(toUniform));
+  return fill(count, seed, step, stream, (words, values, at) => {
+    for (let j = 0; j < 4; j++) values[at + j] = toUniform(words[j]);
+  });
 }
 
 /** `count` standard normals, equal to the device's up to its logarithm, sine and cosine. */
 export function normals(count: number, seed: number, step: number, stream: number): Float32Array {
-  return fill(count, seed, step, stream, (words) => {
-    const [a, b, c, d] = words.map(toUniform);
-    return [...toNormals(a, b), ...toNormals(c, d)];
+  return fill(count, seed, step, stream, (words, values, at) => {
+    for (let j = 0; j < 4; j += 2) {
+      const [first, second] = toNormals(toUniform(words[j]), toUniform(words[j + 1]));
+      values[at + j] = first;
+      values[at + j + 1] = second;
+    }
   });
 }
 

@@ -257,6 +257,14 @@ const operations: {
       return weights.map((w) => w / total);
     });
   },
+  softmaxGradient: (node, [g, p]) => {
+    const length = node.shape.at(-1)!;
+    return rows(node, length, (at) => {
+      const places = Array.from({ length }, (_, k) => at(k));
+      const level = places.reduce((sum, i) => sum + g[i] * p[i], 0);
+      return places.map((i) => p[i] * (g[i] - level));
+    });
+  },
   rowStatistics: (node, [x]) => {
     const members = groupMembers(node.inputs[0].shape, node.attributes.groups);
     const result = new Float64Array(node.size);

@@ -391,6 +391,7 @@ const generators: { [K in OpName]: Generator } = {
     return matmul(a, b, { transposeA, transposeB });
   },
   softmax: (g) => softmax(g.take(g.shape(2))),
+  softmaxGradient: (g) => g.gradient(softmax(g.take(g.shape(2)))),
   rowStatistics: (g) => {
     // The statistics alone, or where the row that they are of is wanted too.
     const y = layerNorm(g.take([3, 8]), 0.1);

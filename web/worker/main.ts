@@ -1,6 +1,6 @@
 /** The worker: owns the device, answers calls. */
 import './jitless.js';
-import { openDevice, SemiflowError, type Device } from '../../index.js';
+import { indexedDbStore, openDevice, readChoices, SemiflowError, type Device } from '../../index.js';
 import { Distillation } from './distil.js';
 import { fill, picture, rounds } from './edit.js';
 import { Models } from './models.js';
@@ -22,7 +22,10 @@ let distillation: Distillation;
 
 const answers: { readonly [Name in CallName]: Answer<Name> } = {
   start: async () => {
-    device = await openDevice({ onFailure: (message) => send({ lost: message }) });
+    device = await openDevice({
+      choices: (profile) => readChoices(indexedDbStore('semiflow'), profile),
+      onFailure: (message) => send({ lost: message }),
+    });
     const { description, vendor, architecture, software } = device.profile;
     models = new Models(device);
     distillation = new Distillation(device, models);
