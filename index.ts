@@ -444,3 +444,5 @@ export type {
 export type { Estimate } from './src/metrics/estimate.js';
 export type { Bucket as ErrorBucket, EqualSteps, WorthSummary } from './src/metrics/flow-map.js';
 export type { Moments } from './src/metrics/moments.js';
+export type { PairDistances } from './src/metrics/pairs.js';
+export type { Points } from './src/metrics/points.js';

@@ -1,6 +1,7 @@
 import { adapterAt } from '../node/adapter.js';
 import { writeFileAtomic, writeSafetensors } from '../node/files.js';
-import { folderStore, pipelineAt } from '../node/folder.js';
+import { folderStore } from '../node/folder.js';
+import { pipelineAt } from '../node/pipeline.js';
 import { parseSides } from '../node/data.js';
 import { pictureAt } from '../node/pictures.js';
 import { encodeNpy } from '../src/checkpoint/npy.js';

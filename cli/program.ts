@@ -19,6 +19,7 @@ import { version } from '../src/version.js';
 import { orShipped } from './shipped.js';
 import { autoencodingKnobs, classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
 
+const portNumber = (text: string): number => wholeNumber('--watch', text, { least: 1, most: 65535 });
 const watchHelp = 'serve the run as a page of this machine alone while it goes on: losses, rates, pictures, the report';
 
 /** What every command that trains takes. */
@@ -45,7 +46,7 @@ const addTraining = (command: Command): Command =>
     )
     .option('--profile', 'print where the time of a step goes')
     .option('--print-config', 'print the resolved recipe and leave')
-    .option('--watch [port]', watchHelp);
+    .option('--watch [port]', watchHelp, portNumber);
 
 const adapterHelp =
   'low-rank adapter to be folded in, in the styles of kohya, PEFT or diffusers or from `train --lora-rank`; may be given again';
@@ -318,7 +319,7 @@ export function createProgram(): Command {
     .description('run a grid of recipes and seeds, and tabulate what came of it')
     .argument('<yaml>', 'teacher, data, seeds and recipes')
     .option('--out <folder>', 'where runs, tables and the report go (default runs/ and the name of the file)')
-    .option('--watch [port]', watchHelp)
+    .option('--watch [port]', watchHelp, portNumber)
     .addHelpText('after', example('study docs/studies/methods.yaml --out runs/methods'))
     .action(async (file, flags) => (await import('./study.js')).study(file, flags));
 

@@ -15,7 +15,7 @@ import { carryOut, evaluateAgain, prepare, reopen } from './train.js';
 import { watchIf } from './watch.js';
 
 /** `semiflow study`: trains every recipe with every seed, each in a run folder of its own, and tabulates them. */
-export async function study(path: string, flags: DeviceFlags & { out?: string; watch?: string | true }): Promise<void> {
+export async function study(path: string, flags: DeviceFlags & { out?: string; watch?: number | true }): Promise<void> {
   const { tree, locate } = parseYaml(await readTextFile(path), path);
   const plan = check(studySchema, tree, (key, ofName) => `${path}${locate(key, ofName)}`);
   const out = flags.out ?? join('runs', basename(path).replace(/\.ya?ml$/, ''));

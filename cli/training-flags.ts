@@ -25,7 +25,7 @@ export interface TrainingFlags extends DeviceFlags, Record<string, unknown> {
   profile?: boolean;
   printConfig?: boolean;
   /** A port, or whichever is free. */
-  watch?: string | true;
+  watch?: number | true;
 }
 
 /** The recipe and where things come from, for readers and for `--resume`. */

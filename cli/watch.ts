@@ -9,7 +9,6 @@ import { folderStore } from '../node/folder.js';
 import { UserError } from '../src/errors.js';
 import type { Device } from '../src/gpu/device.js';
 import { isViewable, viewableFiles, type Watched, type WatchedFile, type WatchedRun } from '../trainers/watched.js';
-import { wholeNumber } from './arguments.js';
 
 /** What is watched: a run, or a study with its runs. */
 export interface WatchPlan {
@@ -49,7 +48,7 @@ const policies = {
 
 /** `watch` where the flag is given, with its address on the terminal; null elsewhere, and on all ranks but the first. */
 export async function watchIf(
-  port: string | true | undefined,
+  port: number | true | undefined,
   { group }: Device,
   plan: WatchPlan,
 ): Promise<Watch | null> {
@@ -63,10 +62,9 @@ export async function watchIf(
  * Serves runs while they go on, to this machine alone: the page of `--watch`, what their marks say they wrote, and nothing
  * else. Nothing can be sent to it.
  * @param port as `--watch` gives it; true chooses one that is free
- * @throws UserError where the port is none, or is taken
+ * @throws UserError where the port is taken
  */
-export async function watch(plan: WatchPlan, port: string | true): Promise<Watch> {
-  const wanted = port === true ? 0 : wholeNumber('--watch', port, { least: 1, most: 65535 });
+export async function watch(plan: WatchPlan, port: number | true): Promise<Watch> {
   const page = await pageFiles();
   let [ended, asked] = [false, -Infinity];
   const server = createServer((request, response) => {
@@ -118,7 +116,7 @@ export async function watch(plan: WatchPlan, port: string | true): Promise<Watch
     server.once('error', (error: NodeJS.ErrnoException) =>
       fail(new UserError(`port ${port} cannot be served (${error.code}): choose another, or leave it out`, 'watch')),
     );
-    server.listen(wanted, '127.0.0.1', done);
+    server.listen(port === true ? 0 : port, '127.0.0.1', done);
   });
   // A run that fails is not kept from ending.
   server.unref();

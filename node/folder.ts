@@ -2,9 +2,7 @@ import { appendFile, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises
 import { basename, dirname, join } from 'node:path';
 import { UserError } from '../src/errors.js';
 import type { Files, Store } from '../src/files/store.js';
-import type { ChosenAdapter } from '../src/flow/adapter.js';
 import { openFolder, type ModelFolder } from '../src/flow/folder.js';
-import { openPipeline, type Pipeline } from '../src/pipelines/pipeline.js';
 import { chosenAt, fileSource, readFailure, writeFileAtomic } from './files.js';
 
 /** Where listing a folder stops, so that a path given by mistake (/, a home) is an error instead of an hour. */
@@ -95,15 +93,4 @@ async function makeFolder(path: string, wanted: string): Promise<void> {
     if (error.code !== 'EEXIST')
       throw new UserError(`${wanted} cannot be written (${error.code}): choose another folder`);
   });
-}
-
-/**
- * The pipeline of a folder with all of its networks; `path#fp16` names a variant of their weights.
- * @throws UserError where there is no such folder, or it lacks a part
- */
-export async function pipelineAt(path: string, adapters: readonly ChosenAdapter[] = []): Promise<Pipeline> {
-  const { path: place, chosen: variant } = await chosenAt(path);
-  if (!(await stat(place).catch(() => null))?.isDirectory())
-    throw new UserError(`${place} is no folder: give one as diffusers saves a pipeline`, 'pipeline');
-  return openPipeline(folderFiles(place), { variant, adapters });
 }

@@ -94,7 +94,7 @@ const enough: Record<string, string[]> = {
 };
 
 // What an option's placeholder calls a number; knobs say `value` and may take words, which these are not.
-const numeric = /<(n|count|steps|seconds|scale|time|share|error|value|list)>/;
+const numeric = /<(n|count|steps|seconds|scale|time|share|error|value|list)>|\[port]/;
 const wrong = ['', ' ', 'abc', '0x10', '1e999', 'NaN', '7 ', '1..2..3', '-Infinity', 'toString', '__proto__'];
 const needed: Record<string, string[]> = {
   gamma: ['--sampler', 'gamma', '--model', map],

@@ -79,6 +79,11 @@ describe('runs side by side', () => {
     expect(told.map(({ row }) => row)).toEqual(['a + b', 'a + b', 'c']);
   });
 
+  it('are rows of their own where they are the same run made twice', () => {
+    const runs = ['a', 'b', 'c'].map((name, i) => run(name, { seed: i % 2 }, evaluationOf(1)));
+    expect(compareRuns(runs).rows.map(({ name }) => name)).toEqual(['a + b', 'c']);
+  });
+
   it('are told apart by their folders where they have one name', () => {
     const runs = ['x', 'y'].map((place, i) =>
       run('run', { seed: 0, batch: i }, evaluationOf(1), { folder: `${place}/run` }),

@@ -25,6 +25,8 @@ interface Trace {
     { init_noise_sigma: number; num_inference_steps: number; start_index: number; timesteps: number[] }
   >;
   step_kwargs: { eta?: number };
+  /** Said beside the configuration, such as the timesteps that a network was distilled at. */
+  set_timesteps_kwargs?: Record<string, unknown>;
 }
 
 async function doubles(io: SafetensorsFile, name: string): Promise<Float64Array> {
@@ -47,8 +49,13 @@ const apart = (values: ArrayLike<number>, recorded: ArrayLike<number>): number =
 const output = (x: ArrayLike<number>, t: number, a: Float64Array) =>
   Float64Array.from(x, (value, i) => 0.8 * Math.tanh(0.7 * value) + 0.3 * Math.sin(0.013 * t) * a[i]);
 
-const planOf = (trace: Pick<Trace, 'class' | 'config'>, steps: number, start: number, eta?: number): Schedule => {
-  const config = { ...trace.config, _class_name: trace.class };
+const planOf = (
+  trace: Pick<Trace, 'class' | 'config' | 'set_timesteps_kwargs'>,
+  steps: number,
+  start: number,
+  eta?: number,
+): Schedule => {
+  const config = { ...trace.config, ...trace.set_timesteps_kwargs, _class_name: trace.class };
   const law = lawOf(config, 'a trace');
   const name = samplerOfClass(trace.class)!;
   const { option } = samplers[name];
@@ -107,21 +114,34 @@ const scheduled = Object.entries(samplers).flatMap(([name, { schedulers = [] }])
 describe('schedulers', () => {
   // A network that knows the data: every way from noise has to end there, up to the noise that its last timestep keeps.
   const spacings = ['linspace', 'leading', 'trailing'];
-  const cases = scheduled.flatMap(([, className]): [string, number, Record<string, unknown>][] => {
+  type Case = [className: string, steps: number, config: Record<string, unknown>];
+  const cases = scheduled.flatMap(([, className]): Case[] => {
     if (className.startsWith('FlowMatch')) return [1, 3].map((shift) => [className, 5, { shift }]);
     // This one takes no data.
     const predictions = ['epsilon', 'v_prediction', ...(className === 'PNDMScheduler' ? [] : ['sample'])];
     // The second call of this one is a step further along where timesteps are no whole steps apart.
     const spaced = className === 'PNDMScheduler' ? ['leading'] : spacings;
-    return spaced.flatMap((timestep_spacing) =>
-      predictions.flatMap((prediction_type) =>
-        [1, 3, 7, 20].map((steps): [string, number, Record<string, unknown>] => [
-          className,
-          steps,
-          { ...vp, timestep_spacing, prediction_type, skip_prk_steps: true, clip_sample: false },
-        ]),
+    // From noise alone, which a prediction of noise says nothing of.
+    const whole = {
+      ...vp,
+      rescale_betas_zero_snr: true,
+      timestep_spacing: 'trailing',
+      prediction_type: 'v_prediction',
+      clip_sample: false,
+    };
+    const fromNoise = className === 'PNDMScheduler' ? [] : [3, 10].map((steps): Case => [className, steps, whole]);
+    return [
+      ...fromNoise,
+      ...spaced.flatMap((timestep_spacing) =>
+        predictions.flatMap((prediction_type) =>
+          [1, 3, 7, 20].map((steps): Case => [
+            className,
+            steps,
+            { ...vp, timestep_spacing, prediction_type, skip_prk_steps: true, clip_sample: false },
+          ]),
+        ),
       ),
-    );
+    ];
   });
   it.each(cases)('%s in %i steps by %j ends at the data that a network knows', (className, steps, config) => {
     const schedule = planOf({ class: className, config }, steps, 0);

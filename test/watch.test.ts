@@ -181,12 +181,11 @@ describe('what --watch serves', () => {
     expect((await ask(address, '/files/metrics.jsonl')).status).toBe(404);
   });
 
-  it('is refused in a line where a port is none or taken', async () => {
+  it('is refused in a line where a port is taken', async () => {
     const plan = { folder: makeRun('one'), runs: [''] };
     const { address } = await watched(plan);
-    await expect(watch(plan, new URL(address).port)).rejects.toThrow(/port \d+ cannot be served .*choose another/);
-    await expect(watch(plan, 'abc')).rejects.toThrow(/--watch takes a whole number/);
-    await expect(watch(plan, '70000')).rejects.toThrow(/at most 65535/);
+    const { port } = new URL(address);
+    await expect(watch(plan, Number(port))).rejects.toThrow(/port \d+ cannot be served .*choose another/);
   });
 });
 

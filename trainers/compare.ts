@@ -30,8 +30,13 @@ export function compareRuns(given: readonly ComparedRun[]): Comparison {
   const names = given.map(({ name }) => name);
   const called = (run: ComparedRun) => (names.filter((name) => name === run.name).length > 1 ? run.folder : run.name);
   const groups = new Map<string, ComparedRun[]>();
+  const seen = new Map<string, number>();
   for (const run of given) {
-    const key = JSON.stringify([{ ...run.recipe, seed: 0 }, Object.entries(run.inputs).sort()]);
+    const whole = JSON.stringify([run.recipe, Object.entries(run.inputs).sort()]);
+    // The same run made twice says nothing of the spread: it is a row of its own.
+    const again = seen.get(whole) ?? 0;
+    seen.set(whole, again + 1);
+    const key = JSON.stringify([{ ...run.recipe, seed: 0 }, Object.entries(run.inputs).sort(), again]);
     groups.set(key, [...(groups.get(key) ?? []), run]);
   }
   const rows: { members: ComparedRun[]; summary: RecipeSummary }[] = [...groups.values()].map((members) => {

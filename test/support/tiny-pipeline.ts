@@ -20,7 +20,7 @@ const letters = 'abcdefghijklmnopqrstuvwxyz';
 
 /**
  * Writes a pipeline as diffusers saves one, with random weights, whose networks have as few kernels as can be: one level of
- * everything, pictures of 16 × 16, texts of 8 tokens.
+ * everything, pictures of 8 × 8, texts of 8 tokens.
  */
 export async function writeTinyPipeline(
   folder: string,
@@ -83,10 +83,11 @@ export async function writeTinyPipeline(
     'vae',
     'AutoencoderKL',
     {
-      block_out_channels: [8, 8],
+      block_out_channels: [4, 4],
+      layers_per_block: 1,
       down_block_types: ['DownEncoderBlock2D', 'DownEncoderBlock2D'],
       up_block_types: ['UpDecoderBlock2D', 'UpDecoderBlock2D'],
-      norm_num_groups: 4,
+      norm_num_groups: 2,
       mid_block_add_attention: false,
     },
     'diffusion_pytorch_model.safetensors',
@@ -95,16 +96,16 @@ export async function writeTinyPipeline(
     'unet',
     'UNet2DConditionModel',
     {
-      sample_size: 8,
+      sample_size: 4,
       in_channels: channels,
-      block_out_channels: [8],
+      block_out_channels: [4],
       down_block_types: ['CrossAttnDownBlock2D'],
       up_block_types: ['UpBlock2D'],
       mid_block_type: null,
       layers_per_block: 1,
       cross_attention_dim: 8,
       attention_head_dim: 1,
-      norm_num_groups: 4,
+      norm_num_groups: 2,
     },
     'diffusion_pytorch_model.safetensors',
   );

@@ -9,9 +9,12 @@ import { SharedFigures } from './shared.js';
 import type { EvaluationTable } from './tables.js';
 import { counted, stepOf } from './words.js';
 
+/** As many fill fine bins. */
+const manySamples = 50_000;
+
 /**
  * How far histograms of very many samples are from the checkerboard's known density.
- * @param samples their number: perfect ones read about 580 / samples
+ * @param samples their number: perfect ones read about 580 / samples, fewer than 50 000 in coarser bins a quarter of it
  */
 export async function checkerboardKl(
   device: Device,
@@ -23,7 +26,8 @@ export async function checkerboardKl(
     onProgress = () => {},
   }: { shared?: SharedFigures; onProgress?: (what: string) => void } = {},
 ): Promise<EvaluationTable> {
-  const law = checkerboardLaw(48);
+  const bins = samples < manySamples ? 24 : 48;
+  const law = checkerboardLaw(bins);
   const row = async (name: string, network: Runner, steps: number, sampler?: Sampler) => {
     onProgress(`density, ${samples} samples by ${name}`);
     const seed = seedFor(0, hostStreams.densitySamples);
@@ -45,7 +49,7 @@ export async function checkerboardKl(
     field.dispose();
   }
   return {
-    heading: `KL from the checkerboard to ${samples} samples in 48 × 48 aligned bins, beside what perfect samples read`,
+    heading: `KL from the checkerboard to ${samples} samples in ${bins} × ${bins} aligned bins, beside what perfect samples read`,
     table: { columns: ['samples', 'KL', 'floor', 'share outside the squares'], rows },
     about: [
       'KL: nats from the known density to the histogram; perfect samples, of which there are as few, read the floor',

@@ -11,6 +11,7 @@ import { PALETTE } from '../../src/report/palette.js';
 import { linePlot, lossSeries } from '../../src/report/plot.js';
 import { version } from '../../src/version.js';
 import type { ClassifierNetwork } from '../../src/features/classifier-file.js';
+import { isPoints } from '../../src/models/model.js';
 import type { StepMetrics } from '../trainer.js';
 import { evaluateStudent, type Evaluation, type EvaluationSubject } from './evaluation.js';
 import type { FlowMapReport } from './flow-map.js';
@@ -20,8 +21,11 @@ import { SharedFigures } from './shared.js';
 import { verdict, type Making } from './verdict.js';
 import { nounOf } from './words.js';
 
-/** For the densities of a report: perfect ones read a KL of .03, and it takes seconds. `semiflow eval` draws more. */
-const fewSamples = 20_000;
+/**
+ * Points that a report measures errors on, and those of its densities: errors are within 2 %, perfect densities read a KL of
+ * .03, and it takes seconds. `semiflow eval` takes more.
+ */
+const [fewPoints, fewSamples] = [3000, 5000];
 
 /** What a run's report is made of. */
 export interface RunReportOptions {
@@ -67,7 +71,8 @@ export async function reportRun(
   let evaluation: Evaluation | null = null;
   if (evaluate) {
     const densitySamples = densities ? fewSamples : 0;
-    evaluation = await evaluateStudent(subject, { densitySamples, classifier, shared, onProgress });
+    const samples = isPoints(teacher.model.sampleShape) ? { samples: fewPoints } : {};
+    evaluation = await evaluateStudent(subject, { ...samples, densitySamples, classifier, shared, onProgress });
     await files.write('evaluation.json', `${JSON.stringify(evaluation, null, 2)}\n`);
     sections.push(
       { heading: 'Error against network evaluations', svgs: [await errorPlot(evaluation.report, nounOf(student))] },

@@ -298,8 +298,15 @@ export const distilPart: Part = {
             },
             onchange: () => set({ lambda: { ...knobs.lambda, [name]: slider.valueAsNumber } }),
           });
-          const symbol = name === 'lmd' ? 'λ_L, Lagrangian' : name === 'emd' ? 'λ_E, Eulerian' : `λ of ${name}`;
-          return h('label', { class: 'field' }, h('span', {}, symbol, ' ', value), slider);
+          const symbol = (letter: string, rest: string) =>
+            h('span', {}, 'λ', h('sub', {}, letter), `, ${rest} `, value);
+          const title =
+            name === 'lmd'
+              ? symbol('L', 'Lagrangian')
+              : name === 'emd'
+                ? symbol('E', 'Eulerian')
+                : h('span', {}, `λ of ${name} `, value);
+          return h('label', { class: 'field' }, title, slider);
         };
         const [main, others] = [0, 1].map((other) =>
           objectives.filter(({ name }) => Number(name !== 'lmd' && name !== 'emd') === other),

@@ -8,7 +8,7 @@ import { Cancelled, newest } from './engine.js';
 import { named } from './families.js';
 import type { Part } from './main.js';
 import { drawMosaic, drawSamples, plot } from './pictures.js';
-import { Plane, violationRange } from './plane.js';
+import { Plane } from './plane.js';
 import { isDark } from './theme.js';
 
 const operators: readonly (readonly [OperatorName, string, string])[] = [
@@ -179,8 +179,8 @@ function legend(): HTMLElement {
     context.fillStyle = `rgb(${ramp(x / (canvas.width - 1)).join(' ')})`;
     context.fillRect(x, 0, 1, 1);
   }
-  const [least, most] = violationRange;
-  const said = `Two jumps against one, mean square over the variance of the data; measured at the dots, ${least} or less to ${most} or more.`;
+  const said =
+    'Two jumps against one, mean square over the variance of the data, measured at the dots; less and more look like the ends of the scale.';
   return h(
     'div',
     { class: 'legend' },

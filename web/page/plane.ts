@@ -5,7 +5,7 @@ import { h, svg } from './dom.js';
 import { clampTime, keyStep } from './times.js';
 
 /** The violations that the two ends of the ramp stand for. */
-export const violationRange = [1e-6, 1e-1] as const;
+const violationRange = [1e-6, 1e-1] as const;
 
 /** Times of one chain are never closer than this. */
 const gap = 0.02;
