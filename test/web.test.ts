@@ -274,7 +274,7 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
     await page.evaluate(() => (location.hash = '#distil'));
     await forget();
     const part = page.locator('#distil');
-    await part.locator('label', { hasText: 'Teacher' }).locator('select').selectOption('moons');
+    await part.locator('.controls select').selectOption('moons');
     await part.getByText('A teacher of moons is to be trained first.').waitFor();
     await part.getByRole('button', { name: 'Train the teacher' }).click();
     await hear((news): news is Extract<TeacherNews, { samples: unknown }> => 'samples' in news);
