@@ -51,12 +51,13 @@ export async function openBare(flags: DeviceFlags): Promise<Device> {
     },
   });
   noteAdapter(device.profile.description);
-  const { description, family, maxBindingBytes } = device.profile;
+  const { description, family, maxBindingBytes, choices = {} } = device.profile;
   await agree(group, {
     'version of semiflow': version,
     adapter: description,
     'family of kernels': family,
     'limit of bindings': String(maxBindingBytes),
+    'choice of kernels (semiflow tune)': JSON.stringify(choices),
   });
   return device;
 }
