@@ -231,13 +231,15 @@ it.skipIf(!chromiumPath)('its page draws what comes, chooses among runs by keys,
     const faults: string[] = [];
     page.on('pageerror', ({ message }) => faults.push(message));
     page.on('console', (message) => message.type() === 'error' && faults.push(message.text()));
+    await page.addInitScript(`self.isBlue = ${isBlue}`);
     await page.goto(served.address);
     await page.getByText('3 of 10').waitFor();
     appendFileSync(join(second, 'metrics.jsonl'), line(4) + line(5).slice(0, 8));
     await page.getByText('4 of 10').waitFor();
     appendFileSync(join(second, 'metrics.jsonl'), line(5).slice(8));
     await page.getByText('5 of 10').waitFor();
-    expect(await page.getByRole('img', { name: 'loss over the steps' }).isVisible()).toBe(true);
+    const curve = page.getByRole('img', { name: 'loss over the steps' });
+    expect(await curve.evaluate((canvas) => isBlue(canvas as HTMLCanvasElement))).toBe(true);
     expect(
       await page.getByAltText(/flow-map/).evaluate((image: HTMLImageElement) => image.naturalWidth),
     ).toBeGreaterThan(0);
@@ -265,3 +267,10 @@ it.skipIf(!chromiumPath)('its page draws what comes, chooses among runs by keys,
     await chrome.close();
   }
 });
+
+/** Runs in the page: whether something is drawn in the colour of flow maps, not in that of the text. */
+function isBlue(canvas: HTMLCanvasElement): boolean {
+  const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height);
+  for (let at = 0; at < data.length; at += 4) if (data[at + 3] > 200 && data[at + 2] > data[at] + 60) return true;
+  return false;
+}

@@ -26,7 +26,14 @@ export function drawChart(canvas: HTMLCanvasElement, curves: readonly Curve[], m
   const context = canvas.getContext('2d')!;
   context.scale(scale, scale);
   const style = getComputedStyle(canvas);
-  const colourOf = (name: string) => (name.startsWith('--') ? style.getPropertyValue(name) : name);
+  const colourOf = (name: string) => {
+    if (!name.startsWith('--')) return name;
+    // As the browser resolves it: a canvas understands no light-dark().
+    canvas.style.color = `var(${name})`;
+    const { color } = getComputedStyle(canvas);
+    canvas.style.color = '';
+    return color;
+  };
   const drawn = curves.map((curve) => ({ ...curve, ...thinned(curve.x, curve.y) })).filter(({ x }) => x.length);
   context.font = `12px ${style.fontFamily}`;
   context.fillStyle = context.strokeStyle = style.color;
