@@ -449,12 +449,15 @@ describe('a plan', () => {
     ],
   ])('of %s is what the device then holds, and compiles nothing', async (_, plan, run) => {
     const held = machine.memory.bytes;
-    const { needs } = plan();
+    const { needs, kernels } = plan();
     expect(machine.memory.bytes).toBe(held);
     const training = await run();
     const taken = machine.memory.bytes - held;
     training.dispose();
-    expect(Math.abs(deviceBytes(needs) / taken - 1)).toBeLessThan(2e-3);
+    // The numbers that kernels read are known when they are linked: a list of at most this size for each.
+    const unplanned = taken - deviceBytes(needs);
+    expect(unplanned).toBeGreaterThanOrEqual(0);
+    expect(unplanned).toBeLessThanOrEqual(kernels * machine.limits.minUniformBufferOffsetAlignment);
     expect(machine.memory.bytes).toBe(held);
   });
 
