@@ -2,6 +2,9 @@ import type { LibraryHandle } from 'koffi';
 import { SemiflowError, UserError } from '../src/errors.js';
 import type { Group } from '../src/gpu/group.js';
 
+/** Variables of the environment: declarations of a package name nothing of Node's own types. */
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** Where mpirun and srun say which of the processes that they started this is, before MPI is asked. */
 const ranksSaid = ['OMPI_COMM_WORLD_RANK', 'PMIX_RANK'];
 const sizesSaid = ['OMPI_COMM_WORLD_SIZE', 'SLURM_STEP_NUM_TASKS'];
@@ -10,7 +13,7 @@ const sizesSaid = ['OMPI_COMM_WORLD_SIZE', 'SLURM_STEP_NUM_TASKS'];
  * What the environment says of the processes that were started together; null where this one was started alone. The size is
  * 0 where it is not said.
  */
-export function startedAs(env: NodeJS.ProcessEnv = process.env): { rank: number; size: number } | null {
+export function startedAs(env: Environment = process.env): { rank: number; size: number } | null {
   const said = (names: readonly string[]) => names.map((name) => env[name]).find((text) => text !== undefined);
   const rank = said(ranksSaid);
   if (rank === undefined) {
@@ -24,7 +27,7 @@ export function startedAs(env: NodeJS.ProcessEnv = process.env): { rank: number;
 }
 
 /** How many of the processes that were started together share this machine, as far as it is said. */
-export const ranksHere = (env: NodeJS.ProcessEnv = process.env): number =>
+export const ranksHere = (env: Environment = process.env): number =>
   Math.max(1, Number(env.OMPI_COMM_WORLD_LOCAL_SIZE ?? 1) || 1);
 
 /** Names of Open MPI 4's and 5's library. */
