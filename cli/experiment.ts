@@ -33,7 +33,7 @@ export interface ExperimentFlags extends Omit<PipelineFlags, 'pipeline' | 'promp
   lcmLora?: string;
   tcdLora?: string;
   flowMapLora?: string;
-  seeds: string;
+  seeds?: string;
   teacher?: string;
   arch?: string;
   flowMap?: string;
@@ -46,6 +46,22 @@ export interface ExperimentFlags extends Omit<PipelineFlags, 'pipeline' | 'promp
   mask: string;
   images: string;
   out?: string;
+}
+
+/** Options of the experiments on a latent pipeline alone, and on a teacher of images alone. */
+const alone = {
+  pipeline: ['image', 'prompt', 'negative', 'guidance', 'lcmLora', 'tcdLora', 'flowMapLora', 'seeds', 'vaeTile'],
+  teacher: ['teacher', 'arch', 'flowMap', 'consistency', 'ctm', 'meanflow', 'data', 'features', 'featuresArch'],
+} as const;
+
+/** Refuses what would be passed over. @throws UserError naming the option */
+function refuseOthers(flags: ExperimentFlags): void {
+  const [others, why] =
+    flags.pipeline === undefined
+      ? [alone.pipeline, 'is of experiments on a latent pipeline: give --pipeline, or leave it out']
+      : [alone.teacher, 'is of experiments on images, and a pipeline is given: leave one of them out'];
+  const given = others.find((name) => flags[name] !== undefined);
+  if (given) throw new UserError(why, given);
 }
 
 /** Which of the experiments a pipeline is put to. */
@@ -68,7 +84,7 @@ async function latentExperiment(which: ExperimentName | 'all', flags: Experiment
         : 'a pipeline paints in pictures: give one, or several',
       prompt === undefined ? 'prompt' : 'image',
     );
-  const seeds = wholeNumber('--seeds', flags.seeds, { least: 1, most: 1000, because: 'which would take days' });
+  const seeds = wholeNumber('--seeds', flags.seeds ?? '4', { least: 1, most: 1000, because: 'which would take days' });
   const read = (adapters: string[]) => readPipeline({ pipeline: pipeline!, weights, lora: [...lora, ...adapters] });
   const teacher = await read([]);
   const other = async (file: string | undefined) => (file === undefined ? undefined : read([file]));
@@ -115,6 +131,7 @@ async function maskPicture(spec: string, [height, width]: Sides, seed: number): 
 
 /** `semiflow experiment`: how jumps and integration bear few steps, composition and chains of edits. */
 export async function experiment(which: ExperimentName | 'all', flags: ExperimentFlags): Promise<void> {
+  refuseOthers(flags);
   if (flags.pipeline !== undefined) return latentExperiment(which, flags);
   const files = filesOf(flags);
   const count = wholeNumber('--images', flags.images, { least: 16, most: 100_000, because: 'which would take days' });
