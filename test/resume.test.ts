@@ -55,10 +55,18 @@ async function killAndCompare(command: string, flags: string[], place: string[],
       (await run([command, '--resume', killed, ...often, ...evaluation], { lifetime: lifetime() })) === null,
     );
   expect(await run([command, '--resume', killed, ...evaluation], { cwd: tmpdir() })).toBe(0);
-  for (const file of readdirSync(alone).filter((file) => /safetensors$|jsonl$/.test(file)))
+  for (const file of readdirSync(alone).filter((file) => /safetensors$/.test(file)))
     expect(readFileSync(join(killed, file)).equals(readFileSync(join(alone, file))), file).toBe(true);
+  expect(metricsOf(killed)).toEqual(metricsOf(alone));
   return met;
 }
+
+/** A run's metrics without what its steps took by the clock. */
+const metricsOf = (folder: string): object[] =>
+  readFileSync(join(folder, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => ({ ...(JSON.parse(line) as object), seconds: 0, stepsPerSecond: 0 }));
 
 const short = ['--save-every', '0.1'];
 
