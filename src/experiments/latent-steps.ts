@@ -1,9 +1,8 @@
 import { bootstrap, slopeOf, type Bootstrapped } from '../metrics/bootstrap.js';
-import { figureOr } from '../report/html.js';
-import { linePlot } from '../report/plot.js';
 import { formatNumber, markdownTable, textTable, type Table } from '../report/table.js';
 import { csv, imageAt, intervalCell, json, progressLine, shownImages } from './experiment.js';
 import { paradigmsOf, type LatentContext, type LatentExperiment } from './latent.js';
+import { curvesBySteps } from './curves.js';
 import { budgets, edgeDifference } from './steps.js';
 import { hiddenErrors } from './test-images.js';
 
@@ -95,22 +94,6 @@ export const latentSteps: LatentExperiment = async (context) => {
         return `${method} at ${first.budget} steps is ${formatNumber(first.toOwn.value)} from its own ${most}, which falls by ${falls} a doubling`;
       })
       .join('; ')}.`;
-  const curve = (yLabel: string, value: (row: Summary['rows'][number]) => number, caption: string) =>
-    figureOr(
-      () =>
-        linePlot({
-          xLabel: 'steps',
-          yLabel,
-          xLog: true,
-          yLog: true,
-          xTicks: [...budgets],
-          series: summaries.map(({ method, rows }) => {
-            const drawn = rows.filter((row) => value(row) > 0);
-            return { name: method, x: drawn.map(({ budget }) => budget), y: drawn.map(value), marked: true };
-          }),
-        }),
-      caption,
-    );
   const given = originals.map((value, i) => (hidden[i % pixels] ? 0 : value));
   const images = [];
   for (let i = 0; i < Math.min(shownImages, count); i++)
@@ -130,8 +113,18 @@ export const latentSteps: LatentExperiment = async (context) => {
         text,
         images,
         svgs: [
-          await curve('RMSE to its own largest budget', (row) => row.toOwn.value, 'What the number of steps changes.'),
-          await curve("RMSE to the teacher's fine solution", (row) => row.toFine.value, 'How far it is from the ODE.'),
+          await curvesBySteps(
+            summaries,
+            'RMSE to its own largest budget',
+            (row) => row.toOwn.value,
+            'What the number of steps changes.',
+          ),
+          await curvesBySteps(
+            summaries,
+            "RMSE to the teacher's fine solution",
+            (row) => row.toFine.value,
+            'How far it is from the ODE.',
+          ),
         ],
       },
       { heading: 'Steps, by method and budget, with 95 % intervals over samples', table },

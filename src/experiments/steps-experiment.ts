@@ -1,6 +1,5 @@
 import { frechetCaveat } from '../metrics/frechet.js';
-import { figureOr, type MissingFigure, type ReportImage } from '../report/html.js';
-import { linePlot } from '../report/plot.js';
+import type { MissingFigure, ReportImage } from '../report/html.js';
 import { formatNumber, markdownTable, textTable, type Table } from '../report/table.js';
 import {
   blackAndWhite,
@@ -16,6 +15,7 @@ import {
 } from './experiment.js';
 import { ddim } from './operators.js';
 import { stepParadigms } from './paradigms.js';
+import { curvesBySteps } from './curves.js';
 import { budgets, inpaint, stepsOf, summarizeSteps, type StepsResult } from './steps.js';
 import { everywhere, lockKnown } from './test-images.js';
 
@@ -69,13 +69,13 @@ export const stepsExperiment: Experiment = {
       ...(caveat ? [`${caveat}.`] : []),
     ].join('\n\n');
     const svgs = [
-      await curves(
+      await curvesBySteps(
         summaries,
         'RMSE to its own largest budget',
         (row) => row.toOwn,
         'What the number of steps changes: flat and low is insensitive.',
       ),
-      await curves(
+      await curvesBySteps(
         summaries,
         'Fréchet distance of features',
         (row) => row.frechet,
@@ -119,28 +119,6 @@ const stepsTable = (summaries: Summaries): Table => ({
     ]),
   ),
 });
-
-const curves = (
-  summaries: Summaries,
-  yLabel: string,
-  value: (row: Summaries[0]['rows'][0]) => number,
-  caption: string,
-) =>
-  figureOr(
-    () =>
-      linePlot({
-        xLabel: 'steps',
-        yLabel,
-        xLog: true,
-        yLog: true,
-        xTicks: [...budgets],
-        series: summaries.map(({ method, rows }) => {
-          const drawn = rows.filter((row) => value(row) > 0);
-          return { name: method, x: drawn.map(({ budget }) => budget), y: drawn.map(value), marked: true };
-        }),
-      }),
-    caption,
-  );
 
 async function grids(
   context: ExperimentContext,
