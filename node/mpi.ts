@@ -134,13 +134,13 @@ export class MpiGroup implements Group {
     return new MpiGroup(mpi);
   }
 
-  async sum(values: Float32Array<ArrayBuffer>): Promise<void> {
+  async sum(values: Float32Array): Promise<void> {
     const { mpi } = this;
     const { world, float, add } = mpi.constant;
     await this.done(values, (request) => mpi.sum(inPlace, pinned(values), values.length, float, add, world, request));
   }
 
-  async gather(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]> {
+  async gather(bytes: Uint8Array): Promise<Uint8Array[]> {
     const mine = new Uint8Array(Float64Array.of(bytes.length).buffer);
     const lengths = new Float64Array((await this.gatherOnce(mine, new Array<number>(this.size).fill(8))).buffer);
     const most = Math.floor(gatheredAtOnce / this.size);
@@ -167,10 +167,7 @@ export class MpiGroup implements Group {
     this.mpi.finalize();
   }
 
-  private async gatherOnce(
-    bytes: Uint8Array<ArrayBuffer>,
-    counts: readonly number[],
-  ): Promise<Uint8Array<ArrayBuffer>> {
+  private async gatherOnce(bytes: Uint8Array, counts: readonly number[]): Promise<Uint8Array> {
     const { mpi } = this;
     const { world, byte } = mpi.constant;
     let end = 0;

@@ -46,7 +46,7 @@ export function pageFor({ parameters, length }: ParameterLayout): number {
 
 /** An exchange of gradients and losses on its way. */
 export class Exchange {
-  private readonly reading: { storage: TensorStorage; values: Promise<Float32Array<ArrayBuffer>> }[] = [];
+  private readonly reading: { storage: TensorStorage; values: Promise<Float32Array> }[] = [];
   /** What to do as soon as a storage is written: begin to read it. */
   readonly after: ReadonlyMap<TensorStorage, () => void>;
 

@@ -112,7 +112,7 @@ export function rowsOfPart(
   kinds: readonly number[],
   parts: number,
   part: number,
-): ChosenRows<Float32Array<ArrayBuffer>, Uint32Array<ArrayBuffer>> {
+): ChosenRows<Float32Array, Uint32Array> {
   const numbers: number[] = [];
   const counted: number[] = [];
   let first = 0;

@@ -1,6 +1,6 @@
 import { estimate, type Estimate } from '../src/metrics/estimate.js';
 import { summarizeWorth, type WorthSummary } from '../src/metrics/flow-map.js';
-import { figureOr } from '../src/report/html.js';
+import { figureOr, type MissingFigure, type ReportPlot } from '../src/report/html.js';
 import { linePlot } from '../src/report/plot.js';
 import type { Table } from '../src/report/table.js';
 import type { Evaluation } from './evaluation/evaluation.js';
@@ -76,7 +76,7 @@ export function summaryTable(rows: readonly RecipeSummary[]): Table {
 }
 
 /** Errors by the number of network calls, and drift by the number of hops. */
-export async function summaryFigures(rows: readonly RecipeSummary[]) {
+export async function summaryFigures(rows: readonly RecipeSummary[]): Promise<(ReportPlot | MissingFigure)[]> {
   const curve = (name: string, points: readonly ({ at: number } & Estimate)[]) => ({
     name,
     x: points.map(({ at }) => at),

@@ -1,4 +1,4 @@
-import { figureOr } from '../report/html.js';
+import { figureOr, type MissingFigure, type ReportPlot } from '../report/html.js';
 import { linePlot } from '../report/plot.js';
 import { budgets } from './steps.js';
 
@@ -8,7 +8,7 @@ export const curvesBySteps = <Row extends { budget: number }>(
   yLabel: string,
   value: (row: Row) => number,
   caption: string,
-) =>
+): Promise<ReportPlot | MissingFigure> =>
   figureOr(
     () =>
       linePlot({

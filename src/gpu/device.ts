@@ -265,7 +265,7 @@ export class Device extends Resource {
   }
 
   /** Elements of a storage of f32 from `offset` on, as `read`. */
-  async readPart(storage: TensorStorage, offset: number, length: number): Promise<Float32Array<ArrayBuffer>> {
+  async readPart(storage: TensorStorage, offset: number, length: number): Promise<Float32Array> {
     return new Float32Array(await this.readBuffer(this.buffer(storage), offset * 4, length * 4));
   }
 
@@ -347,7 +347,7 @@ export class Device extends Resource {
 
   /** @param toEnd whether what follows the values in their last word is padding */
   private upload(buffer: GPUBuffer, values: ArrayBufferView, offset = 0, toEnd = false): void {
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength) as Uint8Array<ArrayBuffer>;
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength) as Uint8Array;
     // The queue writes whole words. Where values begin or end within one, their neighbours are left as they are.
     const start = Math.min(Math.ceil(offset / 4) * 4 - offset, bytes.length);
     const end = start + ((bytes.length - start) & ~3);

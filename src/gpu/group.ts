@@ -9,9 +9,9 @@ export interface Group {
   readonly rank: number;
   readonly size: number;
   /** Replaces values by their sum over all ranks, the same bits on each. */
-  sum(values: Float32Array<ArrayBuffer>): Promise<void>;
+  sum(values: Float32Array): Promise<void>;
   /** What every rank gives, in their order. */
-  gather(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>[]>;
+  gather(bytes: Uint8Array): Promise<Uint8Array[]>;
 }
 
 /** One process. */

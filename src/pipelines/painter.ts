@@ -47,7 +47,10 @@ export interface PainterOptions {
  * The network that options mean, and the guidance that it is asked with.
  * @throws UserError naming the option that cannot be
  */
-export function prepareNetwork(pipeline: Pipeline, options: PainterOptions) {
+export function prepareNetwork(
+  pipeline: Pipeline,
+  options: PainterOptions,
+): { network: Network; sides: Sides; guidance: number; embedding?: Float32Array } {
   const { sides = ownSides(pipeline), tile } = options;
   const network = networkFor(pipeline, sides);
   const { guidanceEmbedding } = network.model.conditions;
@@ -57,7 +60,7 @@ export function prepareNetwork(pipeline: Pipeline, options: PainterOptions) {
   checkGuidance(network, guidance);
   checkTile(tile);
   const width = guidanceEmbedding?.shape[guidanceEmbedding.shape.length - 1];
-  return { network, sides, guidance, embedding: width && guidanceSinusoids(asked, width) };
+  return { network, sides, guidance, ...(width && { embedding: guidanceSinusoids(asked, width) }) };
 }
 
 /**
