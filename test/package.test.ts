@@ -67,19 +67,13 @@ describe('what is packed', () => {
   });
 
   it('says what it is, alike in all places', () => {
-    const {
-      repository,
-      keywords,
-      version: packaged,
-    } = JSON.parse(readFileSync('package.json', 'utf8')) as {
-      repository: { url: string };
+    const { keywords, version: packaged } = JSON.parse(readFileSync('package.json', 'utf8')) as {
       keywords: string[];
       version: string;
     };
     const citation = readFileSync('CITATION.cff', 'utf8');
     expect(packaged).toBe(version);
     expect(citation).toContain(`version: ${version}\n`);
-    expect(citation).toContain(repository.url.replace(/^git\+|\.git$/g, ''));
     expect(readFileSync('CHANGELOG.md', 'utf8')).toContain(`## ${version}\n`);
     expect(keywords).toContain('flow-map');
   });
