@@ -307,7 +307,7 @@ describe('commands', () => {
       '--lora-rank',
       '2',
       '--batch',
-      '4',
+      '5',
       '--steps',
       '2',
       '--no-evaluate',
