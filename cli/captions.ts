@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { mkdir, stat } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { adapterAt } from '../node/adapter.js';
+import { cacheFolder } from '../node/cache.js';
 import { parseSides } from '../node/data.js';
 import { chosenAt, writeSafetensors } from '../node/files.js';
 import { filesAt } from '../node/folder.js';
@@ -66,7 +66,7 @@ export async function captionFile(
   const pictured = captions.every(({ picture }) => picture !== undefined);
   const settings = { version, sides, captions, seed, ...(!pictured && { guidance }) };
   const key = await fingerprint(parts(settings, files, captions, teacher, lora, pictured));
-  const folder = join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'semiflow', 'latents');
+  const folder = join(cacheFolder(), 'latents');
   const file = join(folder, `${key.slice(0, 32)}.safetensors`);
   if (existsSync(file)) {
     console.log(`latents and text states of ${captions.length} captions: ${file}`);

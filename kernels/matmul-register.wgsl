@@ -1,21 +1,12 @@
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] in registers alone: no subgroups, no workgroup memory, no barriers (plain
 // family where subgroups are missing or have another size than 8).
+// Includes: lib/matmul-operand.wgsl, lib/matmul-product.wgsl.
 // Contract: ROWS, COLS, numbers BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]),
 // TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4 read, store4 writes.
 // Mapping: an invocation owns 4 rows x 8 columns of C, a workgroup of 8 x 8 invocations ROWS x COLS. On software Vulkan
 // taller, wider and narrower tiles and a K unrolled by 8 are slower.
 // Dispatch: BATCH * ceil(M / ROWS) * ceil(N / COLS) workgroups of 8 x 8, columns fastest.
 // Numerics: one chain of f32 fma over k = 0 ... K - 1 an element, so the result does not depend on the tiling.
-
-// How many of the 4 elements from `start` on lie inside `extent`.
-fn valid(start: u32, extent: u32) -> u32 {
-  return min(4u, extent - start);
-}
-
-// Moves a vector that begins beyond `extent` back inside: what is computed from it is never stored.
-fn inside(start: u32, extent: u32) -> u32 {
-  return min(start, (extent - 1u) / 4u * 4u);
-}
 
 // Rows row ... row + 3 of A from k on, 0 beyond K, so that whatever they meet in B adds nothing.
 fn block_a(base: u32, row: u32, k: u32) -> mat4x4f {
@@ -33,33 +24,6 @@ fn block_a(base: u32, row: u32, k: u32) -> mat4x4f {
   let i = base + min(row + vec4u(0u, 1u, 2u, 3u), vec4u(numbers.M - 1u)) * numbers.K + k;
   let n = valid(k, numbers.K);
   return mat4x4f(load_a4(i.x, n), load_a4(i.y, n), load_a4(i.z, n), load_a4(i.w, n));
-}
-
-// Rows k ... k + 3 of four columns of B.
-fn block_b(base: u32, k: u32, col: u32) -> mat4x4f {
-  if (TRANSPOSE_B) {
-    let i = base + min(col + vec4u(0u, 1u, 2u, 3u), vec4u(numbers.N - 1u)) * numbers.K + k;
-    let n = valid(k, numbers.K);
-    return transpose(mat4x4f(load_b4(i.x, n), load_b4(i.y, n), load_b4(i.z, n), load_b4(i.w, n)));
-  }
-  let c = inside(col, numbers.N);
-  let i = base + min(k + vec4u(0u, 1u, 2u, 3u), vec4u(numbers.K - 1u)) * numbers.N + c;
-  let n = valid(c, numbers.N);
-  return mat4x4f(load_b4(i.x, n), load_b4(i.y, n), load_b4(i.z, n), load_b4(i.w, n));
-}
-
-fn row_product(a: vec4f, b: mat4x4f, c: vec4f) -> vec4f {
-  return fma(vec4f(a.w), b[3], fma(vec4f(a.z), b[2], fma(vec4f(a.y), b[1], fma(vec4f(a.x), b[0], c))));
-}
-
-// c + a b, each matrix a list of 4 rows.
-fn product(a: mat4x4f, b: mat4x4f, c: mat4x4f) -> mat4x4f {
-  return mat4x4f(
-    row_product(a[0], b, c[0]),
-    row_product(a[1], b, c[1]),
-    row_product(a[2], b, c[2]),
-    row_product(a[3], b, c[3]),
-  );
 }
 
 @compute @workgroup_size(8, 8)

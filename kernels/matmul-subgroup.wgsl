@@ -1,6 +1,6 @@
 enable subgroups;
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] where subgroups have exactly 8 lanes (plain family: software Vulkan).
-// Includes: lib/matmul-tile.wgsl.
+// Includes: lib/matmul-tile.wgsl, lib/matmul-operand.wgsl, lib/matmul-product.wgsl.
 // Contract: ROWS (16 or 32), COLS (32), TRANSPOSE_A (A is stored [b, K, M]), TRANSPOSE_B (B is stored [b, N, K]); numbers
 // BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts); load_a4, load_b4 read, store4 writes.
 // Mapping: a workgroup is one subgroup and owns ROWS x COLS of C; lane l owns columns 4l ... 4l + 3 of all rows. In each
@@ -18,16 +18,6 @@ struct Rows16 {
   r12: mat4x4f,
 }
 
-// How many of the 4 elements from `start` on lie inside `extent`.
-fn valid(start: u32, extent: u32) -> u32 {
-  return min(4u, extent - start);
-}
-
-// Moves a vector that begins beyond `extent` back inside: what is computed from it is never stored.
-fn inside(start: u32, extent: u32) -> u32 {
-  return min(start, (extent - 1u) / 4u * 4u);
-}
-
 // The lane's half (0 or 1) of the 16 x 4 block at A[row, k]: row + 8 half + lane or, where A is stored transposed, four
 // rows of k + 2 half + lane / 4. Elements beyond K are 0, so that whatever they meet in B adds nothing.
 fn block_a(base: u32, row: u32, k: u32, lane: u32, half: u32) -> vec4f {
@@ -39,33 +29,11 @@ fn block_a(base: u32, row: u32, k: u32, lane: u32, half: u32) -> vec4f {
   return load_a4(base + min(row + 8u * half + lane, numbers.M - 1u) * numbers.K + k, valid(k, numbers.K));
 }
 
-// Rows k ... k + 3 of the lane's four columns of B.
-fn block_b(base: u32, col: u32, k: u32) -> mat4x4f {
-  if (TRANSPOSE_B) {
-    let i = base + min(col + vec4u(0u, 1u, 2u, 3u), vec4u(numbers.N - 1u)) * numbers.K + k;
-    let n = valid(k, numbers.K);
-    return transpose(mat4x4f(load_b4(i.x, n), load_b4(i.y, n), load_b4(i.z, n), load_b4(i.w, n)));
-  }
-  let c = inside(col, numbers.N);
-  let i = base + min(k + vec4u(0u, 1u, 2u, 3u), vec4u(numbers.K - 1u)) * numbers.N + c;
-  let n = valid(c, numbers.N);
-  return mat4x4f(load_b4(i.x, n), load_b4(i.y, n), load_b4(i.z, n), load_b4(i.w, n));
-}
-
-fn row_product(a: vec4f, b: mat4x4f, c: vec4f) -> vec4f {
-  return fma(vec4f(a.w), b[3], fma(vec4f(a.z), b[2], fma(vec4f(a.y), b[1], fma(vec4f(a.x), b[0], c))));
-}
-
 // c + a b for four rows; a comes as rows or, where A is stored transposed, as columns.
 fn product4(a: mat4x4f, b: mat4x4f, c: mat4x4f) -> mat4x4f {
   var rows = a;
   if (TRANSPOSE_A) { rows = transpose(a); }
-  return mat4x4f(
-    row_product(rows[0], b, c[0]),
-    row_product(rows[1], b, c[1]),
-    row_product(rows[2], b, c[2]),
-    row_product(rows[3], b, c[3]),
-  );
+  return product(rows, b, c);
 }
 
 // c + a b for 16 rows, whose block of A the lanes hold together in x and y.
@@ -123,7 +91,7 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   var upper = Rows16();
   var lower = Rows16();
   for (var k = 0u; k < numbers.K; k += 4u) {
-    let b = block_b(base_b, col, k);
+    let b = block_b(base_b, k, col);
     upper = product16(block_a(base_a, row, k, lane, 0u), block_a(base_a, row, k, lane, 1u), b, upper);
     if (ROWS == 32u) {
       let next = row + 16u;

@@ -1,5 +1,5 @@
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] through workgroup memory (tiled family: discrete GPUs).
-// Includes: lib/matmul-tile.wgsl.
+// Includes: lib/matmul-tile.wgsl, lib/matmul-product.wgsl.
 // Contract: ROWS, COLS (SIDE times 4 or 8), SIDE, DEPTH (a multiple of 4), STAGES (1 or 2), numbers BATCH, M, N, K,
 // A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored [b, K, M]), TRANSPOSE_B (B is stored [b, N, K]);
 // load_a4, load_b4 read, store4 writes. Extents along memory are multiples of 4.
@@ -75,20 +75,6 @@ fn block_b(start: u32, group: u32, k: u32) -> mat4x4f {
   }
   let i = start + k * PITCH + group;
   return mat4x4f(tile_b[i], tile_b[i + PITCH], tile_b[i + 2u * PITCH], tile_b[i + 3u * PITCH]);
-}
-
-fn row_product(a: vec4f, b: mat4x4f, c: vec4f) -> vec4f {
-  return fma(vec4f(a.w), b[3], fma(vec4f(a.z), b[2], fma(vec4f(a.y), b[1], fma(vec4f(a.x), b[0], c))));
-}
-
-// c + a b, each matrix a list of 4 rows.
-fn product(a: mat4x4f, b: mat4x4f, c: mat4x4f) -> mat4x4f {
-  return mat4x4f(
-    row_product(a[0], b, c[0]),
-    row_product(a[1], b, c[1]),
-    row_product(a[2], b, c[2]),
-    row_product(a[3], b, c[3]),
-  );
 }
 
 // The rows move up through the registers past one store: the epilogue inlined for each row would compile slowly.

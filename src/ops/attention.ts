@@ -204,6 +204,7 @@ const evenRows = (tokens: number, most: number) => Math.ceil(tokens / Math.ceil(
 
 export const attentionRule: KernelRule<'attention'> = {
   kind: 'kernel',
+  dependent: true,
   halfOperands: true,
   choices: (node, profile) => [attentionChoice(node, profile)],
   decompose: byProducts,
@@ -236,6 +237,7 @@ export const attentionGradientQRule: KernelRule<'attentionGradientQ'> = {
 /** dK, with dV as second output. */
 export const attentionGradientKVRule: KernelRule<'attentionGradientKV'> = {
   kind: 'kernel',
+  dependent: true,
   halfOperands: true,
   choices: (node, profile) => [attentionChoice(node, profile)],
   decompose: byProducts,

@@ -8,7 +8,7 @@ export const secondary = (node: Tensor, shape: Shape): Tensor => new Tensor('sec
 export const storageRule: MemoryRule<'storage'> = { kind: 'memory', gradient: null };
 
 // The gradient of the kernel's own node speaks for both outputs.
-export const secondaryRule: MemoryRule<'secondary'> = { kind: 'memory', gradient: null };
+export const secondaryRule: MemoryRule<'secondary'> = { kind: 'memory', dependent: true, gradient: null };
 
 export const constantRule: IndexRule<'constant'> = {
   kind: 'index',

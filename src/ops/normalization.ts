@@ -100,6 +100,7 @@ const rowsOf = (shape: Shape) => sizeOf(shape.slice(0, -1));
 /** Mean (0 where rows are not centred) and reciprocal standard deviation of each row, side by side. */
 export const rowStatisticsRule: KernelRule<'rowStatistics'> = {
   kind: 'kernel',
+  dependent: true,
   precise: true,
   halfOperands: true,
   choices: ({ inputs: [x], attributes: { groups } }, profile) => [

@@ -25,6 +25,8 @@ interface BaseRule<K extends OpName> {
   gradient: GradientRule<K> | null;
   /** Its result stays f32 where a program stores f16. */
   precise?: true;
+  /** Its values mean something only beside what they were computed from: random numbers do not stand for them. */
+  dependent?: true;
   /** What its kernel, or what takes its place, leaves open. */
   choices?: (node: Tensor<K>, profile: Profile) => readonly Choice[];
   /**

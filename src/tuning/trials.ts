@@ -49,10 +49,7 @@ function workOf(node: Tensor, profile: Profile): number {
   return (rule.kind === 'kernel' && rule.kernel(node as never, profile).flops) || node.size;
 }
 
-/** What is kept of a node's inputs: views, which its kernel evaluates, and what belongs to it. */
-const belongs = new Set(['rowStatistics', 'secondary', 'attention', 'attentionGradientKV']);
-
-/** A node over random numbers of its own, computed from nothing else. */
+/** A node over random numbers of its own; of its inputs are kept views, which its kernel evaluates, and what is dependent. */
 function standalone(node: Tensor, half: boolean): Tensor {
   const made = new Map<Tensor, Tensor>();
   const copy = (from: Tensor): Tensor =>
@@ -61,7 +58,7 @@ function standalone(node: Tensor, half: boolean): Tensor {
     const known = made.get(from);
     if (known) return known;
     const rule = ruleOf(from);
-    const keep = belongs.has(from.op) || (rule.kind === 'index' && rule.cost === 0);
+    const keep = rule.dependent || (rule.kind === 'index' && rule.cost === 0);
     const tensor = keep ? copy(from) : numbers(from, half && !rule.precise);
     made.set(from, tensor);
     return tensor;
@@ -70,7 +67,7 @@ function standalone(node: Tensor, half: boolean): Tensor {
 }
 
 /** Random numbers in the place of a tensor. */
-function numbers({ size, shape, dtype }: Tensor, half: boolean): Tensor {
+function numbers({ size, shape, dtype }: Pick<Tensor, 'size' | 'shape' | 'dtype'>, half: boolean): Tensor {
   if (dtype === 'u32') return fromStorage(new TensorStorage('numbers', 'u32', size), shape);
   // A few thousand of them over and over: drawing each would take longer than what is measured.
   const { normal } = random(size);
@@ -82,6 +79,6 @@ function numbers({ size, shape, dtype }: Tensor, half: boolean): Tensor {
 
 /** Stands for all pointwise kernels of a size. */
 function sumOfProducts(size: number): Tensor {
-  const [a, b, c] = [0, 1, 2].map(() => numbers({ size, shape: [size], dtype: 'f32' } as unknown as Tensor, false));
+  const [a, b, c] = [0, 1, 2].map(() => numbers({ size, shape: [size], dtype: 'f32' }, false));
   return add(mul(a, b), c);
 }
