@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readSafetensors, writeSafetensors } from '../node/files.js';
-import { full } from './support/full.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'semiflow-cli-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -159,27 +158,23 @@ describe('what the commands do', () => {
     });
   });
 
-  it.skipIf(!full)(
-    'runs an experiment, writes everything, and does not repeat it',
-    () => {
-      const out = file('drift');
-      const run = (...flags: string[]) => semiflow('experiment', 'drift', '--images', '16', '--out', out, ...flags);
-      const first = run();
-      expect(first.complaints).toEqual([]);
-      for (const name of ['drift.json', 'drift.csv', 'drift.md', 'drift-1.png', 'report.html'])
-        expect(existsSync(join(out, name))).toBe(true);
-      const rows = readFileSync(join(out, 'drift.csv'), 'utf8').trim().split('\n');
-      expect(rows).toHaveLength(1 + 4 * 4 * 16);
-      const html = readFileSync(join(out, 'report.html'), 'utf8');
-      expect(html).toMatch(/Expected: .*Seen: /s);
-      const page = html.replace(/\s+/g, ' ');
-      const second = run();
-      expect(second.stdout).not.toMatch(/drift: flow map/);
-      expect(readFileSync(join(out, 'report.html'), 'utf8').replace(/\s+/g, ' ')).toBe(page);
-      expect(run('--seed', '1').complaints[0]).toMatch(/other settings/);
-    },
-    300_000,
-  );
+  it('runs an experiment, writes everything, and does not repeat it', () => {
+    const out = file('drift');
+    const run = (...flags: string[]) => semiflow('experiment', 'drift', '--images', '16', '--out', out, ...flags);
+    const first = run();
+    expect(first.complaints).toEqual([]);
+    for (const name of ['drift.json', 'drift.csv', 'drift.md', 'drift-1.png', 'report.html'])
+      expect(existsSync(join(out, name))).toBe(true);
+    const rows = readFileSync(join(out, 'drift.csv'), 'utf8').trim().split('\n');
+    expect(rows).toHaveLength(1 + 4 * 4 * 16);
+    const html = readFileSync(join(out, 'report.html'), 'utf8');
+    expect(html).toMatch(/Expected: .*Seen: /s);
+    const page = html.replace(/\s+/g, ' ');
+    const second = run();
+    expect(second.stdout).not.toMatch(/drift: flow map/);
+    expect(readFileSync(join(out, 'report.html'), 'utf8').replace(/\s+/g, ' ')).toBe(page);
+    expect(run('--seed', '1').complaints[0]).toMatch(/other settings/);
+  }, 300_000);
 
   it('prints the resolved recipe without a device', () => {
     const { status, stdout } = semiflow('train', '--teacher', teacher, '--lambda-emd', '0.25', '--print-config');

@@ -21,7 +21,6 @@ import { crossEntropy } from '../src/ops/losses.js';
 import { classificationDefaults } from '../trainers/config.js';
 import { trainClassifier } from '../trainers/runs.js';
 import { relativeError } from './support/compare.js';
-import { full } from './support/full.js';
 import { interpret } from './support/interpreter.js';
 import { arenaOf } from './support/weights.js';
 
@@ -204,7 +203,7 @@ describe('classifier', () => {
     }
   });
 
-  it.skipIf(!full)('learns, and its file says what it is', async () => {
+  it('learns, and its file says what it is', async () => {
     const data = await loadDataset('shapes28', { range: [0, 1], count: 2000, heldOut: 200 });
     const config = classifierSchema.parse({
       kind: 'cnn',

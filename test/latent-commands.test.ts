@@ -145,7 +145,7 @@ describe('captions', () => {
   });
 });
 
-describe.skipIf(!full)('data of captions', () => {
+describe('data of captions', () => {
   it('are latents, text states and what a network of inpainting is told, of pictures or of what the teacher paints', async () => {
     const device = full ? await openDevice({ toggles: 'fast' }) : await openHostDevice();
     const pipeline = await pipelineAt(painting);
