@@ -17,7 +17,7 @@ import type { Files } from '../src/files/store.js';
 import type { Device } from '../src/gpu/device.js';
 import { captionTensors } from '../src/pipelines/caption-data.js';
 import { readCaptions, type Caption } from '../src/pipelines/captions.js';
-import { ownSides } from '../src/pipelines/pipeline.js';
+import { networkFor, ownSides } from '../src/pipelines/pipeline.js';
 import { hostStreams, seedFor } from '../src/tensor/streams.js';
 import { version } from '../src/version.js';
 import { memoryOf } from './session.js';
@@ -26,6 +26,8 @@ import { done, following } from './status.js';
 /** What a run says of its teacher, its data and its guidance. */
 export interface CaptionedRun {
   readonly teacher: string;
+  /** Whether the teacher is yet to be trained. */
+  readonly untrained?: boolean;
   readonly lora?: readonly string[];
   readonly data: string;
   /** The scale by which a teacher paints where there are no pictures. */
@@ -49,7 +51,7 @@ export async function areCaptions(teacher: string | undefined, data: string | un
  */
 export async function captionFile(
   device: Device,
-  { teacher, lora = [], data, guidance }: CaptionedRun,
+  { teacher, untrained = false, lora = [], data, guidance }: CaptionedRun,
 ): Promise<string> {
   const { path, chosen } = await chosenAt(data);
   const files = (await filesAt(path))!;
@@ -59,12 +61,18 @@ export async function captionFile(
       `${path} holds no captions: pictures with a metadata.jsonl or with a .txt beside each are wanted, or a .txt with a prompt a line`,
       'data',
     );
+  const pictured = captions.every(({ picture }) => picture !== undefined);
+  if (untrained && !pictured)
+    throw new UserError(
+      `${path} holds prompts alone, and a network that is yet to be trained paints none: give pictures`,
+      'data',
+    );
   const adapters = await Promise.all(lora.map((file) => adapterAt(file)));
-  const pipeline = await pipelineAt(teacher, adapters);
+  const pipeline = await pipelineAt(teacher, adapters, untrained);
   const size = new URLSearchParams(chosen).get('size');
   const sides = size === null ? ownSides(pipeline) : parseSides(size);
-  const pictured = captions.every(({ picture }) => picture !== undefined);
-  const settings = { version, sides, captions, seed, ...(!pictured && { guidance }) };
+  const { sampleShape, conditions } = networkFor(pipeline, sides).model;
+  const settings = { version, sides, sampleShape, conditions, captions, seed, ...(!pictured && { guidance }) };
   const key = await fingerprint(parts(settings, files, captions, teacher, lora, pictured));
   const folder = join(cacheFolder(), 'latents');
   const file = join(folder, `${key.slice(0, 32)}.safetensors`);

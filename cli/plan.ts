@@ -40,6 +40,8 @@ export async function planTrain(flags: TrainFlags & PlanFlags): Promise<void> {
 export async function planTeacherCommand(flags: TeacherFlags & PlanFlags): Promise<void> {
   const run = flags.resume ? await reopenTeacher(flags.resume, flags) : await prepareTeacher(flags);
   const { description, recipe, dataset: data } = run;
+  if (!data)
+    throw new UserError('captions become latents when a training starts: give the file that it keeps of them', 'data');
   const teacher = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
   await planned(flags, (device, memory) =>
     trainingNeeds(planTeacher({ device, teacher, data }, recipe, { memory, accumulate: flags.accumulate })),

@@ -88,10 +88,16 @@ function addTeacher(command: Command): Command {
       '--init <file or folder>',
       'go on from the weights of a teacher; from the folder of its run, with its optimizer as well',
     )
-    .option('--arch <yaml or module>', 'the architecture in full, instead of --model; with --init what that file is')
+    .option(
+      '--arch <yaml, module or folder>',
+      'the architecture in full, instead of --model, or as a folder of diffusers says it; with --init what that file is',
+    )
     .option('--prediction <kind>', 'velocity, noise, data or v (default velocity)')
     .option('--path <name>', 'straight, vp-linear, vp-scaled-linear, vp-cosine or ve (default straight)')
-    .option('--out <file>', 'where the teacher is written (default rf.safetensors)')
+    .option(
+      '--out <file or folder>',
+      'where the teacher is written (default rf.safetensors), of a folder of diffusers also as one, with a slash at its end',
+    )
     .option('--run <folder>', 'run folder (default: runs/ and the name of the file, beside it)');
   return addKnobs(addTraining(command), teacherKnobs, {
     points: teacherDefaults(pointShape),

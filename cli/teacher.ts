@@ -6,24 +6,28 @@ import { trainTeacher } from '../trainers/runs.js';
 import type { TrainerState } from '../trainers/trainer.js';
 import { writeSafetensors } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
-import type { Dataset } from '../src/data/dataset.js';
+import { shapesOf, type Dataset } from '../src/data/dataset.js';
+import type { Device } from '../src/gpu/device.js';
 import { loadDataset } from '../node/data.js';
 import { UserError } from '../src/errors.js';
 import type { Description } from '../src/flow/description.js';
-import { createNetwork, parametersByName, type Network } from '../src/flow/network.js';
+import { folderConfig } from '../src/flow/folder.js';
+import { checkpointed, createNetwork, fitNetwork, parametersByName, type Network } from '../src/flow/network.js';
 import { buildModel } from '../src/models/index.js';
 import { renderReport } from '../src/report/html.js';
+import { areCaptions, captionFile } from './captions.js';
 import { parseRecipe, resolveConfig } from './config.js';
 import { teacherKnobs } from './knobs.js';
 import { readMadeDescription, readTeacher } from './networks.js';
-import { describeNetwork, type NewNetworkFlags } from './new-network.js';
+import { checkNetworkFolder, writeNetworkFolder } from './network-folder.js';
+import { describeNetwork, folderNetwork, type NewNetworkFlags } from './new-network.js';
 import { drawTeacherPictures } from '../trainers/evaluation/pictures.js';
-import { checkOutput } from './output.js';
+import { checkOutput, isFolder } from './output.js';
 import { fromFolder, inFull, ofData, placedDescription, type Place } from './places.js';
 import { printTree } from './print.js';
 import { lossPlot } from '../trainers/evaluation/run-report.js';
 import { memoryOf, offerTuning, openSession } from './session.js';
-import { begin, done } from './status.js';
+import { begin, done, say } from './status.js';
 import {
   configFile,
   configOf,
@@ -44,7 +48,7 @@ export interface TeacherFlags extends TrainingFlags, NewNetworkFlags {
 
 /** What a run's config.yaml holds besides the recipe. */
 interface SavedRun {
-  /** What it went on from, and what describes that where it does not say so itself. */
+  /** What it went on from, and what describes that where it does not say so itself; alone the folder of a network to be trained. */
   init?: string;
   arch?: string;
   data: string;
@@ -56,17 +60,21 @@ interface SavedRun {
 /** `semiflow teacher`: trains a rectified flow by flow matching, from nothing or from weights, or goes on with a run. */
 export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const run = flags.resume ? await reopenTeacher(flags.resume, flags) : await prepareTeacher(flags);
-  const { dataset, description, recipe, folder, out } = run;
+  const { description, recipe, folder, out } = run;
   if (flags.printConfig) return printTree(savedRun(run, inFull));
-  await checkOutput(out, ['.safetensors'], run.init);
-  console.log(dataset.summary);
+  const scheduler = run.from?.network.scheduler ?? run.scheduler;
+  const config = isFolder(out) ? folderFor(out, description, scheduler) : null;
+  if (!config) await checkOutput(out, ['.safetensors'], run.init);
+  if (run.dataset) console.log(run.dataset.summary);
 
   const fresh = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
   if (run.from) fresh.layout.check(parametersByName(run.from.network.layout), run.init!);
-  const network = run.from ? { ...fresh, weights: run.from.network.weights } : fresh;
+  const whole = run.from ? { ...fresh, weights: run.from.network.weights } : fresh;
   const place = fromFolder(folder);
   const options = trainOptions(flags, folder, { ...savedRun(run, place), out: place(out) });
   const device = await openSession(flags);
+  const dataset = run.dataset ?? (await latentsFor(device, run));
+  const network = run.dataset ? whole : fitted(whole, dataset, recipe.checkpointBlocks);
   await offerTuning(device, undefined);
   const watch = await watchIf(flags.watch, device, { folder, runs: [''] });
   const training = await trainTeacher({ device, teacher: network, data: dataset, init: run.from?.init }, recipe, {
@@ -74,27 +82,36 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
     memory: memoryOf(device),
   });
   const files = training.files!;
-  const draw = async () => drawTeacherPictures(device, files, await training.now(), dataset);
+  // What is told more than a class cannot be asked alone.
+  const told = Object.values(network.model.conditions).some(({ optional }) => !optional);
+  const draw = async () => (told ? null : drawTeacherPictures(device, files, await training.now(), dataset));
   const finished = await followTraining(training, flags, options.interruption, {
     command: 'teacher',
     onSave: async () => {
       const drawn = await draw();
-      if ('sheet' in drawn) await files.logPicture(training.step, 'samples', drawn.sheet);
+      if (drawn && 'sheet' in drawn) await files.logPicture(training.step, 'samples', drawn.sheet);
     },
   });
   if (finished) {
     begin('drawing samples');
     const drawn = await draw();
-    if ('sheet' in drawn) await files.logPicture(training.step, 'samples', drawn.sheet);
-    const { tensors, metadata } = await training.file();
-    await writeSafetensors(out, tensors, metadata);
+    if (drawn && 'sheet' in drawn) await files.logPicture(training.step, 'samples', drawn.sheet);
+    if (config) await writeNetworkFolder(out, config, await training.now(), scheduler);
+    else {
+      const { tensors, metadata } = training.file();
+      await writeSafetensors(out, tensors, metadata);
+    }
     const losses = await lossPlot(await files.metrics());
     const sections = [
-      {
-        heading: 'Samples',
-        text: 'Held-out data beside samples, by one scale.',
-        ...('strips' in drawn ? { strips: drawn.strips } : { images: [drawn] }),
-      },
+      ...(drawn
+        ? [
+            {
+              heading: 'Samples',
+              text: 'Held-out data beside samples, by one scale.',
+              ...('strips' in drawn ? { strips: drawn.strips } : { images: [drawn] }),
+            },
+          ]
+        : []),
       ...(losses ? [{ heading: 'Training', svgs: [losses] }] : []),
       { heading: 'Configuration', code: (await files.text(configFile)) ?? '' },
     ];
@@ -108,6 +125,37 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   training.dispose();
   device.dispose();
   await watch?.end();
+}
+
+/**
+ * What the config.json of a network says that is written as a folder.
+ * @throws UserError where it cannot be one, or weights are there already
+ */
+function folderFor(out: string, description: Description, scheduler: PreparedTeacher['scheduler']) {
+  const config = folderConfig(description);
+  if (!scheduler)
+    throw new UserError(
+      `${out} would not say on which path its network was trained: only what --arch FOLDER or --init FOLDER describes is written as one; give a file, such as teacher.safetensors`,
+      'out',
+    );
+  checkNetworkFolder(out);
+  return config;
+}
+
+/** Latents and text states of captions. */
+async function latentsFor(device: Device, { init, arch, data }: PreparedTeacher): Promise<Dataset> {
+  const pipeline = (init ?? arch)!;
+  const dataset = await loadDataset(
+    await captionFile(device, { teacher: pipeline, untrained: init === undefined, data, guidance: 1 }),
+  );
+  say(dataset.summary);
+  return dataset;
+}
+
+/** A network as it takes samples of a set and what is told of them. */
+function fitted(network: Network, data: Dataset, checkpointBlocks: boolean): Network {
+  const whole = fitNetwork(network, shapesOf(data));
+  return checkpointBlocks ? checkpointed(whole) : whole;
 }
 
 /** A run's configuration. @param place how it says where things are */
@@ -129,7 +177,10 @@ export const runFolderOf = (out: string): string =>
 export interface PreparedTeacher extends SavedRun {
   /** Null where the network starts from nothing. */
   from: Origin | null;
-  dataset: Dataset;
+  /** Null for captions, of which latents are made first. */
+  dataset: Dataset | null;
+  /** What the folder that describes the network says of its path. */
+  scheduler?: Readonly<Record<string, unknown>>;
   folder: string;
 }
 
@@ -143,26 +194,33 @@ export async function prepareTeacher(flags: TeacherFlags): Promise<PreparedTeach
   const described = flags.arch ?? flags.model ?? flags.prediction ?? flags.path;
   // What a run's own configuration describes holds unless flags describe another network.
   const init = flags.init ?? (described ? undefined : made.init);
-  const arch = init === undefined ? undefined : (flags.arch ?? (flags.init ? undefined : made.arch));
+  const arch = flags.arch ?? (flags.init || described ? undefined : made.arch);
   const from = init === undefined ? null : await originOf(init, arch, flags);
-  const dataset = await loadDataset(data, { range: from?.network.description.dataRange });
-  const description = from
-    ? descriptionFor(from.network.description, dataset)
+  const inFolder = from ? null : await folderNetwork({ ...flags, arch });
+  const dataset = (await areCaptions(init ?? arch, data))
+    ? null
+    : await loadDataset(data, { range: (from?.network ?? inFolder)?.description.dataRange });
+  const known = from?.network.description ?? inFolder?.description;
+  const description = known
+    ? dataset
+      ? descriptionFor(known, dataset)
+      : known
     : made.description !== undefined && !described
       ? await readMadeDescription(made.description, file!.name, locateMade)
-      : await describeNetwork(flags, dataset);
+      : await describeNetwork(flags, dataset!);
   const { sampleShape, nullClass } = buildModel(description.architecture);
-  const defaults = teacherDefaults(sampleShape, nullClass);
+  const defaults = teacherDefaults(sampleShape, nullClass || !dataset || dataset.negative !== undefined);
   return {
     ...(init !== undefined && { init }),
-    ...(arch !== undefined && { arch }),
+    ...((init !== undefined || inFolder) && arch !== undefined && { arch }),
     from,
     data,
     dataset,
     description,
+    ...(inFolder && { scheduler: inFolder.scheduler }),
     recipe: resolveConfig(teacherSchema, defaults, teacherKnobs, flags, file),
     out,
-    folder: flags.run ?? runFolderOf(out),
+    folder: flags.run ?? runFolderOf(out.replace(/[/\\]+$/, '')),
   };
 }
 
@@ -217,13 +275,17 @@ export async function reopenTeacher(folder: string, flags: TeacherFlags): Promis
   const init = flags.init ?? saved.init;
   if (init !== undefined && saved.init === undefined)
     throw new UserError('--init cannot go with --resume of a run that started from nothing');
+  const inFolder = init === undefined ? await folderNetwork({ arch: saved.arch }) : null;
   return {
     ...saved,
     ...(init !== undefined && { init }),
     from: init === undefined ? null : await originOf(init, saved.arch, {}),
     data,
-    dataset: await loadDataset(data, { range: init === undefined ? undefined : description.dataRange }),
+    dataset: (await areCaptions(init ?? saved.arch, data))
+      ? null
+      : await loadDataset(data, { range: init === undefined && !inFolder ? undefined : description.dataRange }),
     description,
+    ...(inFolder && { scheduler: inFolder.scheduler }),
     recipe: resolveConfig(teacherSchema, saved.recipe, teacherKnobs, flags, await configOf(flags)),
     out,
     folder,

@@ -7,9 +7,8 @@ import { folderStore } from '../node/folder.js';
 import { areCaptions, captionFile } from './captions.js';
 import { loadDataset } from '../node/data.js';
 import { loadObjective } from '../node/module.js';
-import type { Dataset } from '../src/data/dataset.js';
+import { shapesOf, type Dataset } from '../src/data/dataset.js';
 import { UserError } from '../src/errors.js';
-import type { InputShapes } from '../src/models/backbone.js';
 import type { Description } from '../src/flow/description.js';
 import { fitNetwork, loadNetwork, type Network } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
@@ -222,12 +221,6 @@ async function dataOf(device: Device, { teacher, lora, data, recipe }: PreparedR
   if (!(await areCaptions(teacher, data))) return data;
   return captionFile(device, { teacher: teacher!, lora, data: data!, guidance: recipe.guidance.from });
 }
-
-/** The shapes of samples and of what they are told. */
-const shapesOf = ({ shape, conditions = {} }: Dataset): InputShapes => ({
-  sample: shape,
-  conditions: Object.fromEntries(Object.entries(conditions).map(([name, { shape }]) => [name, shape])),
-});
 
 /**
  * A run as flags describe it, all of it checked.

@@ -1,10 +1,8 @@
-import { join } from 'node:path';
 import { loadDataset } from '../node/data.js';
-import { readTextFile, writeSafetensors } from '../node/files.js';
+import { readTextFile } from '../node/files.js';
 import { folderStore } from '../node/folder.js';
 import { decode, type Dataset } from '../src/data/dataset.js';
 import { DivergenceError, UserError } from '../src/errors.js';
-import { tensorsOf } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import { autoencoderKl } from '../src/models/diffusers/autoencoder-kl.js';
 import { ParameterLayout } from '../src/nn/parameters.js';
@@ -14,6 +12,7 @@ import { RunFiles } from '../trainers/run-files.js';
 import { trainAutoencoder, type AutoencoderNetwork } from '../trainers/runs.js';
 import { check, parseRecipe, parseYaml, resolveConfig } from './config.js';
 import { autoencodingKnobs } from './knobs.js';
+import { checkNetworkFolder, writeNetworkFolder } from './network-folder.js';
 import { isFolder } from './output.js';
 import { fromFolder, inFull, ofData, type Place } from './places.js';
 import { printTree } from './print.js';
@@ -53,10 +52,11 @@ export async function trainVaeCommand(flags: VaeFlags): Promise<void> {
   const { dataset, architecture, recipe, folder, out } = run;
   if (flags.printConfig) return printTree(savedRun(run, inFull));
   if (!isFolder(out)) throw new UserError(`${out}: an autoencoder is a folder: put a slash at its end`, 'out');
+  checkNetworkFolder(out);
   console.log(dataset.summary);
   const vae = built(architecture, recipe.seed);
   const place = fromFolder(folder);
-  const options = trainOptions(flags, folder, { ...savedRun(run, place), out: `${place(out)}/` });
+  const options = trainOptions(flags, folder, { ...savedRun(run, place), out: place(out) });
   const device = await openSession(flags);
   const training = await trainAutoencoder({ device, vae, data: dataset }, recipe, {
     ...options,
@@ -72,12 +72,7 @@ export async function trainVaeCommand(flags: VaeFlags): Promise<void> {
       );
     // So that networks over its latents see a variance of 1.
     const config = { _class_name: 'AutoencoderKL', ...architecture, scaling_factor: Number((1 / spread).toFixed(5)) };
-    const store = folderStore(out);
-    await store.write('config.json', `${JSON.stringify(config, null, 2)}\n`);
-    await writeSafetensors(
-      join(out, 'diffusion_pytorch_model.safetensors'),
-      tensorsOf(trained.layout, trained.weights),
-    );
+    await writeNetworkFolder(out, config, trained);
     console.log(
       `root mean squared error of ${dataset.heldOut.count} held-out pictures ${error.toFixed(4)} of values from -1 to 1; latents deviate by ${spread.toFixed(3)}, so scaling_factor is ${config.scaling_factor}\nautoencoder  ${out}`,
     );

@@ -4,8 +4,8 @@ import { evaluate } from '../src/autodiff/eager.js';
 import type { Device } from '../src/gpu/device.js';
 import { random } from '../src/tensor/philox.js';
 import { sizeOf } from '../src/tensor/shape.js';
-import { tensor } from '../src/tensor/tensor.js';
-import { SampleSource, type SampleSet } from '../trainers/batches.js';
+import { constant, tensor } from '../src/tensor/tensor.js';
+import { SampleSource, shownConditions, type SampleSet } from '../trainers/batches.js';
 import { Rows } from '../trainers/rows.js';
 import { interpret } from './support/interpreter.js';
 
@@ -33,6 +33,28 @@ const sets: [string, SampleSet][] = [
 ];
 const batch = 64;
 const drawn = () => new Rows(tensor(Uint32Array.of(3, 0, 8)), [batch]);
+
+describe('what a network is told of samples', () => {
+  it('is, for a share of them, what guidance leads away from, of all that there is such of', () => {
+    const rows = drawn();
+    const told = { context: constant(1, [batch, 2, 3]), shift: constant(2, [batch, 1]), mask: constant(3, [batch, 1]) };
+    const negative = { context: constant(-1, [batch, 2, 3]), shift: constant(-2, [batch, 1]) };
+    const shown = (dropout: number) => {
+      const { context, shift, mask } = shownConditions(told, negative, rows, dropout);
+      return interpret([context, shift, mask]).map((values) => Array.from(values));
+    };
+    const [context, shift, mask] = shown(0.25);
+    // A sample is told all of it or none.
+    const hidden = shift.map((value) => value === -2);
+    expect(context).toEqual(hidden.flatMap((none) => Array.from({ length: 6 }, () => (none ? -1 : 1))));
+    expect(new Set(mask)).toEqual(new Set([3]));
+    const share = hidden.filter(Boolean).length / batch;
+    expect(Math.abs(share - 0.25)).toBeLessThan(4 * Math.sqrt((0.25 * 0.75) / batch));
+    expect(new Set(shown(1)[0])).toEqual(new Set([-1]));
+    expect(shownConditions(told, negative, rows, 0)).toBe(told);
+    expect(shownConditions(told, {}, rows, 0.5)).toBe(told);
+  });
+});
 
 describe('a data set of several pages', () => {
   /** Everything on one page, a few rows each, one row each, and less than a row. */

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encode } from 'fast-png';
@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type * as Session from '../cli/session.js';
 import type * as Compile from '../src/autodiff/compile.js';
 import { adapterAt } from '../node/adapter.js';
+import { readNetwork } from '../cli/networks.js';
 import { openDevice } from '../node/device.js';
 import { readSafetensors, writeSafetensors } from '../node/files.js';
 import { filesAt } from '../node/folder.js';
@@ -331,11 +332,39 @@ describe('commands', () => {
     expect(again).toEqual(first);
   });
 
+  // Training compiles by itself.
+  it.skipIf(!full)('train the network of a pipeline from nothing, and write it where the pipeline looks', async () => {
+    const [own, unet] = [join(place, 'own'), join(place, 'own/unet/')];
+    cpSync(painting, own, { recursive: true });
+    const weights = join(unet, 'diffusion_pytorch_model.safetensors');
+    rmSync(weights);
+    const training = ['teacher', '--arch', own, '--data', join(place, 'captions'), '--batch', '3'];
+    await done([...training, '--steps', '2', '--out', unet]);
+    const first = await pipelineAt(own);
+    expect(first.network.description.architecture).toMatchObject({ in_channels: 9, block_out_channels: [4] });
+    // A run goes on beside the weights that it wrote, which nothing else replaces.
+    const { line } = await runHere([...training, '--steps', '2', '--run', out('other'), '--out', unet]);
+    expect(line).toMatch(/--out: .*diffusion_pytorch_model.safetensors is there already/);
+    rmSync(weights);
+    await done(['teacher', '--resume', join(place, 'own/runs/unet'), '--steps', '3']);
+    const { network } = await pipelineAt(own);
+    const moved = await Promise.all([first.network, network].map(({ weights }) => weights.read('conv_in.weight')));
+    expect(moved[1]).not.toEqual(moved[0]);
+    // From its weights, as a folder that stands alone and says its path itself.
+    await done(['teacher', '--init', own, '--data', join(place, 'captions'), '--steps', '1', '--out', out('alone/')]);
+    expect((await readNetwork(out('alone'))).description.path).toEqual(network.description.path);
+  });
+
   it.each([
     [['experiment', 'steps', '--pipeline', plain, '--prompt', 'a cat'], /--image: a pipeline paints in pictures/],
     [['experiment', 'steps', '--pipeline', plain, '--image', image], /--prompt: a pipeline paints to a text/],
     [['experiment', 'editing', '--pipeline', plain], /editing is not made of pipelines: steps and drift are/],
     [['train', '--teacher', plain, '--data', painting, '--lora-rank', '2'], /--data: .*inpainting holds no captions/],
+    [['teacher', '--arch', plain, '--data', join(place, 'prompts.txt')], /--data: .*holds prompts alone/],
+    [['teacher', '--arch', plain, '--prediction', 'v', '--data', 'moons'], /--prediction v stands beside .*plain/],
+    [['teacher', '--data', 'moons', '--out', `${place}/`], /--out: a network of kind mlp is no class of diffusers/],
+    [['teacher', '--init', plain, '--data', place, '--out', join(plain, 'unet/')], /--out: .* is there already/],
+    [['plan', 'teacher', '--arch', plain, '--data', join(place, 'captions')], /captions become latents/],
   ])('semiflow %j is refused', async (args, message) => {
     const { line, exitCode } = await runHere(args);
     expect(line).toMatch(message);

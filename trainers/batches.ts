@@ -251,6 +251,23 @@ export function drawSource(
 }
 
 /**
+ * What a network is told of each sample beside time and class: for a share of the samples that which guidance leads away
+ * from, where there is such, so that the network can also be asked that.
+ * @param told of all samples of a batch, and `negative` the same in its place, by name
+ */
+export function shownConditions(told: Conditions, negative: Conditions, rows: BatchRows, dropout: number): Conditions {
+  if (!dropout || !Object.keys(negative).length) return told;
+  const dropped = greater(dropout, rows.uniform(streams.dropout));
+  const shown = Object.entries(told).map(([name, given]) => [
+    name,
+    Object.hasOwn(negative, name)
+      ? where(reshape(dropped, [rows.count, ...given.shape.slice(1).map(() => 1)]), negative[name], given)
+      : given,
+  ]);
+  return Object.fromEntries(shown) as Conditions;
+}
+
+/**
  * The labels that a network is shown: a share of them replaced by the class that means none, so that it can also be asked
  * without one; undefined where it knows no classes or there are no labels.
  * @param labels u32 [B], of the rows of a batch

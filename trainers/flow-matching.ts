@@ -3,14 +3,14 @@ import type { Network } from '../src/flow/network.js';
 import { predictionOf } from '../src/models/model.js';
 import { parametrization } from '../src/flow/parametrization.js';
 import { minimum, stopGradient, sub } from '../src/ops/pointwise.js';
-import { drawSource, shownLabels, type SampleSource } from './batches.js';
+import { drawSource, shownConditions, shownLabels, type SampleSource } from './batches.js';
 import { meanSquares } from '../src/ops/normalization.js';
 import { drawTimes, type TimeLaw } from './times.js';
 import type { Loss, LossContext } from './trainer.js';
 
 export interface FlowMatchingOptions {
   times: TimeLaw;
-  /** Share of labels replaced by none, so that the network can also be asked without a class. */
+  /** Share of labels and texts replaced by none, so that the network can also be asked without. */
   labelDropout: number;
 }
 
@@ -23,8 +23,9 @@ export function flowMatchingLoss(network: Network, data: SampleSource, { times, 
   const { description, model } = network;
   const { lowest, highest, point, time, output } = parametrization(description);
   return ({ parameters, rows, profile }: LossContext): Loss => {
-    const { x: x0, labels, conditions } = data.draw(rows, profile);
+    const { x: x0, labels, conditions: told, negative } = data.draw(rows, profile);
     const shown = shownLabels(model, labels, rows, labelDropout);
+    const conditions = shownConditions(told, negative, rows, labelDropout);
     const z = drawSource(description.source, rows, model.sampleShape);
     const t = minimum(drawTimes(times, rows, lowest), highest);
     const x = interpolate(x0, z, t);

@@ -1,6 +1,7 @@
 import { UserError } from '../errors.js';
 import { random } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
+import type { InputShapes } from '../models/backbone.js';
 import type { PictureDecoder } from './picture.js';
 import type { Sides } from './resample.js';
 import type { StoredSamples } from './shards.js';
@@ -38,6 +39,12 @@ export interface Dataset extends Samples {
   /** A line that says what was read: how many samples, their shape, range and classes, and the notes. */
   summary: string;
 }
+
+/** The shapes of samples and of what networks are told of each. */
+export const shapesOf = ({ shape, conditions = {} }: Pick<Dataset, 'shape' | 'conditions'>): InputShapes => ({
+  sample: shape,
+  conditions: Object.fromEntries(Object.entries(conditions).map(([name, { shape }]) => [name, shape])),
+});
 
 /** How data are to be read. */
 export interface LoadOptions {

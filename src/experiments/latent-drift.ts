@@ -5,8 +5,8 @@ import { hostStreams } from '../tensor/streams.js';
 import { driftReport } from './drift-experiment.js';
 import { driftOf, hopCounts, type DriftResult } from './drift.js';
 import { imageAt, progressLine, shownImages } from './experiment.js';
-import type { LatentContext, LatentExperiment } from './latent.js';
-import { ddim, endpointJump, jump, type Asked, type Operator } from './operators.js';
+import { isFlowMap, type LatentContext, type LatentExperiment } from './latent.js';
+import { coupledJump, ddim, endpointJump, jump, type Asked, type Operator } from './operators.js';
 import type { TestImages } from './test-images.js';
 
 /** Exp-II in latents: how far k hops are from the direct jump, the known region locked to one reference trajectory. */
@@ -24,7 +24,9 @@ export const latentDrift: LatentExperiment = async (context) => {
   const ways = [
     ...way('flow map', flowMap, (name, map) => jump(name, map, undefined)),
     ...way('endpoint jump (LCM)', endpoint, (name, map, { noise }) => endpointJump(name, map, undefined, () => noise)),
-    ...way('coupled jump (TCD)', trajectory, (name, map) => ddim(name, map, undefined)),
+    ...way('coupled jump (TCD)', trajectory, (name, map) =>
+      trajectory && isFlowMap(trajectory) ? coupledJump(name, map, undefined) : ddim(name, map, undefined),
+    ),
     ...way('coupled, teacher', teacher, (name, map) => ddim(name, map, undefined)),
   ];
   const results: DriftResult[] = [];

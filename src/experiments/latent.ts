@@ -83,22 +83,31 @@ export interface Method {
   readonly sampler: Sampler;
 }
 
-/** The paradigms that there are pipelines for. */
+/**
+ * The paradigms that there are pipelines for. What was distilled here is a flow map whatever it learned, so it takes the
+ * samplers of flow maps that do what LCM's and TCD's do: to the data, or to less noise, and back by fresh noise.
+ */
 export function paradigmsOf({ teacher, endpoint, trajectory, flowMap }: ComparedPipelines): Method[] {
   const { path } = teacher.network.description;
   const straight = path.kind === 'straight';
   return [
     { name: 'SDE (Euler ancestral)', pipeline: teacher, sampler: { name: 'euler-ancestral' } },
     { name: 'ODE (DDIM)', pipeline: teacher, sampler: { name: straight ? 'euler' : 'ddim' } },
-    ...(endpoint
-      ? [{ name: 'endpoint jump (LCM)', pipeline: endpoint, sampler: { name: 'lcm' } } satisfies Method]
-      : []),
-    ...(trajectory
-      ? [{ name: 'two-time jump (TCD)', pipeline: trajectory, sampler: { name: 'tcd' } } satisfies Method]
-      : []),
+    ...distilled('endpoint jump (LCM)', endpoint, 'lcm', 'consistency'),
+    ...distilled('two-time jump (TCD)', trajectory, 'tcd', 'gamma'),
     ...(flowMap ? [{ name: 'flow map', pipeline: flowMap, sampler: { name: 'jump' } } satisfies Method] : []),
   ];
 }
+
+const distilled = (
+  name: string,
+  pipeline: Pipeline | undefined,
+  theirs: 'lcm' | 'tcd',
+  own: 'consistency' | 'gamma',
+) => (pipeline ? [{ name, pipeline, sampler: { name: isFlowMap(pipeline) ? own : theirs } } satisfies Method] : []);
+
+/** Whether a pipeline has the adapter of a distillation here. */
+export const isFlowMap = ({ network }: Pipeline): boolean => network.description.role === 'flow-map';
 
 /**
  * Compares ways of sampling a latent pipeline on pictures that are painted in. Every experiment leaves its figures, tables
@@ -113,8 +122,7 @@ export async function runLatentExperiments(
   const [height, width] = sides;
   const { guidance, calls, negative } = subject;
   const methods = paradigmsOf(pipelines);
-  const flowMap = pipelines.flowMap?.network.description.role;
-  if (flowMap === 'teacher')
+  if (pipelines.flowMap && !isFlowMap(pipelines.flowMap))
     throw new UserError('it makes no flow map of the teacher: give what `train --lora-rank` wrote', 'flowMapLora');
   for (const { pipeline } of methods)
     prepareNetwork(pipeline, { prompt, seed, sides, guidance: guidanceFor(pipeline, guidance) });

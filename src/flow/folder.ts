@@ -163,6 +163,22 @@ export function folderDescription(folder: ModelFolder): Description {
   );
 }
 
+/**
+ * What the config.json of a network says as diffusers writes it: its class, and its options under diffusers' names.
+ * @throws UserError where the network is of no class of diffusers
+ */
+export function folderConfig({ architecture }: Pick<Description, 'architecture'>): Options {
+  // How many tokens a text has is the tokenizer's to say.
+  const { kind, context_tokens: _, ...options } = architecture;
+  const found = Object.entries(folderClasses).find(([, known]) => 'backbone' in known && known.backbone.name === kind);
+  if (!found)
+    throw new UserError(
+      `a network of kind ${kind} is no class of diffusers: only those can be folders, so give a file, such as teacher.safetensors`,
+      'out',
+    );
+  return { _class_name: found[0], ...options };
+}
+
 const unknownClass = ({ files, className }: ModelFolder): UserError =>
   new UserError(
     `${files.name} holds the class ${className}, which is none of those that are known: ${Object.keys(folderClasses).join(', ')}`,

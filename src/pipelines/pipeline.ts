@@ -2,8 +2,15 @@ import { openLora, withLoras } from '../checkpoint/lora.js';
 import { UserError } from '../errors.js';
 import type { Files } from '../files/store.js';
 import { adapterOptions, withAdapters, type ChosenAdapter } from '../flow/adapter.js';
-import { below, loadComponent, loadFolder, openFolder, type LoadedComponent } from '../flow/folder.js';
-import { fitNetwork, type Network } from '../flow/network.js';
+import {
+  below,
+  folderDescription,
+  loadComponent,
+  loadFolder,
+  openFolder,
+  type LoadedComponent,
+} from '../flow/folder.js';
+import { createNetwork, fitNetwork, type Network } from '../flow/network.js';
 import type { Component, ComponentParts } from '../models/component.js';
 import type { Autoencoder } from '../models/diffusers/autoencoder.js';
 import type { TextEncoder } from '../models/diffusers/clip-text.js';
@@ -31,20 +38,27 @@ export interface PipelineOptions {
   readonly variant?: string;
   /** Adapters that are folded into network and text encoder. */
   readonly adapters?: readonly ChosenAdapter[];
+  /** Whether its network is yet to be trained: weights are drawn, and none are looked for. */
+  readonly untrained?: boolean;
 }
 
 /**
  * Opens the pipeline of a folder (`model_index.json`), with adapters folded in.
  * @throws UserError naming the component that is missing, or that cannot be part of such a pipeline
  */
-export async function openPipeline(files: Files, { variant, adapters = [] }: PipelineOptions = {}): Promise<Pipeline> {
+export async function openPipeline(
+  files: Files,
+  { variant, adapters = [], untrained = false }: PipelineOptions = {},
+): Promise<Pipeline> {
   const folder = await openFolder(files);
   if (!folder || !Object.keys(folder.components).length)
     throw new UserError(
       `${files.name} is no folder of a whole pipeline, which has a model_index.json beside unet, vae, text_encoder, tokenizer and scheduler`,
       'pipeline',
     );
-  const { network: whole, file } = await loadFolder(folder, variant);
+  const { network: whole, file } = untrained
+    ? { network: createNetwork(folderDescription(folder), 0), file: null }
+    : await loadFolder(folder, variant);
   const told = whole.model.conditions;
   if (!told.context)
     throw new UserError(
@@ -72,10 +86,12 @@ export async function openPipeline(files: Files, { variant, adapters = [] }: Pip
     );
   const { network, notes } = await withAdapters(whole, adapters);
   const folded = await withTextAdapters(text, adapters);
-  const opened = [file, text.file, vae.file].flatMap(({ name, notes = [] }) => notes.map((note) => `${name}: ${note}`));
+  const opened = [...(file ? [file] : []), text.file, vae.file].flatMap(({ name, notes = [] }) =>
+    notes.map((note) => `${name}: ${note}`),
+  );
   return {
     name: files.name,
-    network: { ...network, scheduler: whole.scheduler },
+    network: { ...network, scheduler: folder.scheduler!.config },
     text: folded.text,
     tokenizer,
     vae,
