@@ -1,18 +1,20 @@
-// Makes a folder of Stable Diffusion 1.5's size with random weights in half, as diffusers would save it: what real weights
-// take in memory and time, without them. `npx tsx bench/stable-diffusion-folder.ts FOLDER [inpainting]`
+// Makes a folder of Stable Diffusion 1.5's size with random weights in half, as diffusers would save it: a whole pipeline,
+// whose tokenizer knows bytes and merges none. What real weights take in memory and time, without them.
+// `npx tsx bench/stable-diffusion-folder.ts FOLDER [inpainting]`
 import { Float16Array } from '@petamoriken/float16';
 import { folderStore } from '../node/folder.js';
 import { streamSafetensors, type StreamedTensor } from '../src/checkpoint/safetensors.js';
+import { autoencoderKl } from '../src/models/diffusers/autoencoder-kl.js';
+import { clipText } from '../src/models/diffusers/clip-text.js';
 import { buildModel } from '../src/models/index.js';
+import type { Parameter } from '../src/nn/parameters.js';
 import { random } from '../src/tensor/philox.js';
 import { sizeOf } from '../src/tensor/shape.js';
 
 const [place, kind] = process.argv.slice(2);
 if (!place) throw new Error('usage: npx tsx bench/stable-diffusion-folder.ts FOLDER [inpainting]');
 
-const config = {
-  _class_name: 'UNet2DConditionModel',
-  _diffusers_version: '0.6.0',
+const unet = {
   act_fn: 'silu',
   attention_head_dim: 8,
   block_out_channels: [320, 640, 1280, 1280],
@@ -21,6 +23,23 @@ const config = {
   out_channels: 4,
   sample_size: 64,
 };
+const widths = [128, 256, 512, 512];
+const vae = {
+  block_out_channels: widths,
+  down_block_types: widths.map(() => 'DownEncoderBlock2D'),
+  up_block_types: widths.map(() => 'UpDecoderBlock2D'),
+  layers_per_block: 2,
+  sample_size: 512,
+};
+const text = {
+  vocab_size: 49408,
+  hidden_size: 768,
+  intermediate_size: 3072,
+  num_hidden_layers: 12,
+  num_attention_heads: 12,
+  max_position_embeddings: 77,
+  eos_token_id: 2,
+};
 const scheduler = {
   _class_name: 'PNDMScheduler',
   _diffusers_version: '0.6.0',
@@ -28,15 +47,18 @@ const scheduler = {
   beta_end: 0.012,
   beta_schedule: 'scaled_linear',
   num_train_timesteps: 1000,
+  set_alpha_to_one: false,
   skip_prk_steps: true,
   steps_offset: 1,
 };
 const index = {
-  _class_name: 'StableDiffusionPipeline',
+  _class_name: kind === 'inpainting' ? 'StableDiffusionInpaintPipeline' : 'StableDiffusionPipeline',
   _diffusers_version: '0.6.0',
-  unet: ['diffusers', 'UNet2DConditionModel'],
   scheduler: ['diffusers', 'PNDMScheduler'],
-  vae: [null, null],
+  text_encoder: ['transformers', 'CLIPTextModel'],
+  tokenizer: ['transformers', 'CLIPTokenizer'],
+  unet: ['diffusers', 'UNet2DConditionModel'],
+  vae: ['diffusers', 'AutoencoderKL'],
 };
 
 /** So many random numbers, which repeat in every tensor from another place: none is drawn 860 million times. */
@@ -61,13 +83,44 @@ function tensorOf(name: string, shape: readonly number[], offset: number): Strea
   };
 }
 
-const { _class_name: _, _diffusers_version: __, ...sizes } = config;
-const { parameters } = buildModel({ kind: 'unet-2d-condition', ...sizes });
-const tensors = Object.fromEntries(parameters.map(({ name, shape }, i) => [name, tensorOf(name, shape, 7919 * i)]));
 const store = folderStore(place);
 const json = (value: object) => `${JSON.stringify(value, null, 2)}\n`;
+const tensorsOf = (parameters: readonly Parameter[]) =>
+  streamSafetensors(
+    Object.fromEntries(parameters.map(({ name, shape }, i) => [name, tensorOf(name, shape, 7919 * i)])),
+  );
+async function component(name: string, config: object, parameters: readonly Parameter[], file: string): Promise<void> {
+  await store.write(`${name}/config.json`, json(config));
+  await store.write(`${name}/${file}.fp16.safetensors`, tensorsOf(parameters));
+  console.log(
+    `${place}/${name}: ${parameters.reduce((sum, { shape }) => sum + sizeOf(shape), 0)} random weights in half`,
+  );
+}
+
 await store.write('model_index.json', json(index));
-await store.write('unet/config.json', json(config));
 await store.write('scheduler/scheduler_config.json', json(scheduler));
-await store.write('unet/diffusion_pytorch_model.fp16.safetensors', streamSafetensors(tensors));
-console.log(`${place}: ${parameters.reduce((sum, { shape }) => sum + sizeOf(shape), 0)} random weights in half`);
+await component(
+  'unet',
+  { _class_name: 'UNet2DConditionModel', _diffusers_version: '0.6.0', ...unet },
+  buildModel({ kind: 'unet-2d-condition', ...unet }).parameters,
+  'diffusion_pytorch_model',
+);
+await component(
+  'vae',
+  { _class_name: 'AutoencoderKL', _diffusers_version: '0.6.0', ...vae },
+  autoencoderKl.build(autoencoderKl.schema.parse(vae)).parameters,
+  'diffusion_pytorch_model',
+);
+await component(
+  'text_encoder',
+  { architectures: ['CLIPTextModel'], ...text },
+  clipText.build(clipText.schema.parse(text)).parameters,
+  'model',
+);
+// Each byte by the letter that CLIP has for it, within a word and at its end.
+const bytes = Array.from({ length: 94 }, (_, i) => String.fromCharCode(33 + i));
+const special = ['<|startoftext|>', '<|endoftext|>'];
+const vocabulary = [...bytes, ...bytes.map((letter) => `${letter}</w>`), ...special];
+await store.write('tokenizer/vocab.json', json(Object.fromEntries(vocabulary.map((token, i) => [token, i]))));
+await store.write('tokenizer/merges.txt', '#version: 0.2\n');
+await store.write('tokenizer/tokenizer_config.json', json({ model_max_length: 77, pad_token: special[1] }));
