@@ -158,6 +158,17 @@ await pipeline.write(
   }),
 );
 
+await store.write(
+  'vae.yaml',
+  `block_out_channels: [16, 32, 32]
+down_block_types: [DownEncoderBlock2D, DownEncoderBlock2D, DownEncoderBlock2D]
+up_block_types: [UpDecoderBlock2D, UpDecoderBlock2D, UpDecoderBlock2D]
+layers_per_block: 1
+norm_num_groups: 4
+mid_block_add_attention: false
+`,
+);
+
 // Nobody trains the text encoder: a token is a vector that was drawn, and a layer adds a little of those before it.
 const text = {
   vocab_size: vocabulary.length,

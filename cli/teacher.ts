@@ -63,8 +63,9 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const { description, recipe, folder, out } = run;
   if (flags.printConfig) return printTree(savedRun(run, inFull));
   const scheduler = run.from?.network.scheduler ?? run.scheduler;
-  const config = isFolder(out) ? folderFor(out, description, scheduler) : null;
-  if (!config) await checkOutput(out, ['.safetensors'], run.init);
+  const asFolder = isFolder(out);
+  if (asFolder) checkFolderOutput(out, description, scheduler);
+  else await checkOutput(out, ['.safetensors'], run.init);
   if (run.dataset) console.log(run.dataset.summary);
 
   const fresh = createNetwork(description, recipe.seed, recipe.checkpointBlocks);
@@ -74,7 +75,8 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   const options = trainOptions(flags, folder, { ...savedRun(run, place), out: place(out) });
   const device = await openSession(flags);
   const dataset = run.dataset ?? (await latentsFor(device, run));
-  const network = run.dataset ? whole : fitted(whole, dataset, recipe.checkpointBlocks);
+  // The network of a folder takes pictures of any size and texts of any length that it can.
+  const network = scheduler ? fitted(whole, dataset, recipe.checkpointBlocks) : whole;
   await offerTuning(device, undefined);
   const watch = await watchIf(flags.watch, device, { folder, runs: [''] });
   const training = await trainTeacher({ device, teacher: network, data: dataset, init: run.from?.init }, recipe, {
@@ -96,7 +98,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
     begin('drawing samples');
     const drawn = await draw();
     if (drawn && 'sheet' in drawn) await files.logPicture(training.step, 'samples', drawn.sheet);
-    if (config) await writeNetworkFolder(out, config, await training.now(), scheduler);
+    if (asFolder) await writeNetworkFolder(out, folderConfig(network.description), await training.now(), scheduler);
     else {
       const { tensors, metadata } = training.file();
       await writeSafetensors(out, tensors, metadata);
@@ -117,7 +119,7 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
     ];
     await files.write(
       'report.html',
-      renderReport({ title: `A teacher of ${dataset.name}`, subtitle: dirname(files.name), sections }),
+      renderReport({ title: `A teacher of ${run.dataset?.name ?? run.data}`, subtitle: dirname(files.name), sections }),
     );
     done();
     console.log(`teacher  ${out}\nreport   ${files.path('report.html')}`);
@@ -127,19 +129,15 @@ export async function trainTeacherCommand(flags: TeacherFlags): Promise<void> {
   await watch?.end();
 }
 
-/**
- * What the config.json of a network says that is written as a folder.
- * @throws UserError where it cannot be one, or weights are there already
- */
-function folderFor(out: string, description: Description, scheduler: PreparedTeacher['scheduler']) {
-  const config = folderConfig(description);
+/** @throws UserError where a network cannot be written as that folder, or weights are there already */
+function checkFolderOutput(out: string, description: Description, scheduler: PreparedTeacher['scheduler']): void {
+  folderConfig(description);
   if (!scheduler)
     throw new UserError(
       `${out} would not say on which path its network was trained: only what --arch FOLDER or --init FOLDER describes is written as one; give a file, such as teacher.safetensors`,
       'out',
     );
   checkNetworkFolder(out);
-  return config;
 }
 
 /** Latents and text states of captions. */

@@ -18,8 +18,10 @@ import { studentOf } from '../src/flow/network.js';
 import { captionTensors } from '../src/pipelines/caption-data.js';
 import { readCaptions } from '../src/pipelines/captions.js';
 import { decodeLatents, encodePictures } from '../src/pipelines/coder.js';
+import { paradigmsOf } from '../src/experiments/latent.js';
 import { generate } from '../src/pipelines/generate.js';
 import { latentMask, preparedImage, preparedMask } from '../src/pipelines/preparation.js';
+import { walkOf } from '../src/pipelines/walk.js';
 import { normals } from '../src/tensor/philox.js';
 import { hostStreams } from '../src/tensor/streams.js';
 import { full } from './support/full.js';
@@ -181,6 +183,21 @@ describe('data of captions', () => {
     );
     expect((two.x.data as Float32Array).every(Number.isFinite)).toBe(true);
     device.dispose();
+  });
+});
+
+describe('the paradigms', () => {
+  it('sample the adapters of others at timesteps, and those that were distilled here by jumps of the same kind', async () => {
+    const teacher = await pipelineAt(plain);
+    const flowMap = { ...teacher, network: studentOf(teacher.network) };
+    const samplersOf = (endpoint: typeof teacher, trajectory: typeof teacher) =>
+      paradigmsOf({ teacher, endpoint, trajectory, flowMap }).map(({ sampler }) => sampler.name);
+    expect(samplersOf(teacher, teacher)).toEqual(['euler-ancestral', 'ddim', 'lcm', 'tcd', 'jump']);
+    expect(samplersOf(flowMap, flowMap)).toEqual(['euler-ancestral', 'ddim', 'consistency', 'gamma', 'jump']);
+    for (const { pipeline, sampler } of paradigmsOf({ teacher, endpoint: flowMap, trajectory: flowMap, flowMap }))
+      expect(() =>
+        walkOf(pipeline.network, pipeline.scheduler, { sampler, steps: 2, strength: 1, seed: 0 }),
+      ).not.toThrow();
   });
 });
 
