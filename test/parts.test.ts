@@ -17,7 +17,7 @@ import { ParameterLayout, type Parameters } from '../src/nn/parameters.js';
 import { linear } from '../src/ops/matmul.js';
 import { sum } from '../src/ops/broadcast.js';
 import { concat, gather, reshape } from '../src/ops/movement.js';
-import { add, greater, mul, square, sub, where } from '../src/ops/pointwise.js';
+import { add, greater, mul, sqrt, square, sub, where } from '../src/ops/pointwise.js';
 import { constant, tensor, type Tensor } from '../src/tensor/tensor.js';
 import { SampleSource, type SampleSet } from '../trainers/batches.js';
 import { classificationLoss } from '../trainers/classification.js';
@@ -385,6 +385,25 @@ describe('a training in parts', () => {
     const broken = () => taskOf({}, (step) => (step === 4 ? NaN : 2));
     for (const ranks of [1, 2, 3])
       await expect(onRanks(ranks, broken, () => ({ accumulate: 2 }))).rejects.toThrow(/the loss became NaN at step 5/);
+  });
+
+  it('says on which ranks a number was none, in the loss or in a gradient alone', async () => {
+    // The root of nothing is 0, its slope is not.
+    const rooted = ({ parameters, rows, schedule }: LossContext): Loss => {
+      const errors = sum(square(sub(weightOf(parameters), rows.normal(0, [size]))), [1]);
+      return { total: rows.mean(add(errors, sqrt(mul(errors, schedule.factor)))), parts: {} };
+    };
+    const of = (loss: Learner['loss'], value: number, broken: number[]) => (rank: number) =>
+      taskOf({ learners: [{ ...taskOf().learners[0], loss }] }, (step) =>
+        step === 4 && broken.includes(rank) ? value : 2,
+      );
+    for (const [task, ranks, message] of [
+      [of(noisy, NaN, [1]), 2, /the loss became NaN at step 5 on rank 1;/],
+      [of(noisy, Infinity, [0, 2]), 3, /the loss became Infinity at step 5 on ranks 0, 2;/],
+      [of(rooted, 0, [2]), 3, /the gradient became NaN at step 5 on rank 2;/],
+      [of(rooted, 0, [0, 1, 2]), 3, /the gradient became NaN at step 5;/],
+    ] as const)
+      await expect(onRanks(ranks, task)).rejects.toThrow(message);
   });
 
   it.each<[string, (rank: number) => Task<Float32Array>, (rank: number) => TrainOptions, RegExp]>([

@@ -10,7 +10,7 @@ export interface PartStorages extends ChosenRows<TensorStorage> {
   fresh: TensorStorage;
   /** The sum of the gradients, page by page; null where a page has none. */
   gradients: readonly (TensorStorage | null)[];
-  /** The sums of the loss and of what is shown beside it. */
+  /** The sums of the loss and of what is shown beside it; where there are several ranks, at its end what tells whose are no numbers. */
   sums: TensorStorage;
 }
 
@@ -46,14 +46,17 @@ export function pageFor({ parameters, length }: ParameterLayout): number {
 
 /** An exchange of gradients and losses on its way. */
 export class Exchange {
+  /** Whether what this rank gave are numbers, all of it. */
+  sound = true;
   private readonly reading: { storage: TensorStorage; values: Promise<Float32Array> }[] = [];
   /** What to do as soon as a storage is written: begin to read it. */
   readonly after: ReadonlyMap<TensorStorage, () => void>;
 
   constructor(
     private readonly device: Device,
-    { gradients, sums }: PartStorages,
+    private readonly parts: Pick<PartStorages, 'gradients' | 'sums'>,
   ) {
+    const { gradients, sums } = parts;
     const storages = device.group.size > 1 ? [...gradients.flatMap((gradient) => gradient ?? []), sums] : [];
     this.after = new Map(storages.map((storage) => [storage, () => this.begin(storage)]));
   }
@@ -82,6 +85,7 @@ export class Exchange {
     for (const { storage, values } of reading) {
       const own = await values;
       computed = performance.now();
+      if (storage === this.parts.sums) this.sound = own.every(Number.isFinite);
       summing.push(device.group.sum(own).then(() => device.write(storage, own)));
     }
     await Promise.all(summing);

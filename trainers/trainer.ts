@@ -159,6 +159,8 @@ const turnBits = 26;
 export class Trainer extends Resource {
   private step = 0;
   private readonly exchanged = { bytes: 0, milliseconds: 0, steps: 0 };
+  /** Steps of late in which this rank's part of a batch came to what is no number. */
+  private readonly unsound = new Set<number>();
   private constructor(
     readonly device: Device,
     private readonly plan: TrainerPlan,
@@ -264,6 +266,7 @@ export class Trainer extends Resource {
     this.assertUsable();
     const steps = Math.min(count, ringLength, this.plan.steps - this.step);
     const first = this.step;
+    this.unsound.clear();
     for (let i = 0; i < steps; i++) {
       await this.plan.feed?.before(this.step, this.device);
       for (const member of this.turns()) await this.turn(member, (program, after) => program.run(after));
@@ -272,7 +275,21 @@ export class Trainer extends Resource {
     }
     const rings: Float32Array[] = [];
     for (const { ring } of this.members) rings.push((await this.device.read(ring)) as Float32Array);
-    return Array.from({ length: steps }, (_, i) => this.metricsOf(first + i, rings));
+    try {
+      return Array.from({ length: steps }, (_, i) => this.metricsOf(first + i, rings));
+    } catch (error) {
+      throw error instanceof DivergenceError ? await this.located(error) : error;
+    }
+  }
+
+  /** The same with the ranks whose rows it came from, where it was not those of all. All ranks come here alike. */
+  private async located(error: DivergenceError): Promise<DivergenceError> {
+    const { group } = this.device;
+    const all = await group.gather(Uint8Array.of(Number(this.unsound.has(error.step ?? 0))));
+    const at = all.flatMap(([unsound], rank) => (unsound ? [rank] : []));
+    if (!at.length || at.length === all.length) return error;
+    const where = at.length > 1 ? `ranks ${at.join(', ')}` : `rank ${at[0]}`;
+    return new DivergenceError(`${error.message} on ${where}`, error.step);
   }
 
   /** The next step with timestamps around each kernel. It counts as a step. */
@@ -389,6 +406,7 @@ export class Trainer extends Resource {
         const computed = await exchange.finish();
         this.exchanged.bytes += exchange.bytes;
         this.exchanged.milliseconds += performance.now() - computed;
+        if (!exchange.sound) this.unsound.add(this.step + 1);
       }
     }
     await run(program);
@@ -505,7 +523,11 @@ export function planTraining(
       const { effects, ...rest } = update(traced);
       return { learner, storages, ...rest, planned: planned(effects) };
     }
-    const { effects: collected, gradient, ...kept } = collect(traced, accumulate);
+    const {
+      effects: collected,
+      gradient,
+      ...kept
+    } = collect(traced, accumulate, group.size > 1 ? storages.pages : null);
     const { effects, ...rest } = update(gradient);
     const computed = { ...parts, ...kept, planned: planned(collected) };
     return { learner, storages, ...rest, planned: planned(effects), parts: computed };
@@ -604,8 +626,11 @@ function trace({ layout, loss }: Learner, storages: Storages, context: LossConte
   return { pages, reported: { loss: total, ...parts } };
 }
 
-/** Effects that add the gradient of a part of a batch to that of those before it, and the gradient that comes of it. */
-function collect({ pages, reported }: Gradient, accumulate: number) {
+/**
+ * Effects that add the gradient of a part of a batch to that of those before it, and the gradient that comes of it.
+ * @param judged the pages, where the gradient's own norm goes behind the sums: it says who gave what is no number
+ */
+function collect({ pages, reported }: Gradient, accumulate: number, judged: Storages['pages'] | null) {
   const fresh = new TensorStorage('first part', 'f32', 1);
   const isFirst = greater(fromStorage(fresh), 0);
   const effects: Tensor[] = [];
@@ -618,19 +643,18 @@ function collect({ pages, reported }: Gradient, accumulate: number) {
   };
   const gradients = pages.map((page) => page && kept('gradient', page));
   const names = Object.keys(reported);
-  const sums = kept(
-    'loss',
-    concat(
-      names.map((name) => reshape(reported[name], [1])),
-      0,
-    ),
-  );
+  const scalars = names.map((name) => reshape(reported[name], [1]));
+  const sums = kept('loss', concat(judged ? [...scalars, squaredNormOf(pages, judged)] : scalars, 0));
   const gradient: Gradient = {
     pages: gradients.map((storage) => storage && fromStorage(storage)),
     reported: Object.fromEntries(names.map((name, i) => [name, slice(fromStorage(sums), 0, i, i + 1)])),
   };
   return { effects, gradient, gradients, sums, fresh };
 }
+
+/** One norm over all pages; what has no gradient adds nothing to it. */
+const squaredNormOf = (pages: Gradient['pages'], storages: Storages['pages']) =>
+  sumOfSquares(pages.map((page, i) => page ?? constant(0, [storages[i].parameters.length])));
 
 /** A learner's update as effects, a row in its ring, its progress. */
 function updateOf(
@@ -643,8 +667,7 @@ function updateOf(
   const half = precision === 'f16';
   const progress = fromStorage(storages.progress);
   const [scale, , taken] = [0, 1, 2].map((i) => slice(progress, 0, i, i + 1));
-  // One norm over all pages; what has no gradient adds nothing to it.
-  const squaredNorm = sumOfSquares(pages.map((page, i) => page ?? constant(0, [storages.pages[i].parameters.length])));
+  const squaredNorm = squaredNormOf(pages, storages.pages);
   const scalars = scalarsOf(storages.scalars, taken, optimizer, steps * turns);
   const updates = pages.flatMap((gradient, i) =>
     gradient ? [adam(gradient, squaredNorm, scalars, storages.pages[i], half ? scale : undefined)] : [],
