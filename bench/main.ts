@@ -1,4 +1,4 @@
 // `npm run bench` times semiflow's kernels; `-- --peers` sets them beside other engines, `-- --steps` measures what a step
-// costs besides its kernels, `-- --tracing` counts what one is made of.
-const what = ['peers', 'steps', 'tracing'].find((name) => process.argv.includes(`--${name}`)) ?? 'kernels';
+// costs besides its kernels, `-- --tracing` counts what one is made of, `--exchange` times what several ranks give each other.
+const what = ['peers', 'steps', 'tracing', 'exchange'].find((name) => process.argv.includes(`--${name}`)) ?? 'kernels';
 await import(`./${what}.js`);
