@@ -51,6 +51,7 @@ const summing = (sum: Group['sum']): Group => ({
   rank: group.rank,
   size: group.size,
   gather: (bytes) => group.gather(bytes),
+  swap: (blocks) => group.swap(blocks),
   sum,
 });
 const groups = {

@@ -44,6 +44,12 @@ const addTraining = (command: Command): Command =>
       'compute each batch in so many parts, one after another: less memory, the same step to rounding',
       (text) => wholeNumber('--accumulate', text, { least: 1 }),
     )
+    .addOption(
+      new Option(
+        '--exchange <type>',
+        'what gradients travel in between ranks: f32, or f16 for slow links, whose rounding the next steps make up for (default f32)',
+      ).choices(['f32', 'f16']),
+    )
     .option('--profile', 'print where the time of a step goes')
     .option('--print-config', 'print the resolved recipe and leave')
     .option('--watch [port]', watchHelp, portNumber);

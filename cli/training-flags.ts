@@ -22,6 +22,7 @@ export interface TrainingFlags extends DeviceFlags, Record<string, unknown> {
   logEvery?: number;
   saveEvery?: number;
   accumulate?: number;
+  exchange?: 'f32' | 'f16';
   profile?: boolean;
   printConfig?: boolean;
   /** A port, or whichever is free. */
@@ -80,6 +81,7 @@ export function trainOptions(
     logEvery: flags.logEvery,
     saveEvery: flags.saveEvery,
     accumulate: flags.accumulate,
+    exchange: flags.exchange,
   };
 }
 

@@ -45,6 +45,7 @@ const declarations = {
   sum: 'int MPI_Iallreduce(void *send, void *receive, int count, void *type, void *op, void *comm, _Out_ void **request)',
   gather:
     'int MPI_Iallgatherv(void *send, int count, void *type, void *receive, int *counts, int *places, void *type2, void *comm, _Out_ void **request)',
+  swap: 'int MPI_Ialltoall(void *send, int count, void *type, void *receive, int count2, void *type2, void *comm, _Out_ void **request)',
   test: 'int MPI_Test(_Inout_ void **request, _Out_ int *done, void *status)',
   abort: 'int MPI_Abort(void *comm, int code)',
   finalize: 'int MPI_Finalize()',
@@ -154,6 +155,17 @@ export class MpiGroup implements Group {
       });
     }
     return all;
+  }
+
+  async swap(blocks: Uint8Array): Promise<Uint8Array> {
+    const { mpi, size } = this;
+    const { world, byte } = mpi.constant;
+    const each = blocks.length / size;
+    const received = new Uint8Array(blocks.length);
+    await this.done([blocks, received], (request) =>
+      mpi.swap(pinned(blocks), each, byte, pinned(received), each, byte, world, request),
+    );
+    return received;
   }
 
   /** Ends all ranks at once. */

@@ -381,6 +381,41 @@ describe('a training in parts', () => {
     );
   });
 
+  it('with gradients that travel in half is close to that of f32, and goes on to the bit with as many ranks', async () => {
+    const options = () => ({ exchange: 'f16' as const });
+    const [whole] = await onRanks(3);
+    const [half, ...others] = await onRanks(3, undefined, options);
+    for (const other of others) expect(other.seen).toEqual(half.seen);
+    expect(half.state.arenas).not.toEqual(whole.state.arenas);
+    expectClose(half, whole, 5e-3);
+    // One rank alone gives nothing to anybody.
+    expect((await onRanks(1, undefined, options))[0]).toEqual((await onRanks(1))[0]);
+    for (const [first, second, note] of [
+      [3, 3, null],
+      [3, 2, /between 3 ranks: what rounding took .* is dropped/],
+      [2, 1, /between 2 ranks/],
+    ] as const) {
+      const store = memoryStore();
+      const notes: string[] = [];
+      const stop = new AbortController();
+      const onProgress: TrainOptions['onProgress'] = (progress) => {
+        if (progress.phase === 'note') notes.push(progress.text);
+        if (progress.phase === 'training' && progress.step >= 3) stop.abort();
+      };
+      await onRanks(first, undefined, (rank) => ({
+        ...options(),
+        store,
+        signal: rank ? undefined : stop.signal,
+        onProgress,
+      }));
+      const [resumed] = await onRanks(second, undefined, () => ({ ...options(), store, resume: true, onProgress }));
+      if (first === second) expect(resumed.state).toEqual(half.state);
+      expectClose({ ...resumed, seen: [] }, { ...whole, seen: [] }, 5e-3);
+      expect(notes.filter((text) => note?.test(text)).length).toBe(note ? second : 0);
+      expect(notes.filter((text) => /rounding/.test(text)).length).toBe(note ? second : 0);
+    }
+  });
+
   it('ends on all ranks at a number that only the rows of one have', async () => {
     const broken = () => taskOf({}, (step) => (step === 4 ? NaN : 2));
     for (const ranks of [1, 2, 3])

@@ -1,9 +1,19 @@
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { mpiVersion, ranksHere, startedAs } from '../node/mpi.js';
+import {
+  killAndCompare,
+  kills,
+  metricsOf,
+  oftenSaved,
+  run,
+  single,
+  type Launcher,
+  type Outcome,
+} from './support/kills.js';
 
 const there = spawnSync('mpirun', ['--version']).status === 0;
 if (!there) console.log('5 tests of several ranks are left out: there is no mpirun (Debian, Ubuntu: openmpi-bin)');
@@ -12,52 +22,41 @@ const folder = mkdtempSync(join(tmpdir(), 'semiflow-ranks-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const at = (name: string) => join(folder, name);
 
-const semiflow = [process.execPath, 'bin/semiflow.js'];
 const mpirun = ['mpirun', '--oversubscribe', '--allow-run-as-root'];
+/** Ranks under mpirun, a random one of which is killed. */
+const together = (count: number): Launcher => ({
+  start: [...mpirun, '-n', String(count), ...single.start],
+  kill: ({ pid }) => {
+    const { stdout } = spawnSync('pgrep', ['-P', String(pid)], { encoding: 'utf8' });
+    const living = stdout.trim().split('\n').filter(Boolean);
+    const victim = living[Math.floor(Math.random() * living.length)];
+    if (victim) process.kill(Number(victim), 'SIGKILL');
+  },
+});
+/** The lines that are semiflow's own. */
+const ownLines = (err: string) => err.split('\n').filter((line) => line.startsWith('semiflow:'));
 
-interface Ended {
-  code: number | null;
-  out: string;
-  err: string;
+/** Whether two runs measured the same, but for rounding. */
+function expectClose(run: string, other: string, tolerance = 1e-5) {
+  const [a, b] = [metricsOf(run), metricsOf(other)];
+  expect(a.length).toBe(b.length);
+  a.forEach((line, i) =>
+    Object.entries(line).forEach(([name, value]) =>
+      expect(Math.abs(value - b[i][name]), `${name} of line ${i}`).toBeLessThan(
+        tolerance * Math.max(1, Math.abs(value)),
+      ),
+    ),
+  );
 }
-
-/** Runs a command line to its end. @param watch is called ten times a second with its process id */
-function run([command, ...args]: readonly string[], watch?: (pid: number) => void): Promise<Ended> {
-  return new Promise((done) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    const watching = watch && setInterval(() => watch(child.pid!), 100);
-    let [out, err] = ['', ''];
-    child.stdout.on('data', (text: Buffer) => (out += text.toString()));
-    child.stderr.on('data', (text: Buffer) => (err += text.toString()));
-    // What the driver says of its own limits is of no interest here.
-    const said = () => err.replace(/^Warning: maxDynamic.*\n/gm, '');
-    child.on('close', (code) => {
-      clearInterval(watching);
-      done({ code, out, err: said() });
-    });
-  });
-}
-const ranks = (count: number, args: readonly string[]) => [...mpirun, '-n', String(count), ...semiflow, ...args];
-
-/** What a run measured of its steps, but for what they took by the clock. */
-const losses = (run: string): number[][] =>
-  readFileSync(join(run, 'metrics.jsonl'), 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => {
-      const { seconds: _, stepsPerSecond: _1, ...metrics } = JSON.parse(line) as Record<string, number>;
-      return Object.values(metrics);
-    });
 
 const architecture = at('small.yaml');
 writeFileSync(
   architecture,
   'architecture: { kind: mlp, dim: 2, width: 16, depth: 1, activation: silu, time: features }\nprediction: velocity\n',
 );
-const teacher = (name: string, steps: number) => {
-  const places = `--run ${at(name)} --out ${at(`${name}.safetensors`)}`;
-  return `teacher --data moons --arch ${architecture} --batch 30 --steps ${steps} --log-every 1 ${places}`.split(' ');
-};
+const learning = (steps: number) =>
+  `teacher --data moons --arch ${architecture} --batch 30 --steps ${steps} --log-every 1`.split(' ');
+const into = (name: string) => ['--run', at(name), '--out', at(`${name}.safetensors`)];
 
 it('knows by what it was started, and refuses what is no Open MPI', () => {
   expect(startedAs({})).toBeNull();
@@ -68,77 +67,89 @@ it('knows by what it was started, and refuses what is no Open MPI', () => {
   expect([{}, { OMPI_COMM_WORLD_LOCAL_SIZE: '4' }].map((env) => ranksHere(env))).toEqual([1, 4]);
 });
 
-describe.skipIf(!there)('under mpirun', { timeout: 120_000 }, () => {
+describe.skipIf(!there)('under mpirun', { timeout: 240_000 }, () => {
   it('is the Open MPI that doctor names', async () => {
     expect(await mpiVersion()).toMatch(/^Open MPI v\d/);
   });
 
   it('two ranks train what one does, print and write once', async () => {
-    const two = await run(ranks(2, [...teacher('two', 6), '--accumulate', '2']));
-    expect(two.err).toBe('');
-    expect(two.code).toBe(0);
+    const two = await run(together(2), [...learning(6), ...into('two'), '--accumulate', '2']);
+    expect(two).toMatchObject({ code: 0, err: '' });
     expect(two.out.match(/training in/g)).toHaveLength(1);
-    const one = await run([...semiflow, ...teacher('one', 6)]);
-    expect(one.code).toBe(0);
-    expect(
-      readdirSync(at('two'))
-        .sort()
-        .map((name) => name.replace(/\d+/, '')),
-    ).toEqual(
-      readdirSync(at('one'))
-        .sort()
-        .map((name) => name.replace(/\d+/, '')),
-    );
-    const [a, b] = [losses(at('two')), losses(at('one'))];
-    expect(a.length).toBe(6);
-    a.flat().forEach((value, i) => expect(value).toBeCloseTo(b.flat()[i], 5));
+    expect(await run(single, [...learning(6), ...into('one')])).toMatchObject({ code: 0 });
+    const [a, b] = ['two', 'one'].map((name) => readdirSync(at(name)).map((file) => file.replace(/\d+/, '')));
+    expect(a.sort()).toEqual(b.sort());
+    expect(metricsOf(at('two'))).toHaveLength(6);
+    expectClose(at('two'), at('one'));
   });
 
   it('two ranks draw the samples of one', async () => {
     const model = 'checkpoints/flow-map-checkerboard.safetensors';
-    const sample = (out: string) => `sample --model ${model} --n 33 --nfe 2 --out ${at(out)}`.split(' ');
-    for (const [out, command] of [
-      ['two.npy', ranks(2, sample('two.npy'))],
-      ['one.npy', [...semiflow, ...sample('one.npy')]],
+    const drawn: Float32Array[] = [];
+    for (const [out, launcher] of [
+      ['two.npy', together(2)],
+      ['one.npy', single],
     ] as const) {
-      expect(await run(command), out).toMatchObject({ code: 0, err: '' });
-    }
-    const [two, one] = ['two.npy', 'one.npy'].map((name) => {
-      const bytes = readFileSync(at(name));
-      return new Float32Array(
-        bytes.buffer.slice(bytes.byteOffset + bytes.length - 33 * 8, bytes.byteOffset + bytes.length),
+      const args = `sample --model ${model} --n 33 --nfe 2 --out ${at(out)}`.split(' ');
+      expect(await run(launcher, args), out).toMatchObject({ code: 0, err: '' });
+      const bytes = readFileSync(at(out));
+      drawn.push(
+        new Float32Array(bytes.buffer.slice(bytes.byteOffset + bytes.length - 33 * 8, bytes.byteOffset + bytes.length)),
       );
-    });
-    two.forEach((value, i) => expect(value).toBeCloseTo(one[i], 4));
+    }
+    drawn[0].forEach((value, i) => expect(value).toBeCloseTo(drawn[1][i], 4));
   });
 
-  it('a rank that is killed ends all of them within seconds, and one goes on where two were', async () => {
-    let killed = 0;
-    const ended = await run(ranks(2, [...teacher('killed', 1_000_000), '--save-every', '0']), (pid) => {
-      if (killed || !existsSync(at('killed/state.safetensors'))) return;
-      const [victim] = execFileSync('pgrep', ['-P', String(pid)], { encoding: 'utf8' })
-        .trim()
-        .split('\n')
-        .slice(-1);
-      process.kill(Number(victim), 'SIGKILL');
-      killed = performance.now();
-    });
-    expect(killed).toBeGreaterThan(0);
-    expect((performance.now() - killed) / 1000).toBeLessThan(10);
-    expect(ended.code).not.toBe(0);
-    expect(ended.err).toMatch(/process rank 1 .*signal 9/);
-    const saved = losses(at('killed')).length;
-    const resumed = await run([...semiflow, 'teacher', '--resume', at('killed'), '--steps', String(saved + 20)]);
-    expect(resumed).toMatchObject({ code: 0, err: '' });
+  /** Whether the death of one rank ended all, within seconds. */
+  function expectEnded({ err, secondsAfterKill }: Outcome) {
+    expect(secondsAfterKill).toBeLessThan(20);
+    expect(err).toMatch(/process rank \d .*signal 9/);
+  }
+
+  it('any rank that is killed ends all of them, and resumed they come to the same bytes; others go on to rounding', async () => {
+    const flags = [...learning(300).slice(1), ...oftenSaved];
+    const compared = {
+      launcher: together(2),
+      command: 'teacher',
+      flags: [...flags, '--run', 'RUN', '--out', at('t.safetensors')],
+    } as const;
+    const { alone, met } = await killAndCompare(compared, folder, 2);
+    expect(met.length).toBeGreaterThan(0);
+    met.forEach(expectEnded);
+    await run(together(2), ['teacher', ...flags, ...into('cut')], { lifetime: 300 });
+    for (const count of [1, 3]) {
+      const copy = at(`cut-${count}`);
+      cpSync(at('cut'), copy, { recursive: true });
+      expect(await run(count > 1 ? together(count) : single, ['teacher', '--resume', copy])).toMatchObject({
+        code: 0,
+        err: '',
+      });
+      expectClose(copy, alone, 1e-3);
+    }
+  });
+
+  it.skipIf(!kills)(`the same bytes after ${kills} kills (SEMIFLOW_KILLS)`, { timeout: 24 * 3_600_000 }, async () => {
+    const recipe = ['--teacher', 'checkpoints/rf-checkerboard.safetensors', '--data', 'checkerboard', '--batch', '64'];
+    const flags = [...recipe, '--steps', '150', ...oftenSaved, '--no-evaluate', '--out', 'RUN'];
+    const seconds: number[] = [];
+    for (let i = 0; seconds.length < kills; i++) {
+      const { met } = await killAndCompare({ launcher: together(2 + (i % 2)), command: 'train', flags }, folder, 5);
+      met.forEach(expectEnded);
+      seconds.push(...met.map(({ secondsAfterKill }) => secondsAfterKill!));
+    }
+    const [first, last] = [Math.min(...seconds), Math.max(...seconds)].map((value) => value.toFixed(1));
+    console.log(
+      `${seconds.length} kills of a random one of two or three ranks: all had ended after ${first} to ${last} s; the same bytes`,
+    );
   });
 
   it('ranks that would not do the same are refused in one line that names the rank', async () => {
-    const other = ['-n', '1', ...semiflow, ...teacher('other', 6)];
-    const ended = await run([...mpirun, ...other, ':', ...other, '--learning-rate', '0.5']);
+    const other = ['-n', '1', ...single.start, ...learning(6), ...into('other')];
+    const launcher = { ...single, start: [...mpirun, ...other, ':', ...other] };
+    const ended = await run(launcher, ['--learning-rate', '0.5']);
     expect(ended.code).toBe(2);
-    const said = ended.err.split('\n').filter((line) => line.startsWith('semiflow:'));
-    expect(said).toHaveLength(1);
-    expect(said[0]).toMatch(/rank 1 has another optimizer\.rate than rank 0 \(0\.5, not/);
+    expect(ownLines(ended.err)).toHaveLength(1);
+    expect(ownLines(ended.err)[0]).toMatch(/rank 1 has another optimizer\.rate than rank 0 \(0\.5, not/);
     expect(existsSync(at('other'))).toBe(false);
   });
 });

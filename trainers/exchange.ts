@@ -2,6 +2,7 @@ import type { Device } from '../src/gpu/device.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import type { ParameterLayout } from '../src/nn/parameters.js';
 import { sizeOf } from '../src/tensor/shape.js';
+import { HalfSum } from './halves.js';
 import type { ChosenRows } from './rows.js';
 
 /** What a learner keeps on the device where a batch is computed in parts, by one device or by several. */
@@ -48,13 +49,15 @@ export function pageFor({ parameters, length }: ParameterLayout): number {
 export class Exchange {
   /** Whether what this rank gave are numbers, all of it. */
   sound = true;
-  private readonly reading: { storage: TensorStorage; values: Promise<Float32Array> }[] = [];
+  private readonly reading: { storage: TensorStorage; values: Promise<Float32Array>; half?: HalfSum }[] = [];
   /** What to do as soon as a storage is written: begin to read it. */
   readonly after: ReadonlyMap<TensorStorage, () => void>;
 
+  /** @param halves what sums gradients in half, by their storages; none where they travel in f32 */
   constructor(
     private readonly device: Device,
     private readonly parts: Pick<PartStorages, 'gradients' | 'sums'>,
+    private readonly halves: ReadonlyMap<TensorStorage, HalfSum> = new Map(),
   ) {
     const { gradients, sums } = parts;
     const storages = device.group.size > 1 ? [...gradients.flatMap((gradient) => gradient ?? []), sums] : [];
@@ -63,14 +66,14 @@ export class Exchange {
 
   /** Of all that is given to other ranks. */
   get bytes(): number {
-    return this.reading.reduce((sum, { storage }) => sum + storage.bytes, 0);
+    return this.reading.reduce((sum, { storage, half }) => sum + storage.bytes / (half ? 2 : 1), 0);
   }
 
   private begin(storage: TensorStorage): void {
     const values = this.device.readPart(storage, 0, storage.length);
     // Whoever waits for it is told.
     values.catch(() => {});
-    this.reading.push({ storage, values });
+    this.reading.push({ storage, values, half: this.halves.get(storage) });
   }
 
   /**
@@ -82,11 +85,15 @@ export class Exchange {
     const summing: Promise<void>[] = [];
     let computed = performance.now();
     // Every rank computes its pages in the same order.
-    for (const { storage, values } of reading) {
+    for (const { storage, values, half } of reading) {
       const own = await values;
       computed = performance.now();
       if (storage === this.parts.sums) this.sound = own.every(Number.isFinite);
-      summing.push(device.group.sum(own).then(() => device.write(storage, own)));
+      if (half) {
+        // It calls the others more than once, and all ranks must call in the same order.
+        await half.sum(own);
+        device.write(storage, own);
+      } else summing.push(device.group.sum(own).then(() => device.write(storage, own)));
     }
     await Promise.all(summing);
     return computed;

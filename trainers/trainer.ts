@@ -44,6 +44,7 @@ import {
   type Storages,
 } from './learner-storages.js';
 import { Exchange, pageFor, rowStorages, storagesOfParts, type PartStorages } from './exchange.js';
+import { HalfSum } from './halves.js';
 import { checkParts, Rows, rowsOfPart } from './rows.js';
 import { biasCorrections, decayAt, rateAt, type AverageLaw, type RateSchedule } from './schedules.js';
 
@@ -94,6 +95,8 @@ export interface TrainerPlan {
   feed?: Feed;
   /** In how many parts, one after another, a device computes what it has of a batch; 1 by default. */
   accumulate?: number;
+  /** What gradients travel in between ranks: f16 takes half the bytes, see `HalfSum`; f32 by default. */
+  exchange?: 'f32' | 'f16';
 }
 
 /** Data that change while a run goes on. */
@@ -201,7 +204,11 @@ export class Trainer extends Resource {
         return program;
       };
       for (const { planned, parts, ...member } of all) {
-        const computed = parts && { ...parts, program: await compiled(parts.planned) };
+        const computed = parts && {
+          ...parts,
+          ...halvesOf(device, plan, parts, member),
+          program: await compiled(parts.planned),
+        };
         members.push({ ...member, ...(computed && { parts: computed }), program: await compiled(planned) });
       }
       const rounding = rounds && (await build(device, rounds));
@@ -322,6 +329,37 @@ export class Trainer extends Resource {
     return layout.weightsOf((from, to) => this.readArena(storages, 'averages', start + from, start + to));
   }
 
+  /**
+   * The state with what each rank keeps for itself, on the first one; all ask for it after the same step. Where gradients
+   * travel in f32 nobody keeps anything.
+   */
+  async wholeState(): Promise<TrainerState> {
+    const { group } = this.device;
+    const state = this.state();
+    const arenas = { ...state.arenas };
+    for (const { learner, parts } of this.members) {
+      if (!parts?.left) continue;
+      const { buffer, byteOffset, byteLength } = parts.left;
+      const all = await group.gather(new Uint8Array(buffer, byteOffset, byteLength));
+      const { length } = parts.left;
+      arenas[leftOf(learner)] = {
+        length: length * group.size,
+        read: async (start, end) => {
+          const values = new Float32Array(end - start);
+          for (let at = start; at < end;) {
+            const rank = Math.floor(at / length);
+            const last = Math.min(end, (rank + 1) * length);
+            const { buffer, byteOffset } = all[rank];
+            values.set(new Float32Array(buffer, byteOffset + 4 * (at - rank * length), last - at), at - start);
+            at = last;
+          }
+          return values;
+        },
+      };
+    }
+    return { ...state, arenas };
+  }
+
   /** Everything that is needed to go on to the bit, as it is when it is read: before the next step. */
   state(): TrainerState {
     this.assertUsable();
@@ -333,9 +371,12 @@ export class Trainer extends Resource {
 
   /**
    * Goes on from a state, to the bit.
+   * @returns what is not as it was, in words; null where all is
    * @throws UserError where it is none of this plan
    */
-  async restore({ step, arenas }: TrainerState): Promise<void> {
+  async restore({ step, arenas: saved }: TrainerState): Promise<string | null> {
+    const lefts = this.members.map(({ learner }) => leftOf(learner));
+    const arenas = Object.fromEntries(Object.entries(saved).filter(([name]) => !lefts.includes(name)));
     if (!Number.isInteger(step) || step < 0) throw new UserError(`the saved state is of step ${step}, which cannot be`);
     if (step > this.plan.steps)
       throw new UserError(`${step} steps are done already: ask for at least as many, not ${this.plan.steps}`, 'steps');
@@ -360,6 +401,22 @@ export class Trainer extends Resource {
     }
     this.rounding?.run();
     this.step = step;
+    return this.restoreLeft(saved);
+  }
+
+  /** What rounding of gradients took away goes on where as many ranks kept it. @returns as `restore` */
+  private async restoreLeft(saved: TrainerState['arenas']): Promise<string | null> {
+    const { rank, size } = this.device.group;
+    let dropped: string | null = null;
+    for (const { learner, parts } of this.members) {
+      const { length } = learner.layout;
+      const arena = saved[leftOf(learner)];
+      const same = parts?.left && arena?.length === size * length;
+      parts?.left?.set(same ? await arena.read(rank * length, (rank + 1) * length) : new Float32Array(length));
+      if (arena && !same)
+        dropped = `gradients went in f16 between ${arena.length / length} ranks: what rounding took from those of the last steps is dropped`;
+    }
+    return dropped;
   }
 
   /** The arenas that a state holds. */
@@ -394,7 +451,7 @@ export class Trainer extends Resource {
       const { device } = this;
       const { accumulate = 1 } = this.plan;
       const { rank, size } = device.group;
-      const exchange = new Exchange(device, parts);
+      const exchange = new Exchange(device, parts, parts.halves);
       for (let k = 0; k < accumulate; k++) {
         const { numbers, counted } = rowsOfPart(learner.rows!, size * accumulate, rank * accumulate + k);
         device.write(parts.numbers, numbers);
@@ -591,11 +648,38 @@ export interface Member {
   /** The update; where a batch is computed at once, all that comes before it as well. */
   program: Program;
   /** Where it is computed in parts: the gradient of one. */
-  parts?: PartStorages & { program: Program };
+  parts?: PartStorages & Halves & { program: Program };
   /** What a row of `ring` holds. */
   metrics: readonly string[];
   /** Metrics of the last steps. */
   ring: TensorStorage;
+}
+
+/** The name in a state of what each rank keeps of a learner where gradients travel in half, one after another. */
+const leftOf = ({ name }: Learner) => `${name}.left`;
+
+/** Where gradients travel in half. */
+interface Halves {
+  /** What sums them, by their storages. */
+  halves?: ReadonlyMap<TensorStorage, HalfSum>;
+  /** What rounding took away so far, as the arena lies. */
+  left?: Float32Array;
+}
+
+/** How a learner's gradients are summed, where that is in half. */
+function halvesOf(
+  { group }: Device,
+  { exchange }: TrainerPlan,
+  { gradients }: PartStorages,
+  { learner, storages }: Pick<Member, 'learner' | 'storages'>,
+): Halves {
+  if (exchange !== 'f16' || group.size === 1) return {};
+  const left = new Float32Array(learner.layout.length);
+  const halves = gradients.flatMap((gradient, i): [TensorStorage, HalfSum][] => {
+    const { start, end } = storages.pages[i];
+    return gradient ? [[gradient, new HalfSum(group, left.subarray(start, end))]] : [];
+  });
+  return { halves: new Map(halves), left };
 }
 
 /** Numbers of a step that all learners read. */

@@ -12,10 +12,18 @@ export interface Group {
   sum(values: Float32Array): Promise<void>;
   /** What every rank gives, in their order. */
   gather(bytes: Uint8Array): Promise<Uint8Array[]>;
+  /** Gives each rank one of `size` blocks of equally many bytes, and returns what each gave this one, in their order. */
+  swap(blocks: Uint8Array): Promise<Uint8Array>;
 }
 
 /** One process. */
-export const alone: Group = { rank: 0, size: 1, sum: async () => {}, gather: async (bytes) => [bytes] };
+export const alone: Group = {
+  rank: 0,
+  size: 1,
+  sum: async () => {},
+  gather: async (bytes) => [bytes],
+  swap: async (blocks) => blocks,
+};
 
 /** What the first rank says, on every rank: for decisions that hang on time or files. @param value what JSON can hold */
 export async function ofFirst<T>(group: Group, value: T): Promise<T> {

@@ -19,6 +19,7 @@ export function seat(): Seat {
     },
     sum: (values) => current.sum(values),
     gather: (bytes) => current.gather(bytes),
+    swap: (blocks) => current.swap(blocks),
   };
 }
 
@@ -48,6 +49,13 @@ export function meeting(size: number): Group[] {
         for (const part of all) part.forEach((value, i) => (values[i] += value));
       },
       gather: (bytes) => meet(turn++, rank, bytes),
+      swap: async (blocks) => {
+        const all = await meet(turn++, rank, blocks);
+        const each = blocks.length / size;
+        const received = new Uint8Array(blocks.length);
+        all.forEach((given, k) => received.set(given.subarray(rank * each, (rank + 1) * each), k * each));
+        return received;
+      },
     };
   });
 }
