@@ -34,66 +34,66 @@ export class HalfSum {
     const sum = new Uint8Array(bytes);
     const rest = new Float32Array(own.length);
     pack(own, sum, rest);
-    blockOf(left, rank).forEach((value, i, all) => (all[i] = value + rest[i]));
+    const ownLeft = blockOf(left, rank);
+    for (let i = 0; i < rest.length; i++) ownLeft[i] += rest[i];
     const sums = await group.gather(sum);
     values.fill(0);
     sums.forEach((block, k) => add(block, blockOf(values, k)));
   }
 }
 
-/** A block as it travels: its scale in f64, then values times that as f16, to a multiple of 8 bytes. */
+/** A block as it travels: how many times it was doubled, in 8 bytes, then its values as f16, to a multiple of 8 bytes. */
 const bytesFor = (length: number): number => 8 + Math.ceil(length / 4) * 8;
-const scaleOf = ({ buffer, byteOffset }: Uint8Array) => new Float64Array(buffer, byteOffset, 1);
+const doublingsOf = ({ buffer, byteOffset }: Uint8Array) => new Float64Array(buffer, byteOffset, 1);
 const halvesOf = ({ buffer, byteOffset }: Uint8Array, length: number) =>
   new Uint16Array(buffer, byteOffset + 8, length);
+const bitsOf = ({ buffer, byteOffset, length }: Float32Array) => new Uint32Array(buffer, byteOffset, length);
 
-/** What every f16 is. */
-const decoded = Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
-  const [sign, exponent, fraction] = [bits & 0x8000 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
-  if (exponent === 31) return NaN;
-  return sign * (exponent ? (1024 + fraction) * 2 ** (exponent - 25) : fraction * 2 ** -24);
-});
+/** Bits of an f32: its size without the sign, and what is no number, or none that is finite. */
+const sizeBits = 0x7fffffff;
+const infinite = 0x7f800000;
+/** Exponents of f32, biased as they are stored: 2^14, to which the largest value is brought, and the smallest of f16. */
+const [top, smallest] = [127 + 14, 127 - 14];
 
 /**
- * Rounds values to f16 under a power of two that brings the largest of them to 2^14 … 2^15.
+ * Rounds values to f16 under a power of two that brings the largest of them to 2^14 … 2^15. What is 2^28 times smaller than
+ * that is left over whole.
  * @param left takes what rounding takes away; stays as it is where a value is no number, whose block says just that
  */
 function pack(values: Float32Array, bytes: Uint8Array, left: Float32Array): void {
+  const bits = bitsOf(values);
   let largest = 0;
-  // What is no number stays.
-  for (const value of values) largest = Math.abs(value) <= largest ? largest : Math.abs(value);
-  if (!Number.isFinite(largest)) {
-    scaleOf(bytes)[0] = NaN;
+  for (let i = 0; i < bits.length; i++) largest = Math.max(largest, bits[i] & sizeBits);
+  if (largest >= infinite) {
+    doublingsOf(bytes)[0] = NaN;
     return;
   }
-  const scale = largest && 2 ** (14 - Math.floor(Math.log2(largest)));
-  scaleOf(bytes)[0] = scale;
-  const halves = halvesOf(bytes, values.length);
-  for (let i = 0; i < values.length; i++) {
-    const half = toHalf(values[i] * scale);
-    halves[i] = half;
-    left[i] = scale && values[i] - decoded[half] / scale;
+  const doublings = top - (largest >>> 23);
+  doublingsOf(bytes)[0] = doublings;
+  const least = Math.max(1, smallest - doublings) << 23;
+  // From f32's exponent to f16's, whose bias is less by 112.
+  const moved = (doublings - 112) << 23;
+  const [halves, leftBits] = [halvesOf(bytes, values.length), bitsOf(left)];
+  for (let i = 0; i < bits.length; i++) {
+    const size = bits[i] & sizeBits;
+    const sign = bits[i] ^ size;
+    // To the nearest of 10 bits behind the point, ties to even.
+    const rounded = size < least ? 0 : (size + 0xfff + ((size >>> 13) & 1)) & ~0x1fff;
+    halves[i] = (sign >>> 16) | (rounded && (rounded + moved) >>> 13);
+    leftBits[i] = sign | rounded;
+    left[i] = values[i] - left[i];
   }
 }
+
+/** What every f16 is; those below 2^-14 do not travel. */
+const decoded = Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
+  const exponent = (bits >> 10) & 31;
+  return exponent ? (bits & 0x8000 ? -1 : 1) * (1024 + (bits & 1023)) * 2 ** (exponent - 25) : 0;
+});
 
 /** Adds a block's values. */
 function add(bytes: Uint8Array, values: Float32Array): void {
-  const [scale] = scaleOf(bytes);
-  if (scale === 0) return;
+  const scale = 2 ** -doublingsOf(bytes)[0];
   const halves = halvesOf(bytes, values.length);
-  for (let i = 0; i < values.length; i++) values[i] += decoded[halves[i]] / scale;
-}
-
-const single = new Float32Array(1);
-const singleBits = new Uint32Array(single.buffer);
-
-/** The nearest f16 of a number below 2^16, as bits; ties to even but for those below 2^-14. */
-function toHalf(value: number): number {
-  single[0] = value;
-  const bits = singleBits[0];
-  const sign = (bits >>> 16) & 0x8000;
-  const size = bits & 0x7fffffff;
-  // The smallest normal f16, as f32.
-  if (size < 0x38800000) return sign | Math.round(Math.abs(value) * 2 ** 24);
-  return sign | ((size + 0xfff + ((size >>> 13) & 1) - 0x38000000) >>> 13);
+  for (let i = 0; i < values.length; i++) values[i] += decoded[halves[i]] * scale;
 }
