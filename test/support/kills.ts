@@ -66,6 +66,8 @@ export interface Compared {
   launcher: Launcher;
   command: 'train' | 'teacher';
   flags: readonly string[];
+  /** Sees the run's folder as each kill left it. */
+  onKilled?: (folder: string) => void;
 }
 
 /** Flags of runs that save often enough to be killed in the midst of it. */
@@ -77,7 +79,7 @@ export const oftenSaved = ['--save-every', '0.1'];
  * @returns the folder of the one left alone, and what became of those whose kill met a living run
  */
 export async function killAndCompare(
-  { launcher, command, flags }: Compared,
+  { launcher, command, flags, onKilled = () => {} }: Compared,
   folder: string,
   count: number,
 ): Promise<{ alone: string; met: Outcome[] }> {
@@ -86,12 +88,16 @@ export async function killAndCompare(
   const at = (path: string) => flags.map((flag) => flag.replace('RUN', path));
   expect(await run(launcher, [command, ...at(alone)])).toMatchObject({ code: 0 });
   const lifetime = () => 50 + 900 * Math.random();
-  const outcomes = [await run(launcher, [command, ...at(killed)], { lifetime: lifetime() })];
+  const outcomes: Outcome[] = [];
+  const kill = async (args: readonly string[]) => {
+    outcomes.push(await run(launcher, args, { lifetime: lifetime() }));
+    onKilled(killed);
+  };
+  await kill([command, ...at(killed)]);
   const evaluation = command === 'train' ? ['--no-evaluate'] : [];
   const again = [command, '--resume', killed, ...evaluation];
   // A run that finished before its kill is resumed all the same: it must not change any more.
-  for (let kill = 1; kill < count; kill++)
-    outcomes.push(await run(launcher, [...again, ...oftenSaved], { lifetime: lifetime() }));
+  for (let i = 1; i < count; i++) await kill([...again, ...oftenSaved]);
   expect(await run(launcher, again, { cwd: tmpdir() })).toMatchObject({ code: 0 });
   for (const file of readdirSync(alone).filter((file) => file.endsWith('safetensors')))
     expect(readFileSync(join(killed, file)).equals(readFileSync(join(alone, file))), file).toBe(true);
