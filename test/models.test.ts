@@ -1,10 +1,14 @@
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { compile } from '../src/autodiff/compile.js';
 import { evaluate } from '../src/autodiff/eager.js';
 import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
-import { readSafetensors } from '../node/files.js';
+import { readSafetensors, writeSafetensors } from '../node/files.js';
+import { parseDescription } from '../src/flow/description.js';
+import { createNetwork, exportNetwork, loadNetwork } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../src/models/index.js';
@@ -14,7 +18,7 @@ import { sum } from '../src/ops/broadcast.js';
 import { div, mul, neg, sub } from '../src/ops/pointwise.js';
 import { reshape } from '../src/ops/movement.js';
 import { sizeOf } from '../src/tensor/shape.js';
-import { fromStorage, tensor } from '../src/tensor/tensor.js';
+import { fromStorage, tensor, type Tensor } from '../src/tensor/tensor.js';
 import { full } from './support/full.js';
 import { bindFile, halfParity, labelsOf, load, parity, relative } from './support/parity.js';
 import { drawn } from './support/weights.js';
@@ -235,13 +239,19 @@ describe.each(full ? sizes : sizes.slice(0, -1))('$name with a second time input
     const labels = single.classes ? tensor(Uint32Array.of(0, 3, 1)) : undefined;
     const one = single.apply(p1, { x, time, labels });
     const two = double.apply(p2, { x, time, jump: { t: time, s }, labels });
-    const last = [...double.studentParameters].filter((name) => name.endsWith('2.weight'))[0];
-    const [slope] = gradients(sum(mul(neg(two), two)), [p2(last)]);
-    const results = await evaluate(await device('checked'), { one, two, slope });
+    const last = [...double.studentParameters].filter((name) => /\.(2|gains)\.weight$/.test(name));
+    const slopes = gradients(sum(mul(neg(two), two)), last.map(p2));
+    const outputs: Record<string, Tensor> = {
+      one,
+      two,
+      ...Object.fromEntries(slopes.map((slope, i) => [last[i], slope])),
+    };
+    const results = await evaluate(await device('checked'), outputs);
     // Fused kernels may round the sum with a zero differently: the last bit, no more.
     expect(relative(results.two, results.one)).toBeLessThan(1e-6);
     expect(Math.max(...results.one.map(Math.abs))).toBeGreaterThan(1e-3);
-    expect(Math.max(...results.slope.map(Math.abs))).toBeGreaterThan(1e-6);
+    const steepness = last.map((name) => Math.max(...results[name].map(Math.abs)));
+    expect(Math.min(...steepness)).toBeGreaterThan(1e-6);
   });
 });
 
@@ -268,5 +278,66 @@ describe('the embedding of a jump', () => {
       const distance = Math.hypot(...rows[a].map((value, k) => value - rows[b][k]));
       expect(distance).toBeGreaterThan(0.2 * Math.hypot(...rows[a]));
     }
+  });
+});
+
+describe('a multilayer perceptron of two times', () => {
+  const architecture = { kind: 'mlp', dim: 3, width: 12, depth: 2, activation: 'silu', time: 'concat' };
+  const [x, t, s] = [
+    [0.3, -1.2, 0.8, 1.1, 0.4, -0.7],
+    [0.9, 0.4],
+    [0.1, 0.3],
+  ];
+
+  /** u of two samples in float64, row by row: shift after the first layer, gains before every activation. */
+  function reference(parameter: (name: string) => Float32Array, gains: boolean): number[] {
+    const layer = (name: string, input: number[]) =>
+      Array.from(parameter(`${name}.bias`), (bias, o) =>
+        input.reduce((total, value, i) => total + value * parameter(`${name}.weight`)[o * input.length + i], bias),
+      );
+    const silu = (values: number[]) => values.map((value) => value / (1 + Math.exp(-value)));
+    const waves = (time: number) => [
+      time,
+      ...[1, 2, 4, 8].map((k) => Math.sin(k * Math.PI * time)),
+      ...[1, 2, 4, 8].map((k) => Math.cos(k * Math.PI * time)),
+    ];
+    return t.flatMap((time, row) => {
+      const hidden = silu(layer('jump_embedder.0', [...waves(time), ...waves(time - s[row])]));
+      const gain = gains ? layer('jump_embedder.gains', hidden) : new Array<number>(24).fill(0);
+      const shift = layer('jump_embedder.2', hidden);
+      const scaled = (values: number[], at: number) => values.map((value, i) => value * (1 + gain[12 * at + i]));
+      const first = layer('net.0', [...x.slice(3 * row, 3 * row + 3), time]).map((value, i) => value + shift[i]);
+      return layer('net.4', silu(scaled(layer('net.2', silu(scaled(first, 0))), 1)));
+    });
+  }
+
+  it.each([true, false])('scales hidden units by the jump; a file without gains has none (gains %s)', async (gains) => {
+    const network = createNetwork(
+      parseDescription(
+        { role: 'flow-map', architecture, time: 'noise-at-1', prediction: 'velocity', source: { kind: 'normal' } },
+        'test',
+      ),
+      5,
+    );
+    const tensors = new Map<string, { dtype: 'F32'; shape: readonly number[]; data: Float32Array }>();
+    for (const [i, { name, shape }] of network.layout.parameters.entries()) {
+      const data = Float32Array.from({ length: sizeOf(shape) }, (_, k) => 0.4 * Math.sin(3 * i + 1.7 * k));
+      if (gains || !name.includes('gains')) tensors.set(name, { dtype: 'F32', shape, data });
+    }
+    const path = join(tmpdir(), `two-times-${gains}-${process.pid}.safetensors`);
+    await writeSafetensors(path, Object.fromEntries(tensors), exportNetwork(network).metadata);
+    const { model, layout, weights } = await loadNetwork(await readSafetensors(path));
+    const p = layout.bind(new TensorStorage('mlp', 'f32', layout.length, await layout.collect(weights)));
+    rmSync(path);
+    const jump = { t: tensor(t), s: tensor(s) };
+    const { u } = await evaluate(await device('checked'), {
+      u: model.apply(p, { x: tensor(x, [2, 3]), time: jump.t, jump }),
+    });
+    expect(
+      relative(
+        u,
+        reference((name) => tensors.get(name)!.data, gains),
+      ),
+    ).toBeLessThan(1e-5);
   });
 });

@@ -30,13 +30,17 @@ export function summarizeRecipe(name: string, evaluations: readonly Evaluation[]
     name,
     seeds: evaluations.length,
     random: over((e) => e.report.operatorRmse),
-    jumps: report.jumps.map(({ jumps }, i) => ({ jumps, ...over((e) => e.report.jumps[i].rmse) })),
+    jumps: report.jumps.map(({ jumps }) => ({ jumps, ...over((e) => rmseOf(e, jumps)) })),
     drift: report.drift.map(({ hops }, i) => ({ hops, ...over((e) => e.report.drift[i].drift) })),
     slicedW2: quality.length ? over((e) => oneJump(e)?.slicedW2 ?? NaN) : null,
     frechet: evaluations.some((e) => !Number.isNaN(frechet(e))) ? over(frechet) : null,
     worth: summarizeWorth(evaluations.map((e) => e.report.worthEulerSteps)),
   };
 }
+
+/** NaN where an evaluation of before did not take so many. */
+const rmseOf = ({ report }: Evaluation, count: number) =>
+  report.jumps.find(({ jumps }) => jumps === count)?.rmse ?? NaN;
 
 const cell = ({ mean, half }: Estimate) => {
   if (Number.isNaN(mean)) return '–';
@@ -49,15 +53,20 @@ const worthRange = ({ median, least, most }: WorthSummary, seeds: number) => {
   return seeds > 1 ? `${middle} (${worthCell(least)} … ${worthCell(most)})` : middle;
 };
 
+/** Numbers of jumps that some recipe was judged by. */
+const jumpCounts = (rows: readonly RecipeSummary[]) =>
+  [...new Set(rows.flatMap(({ jumps }) => jumps.map(({ jumps: count }) => count)))].sort((a, b) => a - b);
+
 /** A row a recipe. */
 export function summaryTable(rows: readonly RecipeSummary[]): Table {
-  const [{ jumps, drift }] = rows;
+  const [{ drift }] = rows;
+  const counts = jumpCounts(rows);
   const judged = rows.some(({ frechet }) => frechet);
   return {
     columns: [
       'recipe',
       'RMSE, random (t, s)',
-      ...jumps.map(({ jumps: count }) => `RMSE, ${count} jump${count > 1 ? 's' : ''}`),
+      ...counts.map((count) => `RMSE, ${count} jump${count > 1 ? 's' : ''}`),
       ...drift.map(({ hops }) => `Δ_${hops}`),
       'sliced W2, 1 jump',
       ...(judged ? ['Fréchet, 1 jump'] : []),
@@ -66,7 +75,7 @@ export function summaryTable(rows: readonly RecipeSummary[]): Table {
     rows: rows.map(({ name, seeds, random, jumps, drift, slicedW2, frechet, worth }) => [
       name,
       cell(random),
-      ...jumps.map(cell),
+      ...counts.map((count) => cell(jumps.find((row) => row.jumps === count) ?? { mean: NaN, half: null })),
       ...drift.map(cell),
       slicedW2 ? cell(slicedW2) : '–',
       ...(judged ? [frechet ? cell(frechet) : '–'] : []),
@@ -95,11 +104,11 @@ export async function summaryFigures(rows: readonly RecipeSummary[]): Promise<(R
       yLabel: 'RMSE, noise to data',
       xLog: true,
       yLog: true,
-      xTicks: rows[0].jumps.map(({ jumps }) => jumps),
+      xTicks: jumpCounts(rows),
       series: rows.map(({ name, jumps }) =>
         curve(
           name,
-          jumps.map((row) => ({ ...row, at: row.jumps })),
+          jumps.flatMap((row) => (Number.isNaN(row.mean) ? [] : { ...row, at: row.jumps })),
         ),
       ),
     });

@@ -53,11 +53,14 @@ export function networkOf(model: Model, description: Description, weights: numbe
  */
 export async function fileWeights(file: SafetensorsFile, layout: ParameterLayout): Promise<Weights> {
   layout.check(file.tensors, file.name);
+  const held = layout.parameters.filter(({ name }) => file.tensors.has(name));
   const dtypeOf = (name: string) => file.tensors.get(name)!.dtype;
   // Of other types not every number is one in f32: that is told now, not when a device wants them.
-  for (const { name } of layout.parameters) if (!alwaysFloats.has(dtypeOf(name))) await file.readF32(name);
-  const half = layout.parameters.every(({ name }) => dtypeOf(name) === 'F16');
-  return { dtype: half ? 'f16' : 'f32', read: (name) => file.readF32(name) };
+  for (const { name } of held) if (!alwaysFloats.has(dtypeOf(name))) await file.readF32(name);
+  const half = held.every(({ name }) => dtypeOf(name) === 'F16');
+  const own: Weights = { dtype: half ? 'f16' : 'f32', read: (name) => file.readF32(name) };
+  if (held.length === layout.parameters.length) return own;
+  return joinedWeights(own, (name) => file.tensors.has(name), layout.drawn(0));
 }
 
 const alwaysFloats = new Set(['F32', 'F16', 'BF16']);

@@ -1,15 +1,15 @@
 import * as z from 'zod';
 import { linear } from '../ops/matmul.js';
-import { concat, reshape } from '../ops/movement.js';
+import { concat, reshape, split } from '../ops/movement.js';
 import { add, mul } from '../ops/pointwise.js';
 import {
   activations,
   applyLinear,
-  embedJump,
   harmonics,
   harmonicsWidth,
-  jumpParameters,
   linearParameters,
+  modulateByJump,
+  modulationParameters,
   quickHarmonics,
 } from '../nn/layers.js';
 import { sizeOf } from '../tensor/shape.js';
@@ -43,7 +43,8 @@ function defaults({ shape }: SampleLaw): z.input<typeof schema> | null {
 
 /**
  * A multilayer perceptron over points, with TorchCFM's parameter names (`net.0`, `net.2`, …).
- * The second time input is added to the first layer's sum.
+ * The second time input is added to the first layer's sum and scales every hidden unit: shifts alone, of any layer, leave a
+ * long jump twice as far from the teacher's flow and bend the velocity (docs/recipes.md).
  */
 export const mlp = defineBackbone({
   name: 'mlp',
@@ -60,15 +61,20 @@ export const mlp = defineBackbone({
     );
     return {
       sampleShape,
-      parameters: [...parameters, ...(twoTime ? jumpParameters(width) : [])],
+      parameters: [...parameters, ...(twoTime ? modulationParameters(width, depth * width) : [])],
       adapted: /^net\./,
       apply: (p, { x, time: t, jump }) => {
         const when = time === 'concat' ? reshape(t, [t.size, 1]) : harmonics(t);
         const flat = reshape(x, [x.shape[0], size]);
         const scaled = time === 'concat' ? flat : mul(flat, inputScale);
         let h = linear(concat([scaled, when], 1), p('net.0.weight'), p('net.0.bias'));
-        if (jump) h = add(h, embedJump(p, jump, quickHarmonics));
-        for (const name of names.slice(1)) h = applyLinear(p, name, act(h));
+        const [shift, gain] = jump ? modulateByJump(p, jump, quickHarmonics) : [];
+        if (shift) h = add(h, shift);
+        const gains = gain && split(gain, 1, depth);
+        names.slice(1).forEach((name, layer) => {
+          if (gains) h = add(h, mul(h, gains[layer]));
+          h = applyLinear(p, name, act(h));
+        });
         return reshape(h, x.shape);
       },
     };

@@ -274,6 +274,18 @@ export const jumpParameters = (width: number, outputs = width): Parameter[] => [
 ];
 
 /**
+ * Parameters of `modulateByJump`, under which shift and gains are zero at the start. Flow maps of before have no gains.
+ * @param units hidden units to be scaled
+ */
+export const modulationParameters = (width: number, units: number): Parameter[] => [
+  ...jumpParameters(width),
+  ...linearParameters('jump_embedder.gains', width, units, zeros, zeros).map((gain) => ({
+    ...ofStudent(gain),
+    later: true,
+  })),
+];
+
+/**
  * The second time input of every backbone: an embedding [B, outputs] of t and of the length t - s. Harmonics, and not the
  * backbone's own sinusoids, which hardly tell lengths in [0, 1] apart where its time is not scaled up.
  */
@@ -282,9 +294,17 @@ export function embedJump(
   { t, s }: Jump,
   multiples: readonly number[] = slowHarmonics,
 ): Tensor {
+  return applyLinear(parameters, 'jump_embedder.2', jumpHidden(parameters, { t, s }, multiples));
+}
+
+/** The embedding [B, width] beside gains [B, units], which scale hidden units by one plus each. */
+export function modulateByJump(parameters: Parameters, jump: Jump, multiples: readonly number[]): Tensor[] {
+  return applyLinears(parameters, ['jump_embedder.2', 'jump_embedder.gains'], jumpHidden(parameters, jump, multiples));
+}
+
+function jumpHidden(parameters: Parameters, { t, s }: Jump, multiples: readonly number[]): Tensor {
   const when = concat([harmonics(t, multiples), harmonics(sub(t, s), multiples)], 1);
-  const hidden = silu(applyLinear(parameters, 'jump_embedder.0', when));
-  return applyLinear(parameters, 'jump_embedder.2', hidden);
+  return silu(applyLinear(parameters, 'jump_embedder.0', when));
 }
 
 /**

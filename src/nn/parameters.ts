@@ -19,6 +19,8 @@ export interface Parameter {
   frozen?: boolean;
   /** A student has it beyond its teacher, and at the start it changes nothing. */
   student?: boolean;
+  /** It came later: a file may lack it, and is read as if it held what the initialiser gives, which changes nothing. */
+  later?: boolean;
 }
 
 /** Where parameters get their tensors from while a network's graph is built. */
@@ -177,13 +179,13 @@ export class ParameterLayout {
   /**
    * Whether a file holds what is described, by its header alone: nothing is read or allocated.
    * @param origin the file's name, for messages
-   * @param optional parameters that may be missing
+   * @param optional parameters that may be missing; by default those that came later
    * @throws UserError naming what is missing, has another shape, or is unknown, and the likely cause
    */
   check(
     state: ReadonlyMap<string, { readonly shape: Shape }>,
     origin: string,
-    optional: ReadonlySet<string> = new Set(),
+    optional: ReadonlySet<string> = this.later,
   ): void {
     // The names as they are: what they begin with is dropped where files are opened.
     const as = this.parameters.every(({ name, shape }) => {
@@ -192,6 +194,11 @@ export class ParameterLayout {
     });
     if (as && [...state.keys()].every((name) => this.index.has(name))) return;
     throw new UserError(`${origin}${nearMiss(this.parameters, state, optional)}`);
+  }
+
+  /** Names of the parameters that files of before lack. */
+  private get later(): ReadonlySet<string> {
+    return new Set(this.parameters.flatMap(({ name, later }) => (later ? [name] : [])));
   }
 
   private position(name: string): number {

@@ -39,7 +39,7 @@ export interface FlowMapReport {
   byJump: Bucket[];
   /** From noise to the end of the path in equal jumps. */
   jumps: { jumps: number; rmse: number }[];
-  /** Euler's as far as a jump of the student is not better than the last. */
+  /** Euler's by as many steps as the jumps above, and as far as a jump of the student is not better than the last. */
   solvers: SolverErrorRow[];
   /** By how many Euler steps of the teacher one jump from noise to the end is worth. */
   worthEulerSteps: EqualSteps;
@@ -65,6 +65,9 @@ export interface EvaluationOptions {
 
 /** Steps of the fine integration that stands for the teacher's true flow. */
 export const fineSteps = 128;
+/** Jumps from noise to the end, beside which the teacher takes as many Euler steps. */
+const jumpCounts = [1, 2, 4, 8, 16];
+const hopCounts = [2, 4, 6, 8];
 const eulerSteps = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96];
 const heunSteps = [1, 2, 4, 8];
 
@@ -136,7 +139,7 @@ async function measure(field: Runner, map: Runner, options: EvaluationOptions): 
   progress('jumps over random times');
   const got = await follow(set, 1);
   const hops = new Map<number, Float32Array>();
-  for (const count of [1, 2, 4, 6, 8]) {
+  for (const count of [...new Set([...jumpCounts, ...hopCounts])]) {
     progress(`noise to data in ${counted(count, stepOf(student))}`);
     hops.set(count, await follow(path, count));
   }
@@ -159,8 +162,8 @@ async function measure(field: Runner, map: Runner, options: EvaluationOptions): 
   for (const steps of eulerSteps) {
     const row = await solverRow('euler', steps);
     solvers.push(row);
-    // Finer steps are dear, and say nothing more of what a jump is worth.
-    if (row.rmse <= directError) break;
+    // Finer steps are dear, and say nothing more of what jumps are worth.
+    if (row.rmse <= directError && steps >= jumpCounts.at(-1)!) break;
   }
   for (const steps of heunSteps) solvers.push(await solverRow('heun', steps));
   return {
@@ -171,14 +174,14 @@ async function measure(field: Runner, map: Runner, options: EvaluationOptions): 
       `${teacher === student ? "the student's own velocity" : 'the teacher'}${guidance === 1 ? '' : ` under guidance ${guidance}`} integrated by ${fineSteps} Heun steps`,
     operatorRmse: rmse(got, expected, size),
     byJump: rmseByJump(got, expected, size, set.t, set.s),
-    jumps: [1, 2, 4, 8].map((jumps) => ({ jumps, rmse: rmse(hops.get(jumps)!, endpoint, size) })),
+    jumps: jumpCounts.map((jumps) => ({ jumps, rmse: rmse(hops.get(jumps)!, endpoint, size) })),
     solvers,
     worthEulerSteps: equalEulerSteps(
       directError,
       solvers.filter(({ solver }) => solver === 'euler').map(({ steps, rmse: error }) => ({ steps, error })),
     ),
     tangentRmse: tangent,
-    drift: [2, 4, 6, 8].map((count) => ({ hops: count, drift: drift(direct, hops.get(count)!, size) })),
+    drift: hopCounts.map((count) => ({ hops: count, drift: drift(direct, hops.get(count)!, size) })),
   };
 }
 

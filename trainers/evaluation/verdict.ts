@@ -1,6 +1,7 @@
 import type { Network } from '../../src/flow/network.js';
 import { formatNumber } from '../../src/report/table.js';
 import type { Evaluation } from './evaluation.js';
+import type { FlowMapReport } from './flow-map.js';
 import { worthInWords } from './tables.js';
 import { nounOf, stepOf } from './words.js';
 
@@ -48,7 +49,16 @@ export function verdict(
     noun === 'flow map' && last
       ? `Jumping in ${last.hops} hops ends ${formatNumber(Math.sqrt(last.drift), 2)} a coordinate away from one jump, in the mean.`
       : '';
-  return [made, worth, grade.says, samples, composes].filter(Boolean).join(' ');
+  return [made, worth, grade.says, behindSentence(report), samples, composes].filter(Boolean).join(' ');
+}
+
+/** Where a student does worse than its teacher's plain steps would at the same cost, which must not be. */
+function behindSentence({ jumps, solvers }: FlowMapReport): string {
+  const euler = new Map(solvers.flatMap(({ solver, steps, rmse }) => (solver === 'euler' ? [[steps, rmse]] : [])));
+  const behind = jumps.filter(({ jumps: calls, rmse }) => rmse > (euler.get(calls) ?? Infinity));
+  if (!behind.length) return '';
+  const calls = behind.map(({ jumps: count }) => count).join(' and ');
+  return `At ${calls} calls Euler steps of the teacher are nearer: give the velocity, λ of the diagonal, more weight, or train longer.`;
 }
 
 function samplesSentence(quality: Evaluation['quality']): string {
