@@ -217,6 +217,8 @@ describe('the evaluation of a student', () => {
       const flow = {
         worthEulerSteps: { steps: 20, relation: '=' },
         drift: [{ hops: 8, drift: 0.0004 }],
+        jumps: [1, 4, 16].map((jumps) => ({ jumps, rmse: 0.1 })),
+        solvers: [1, 4, 16].map((steps) => ({ solver: 'euler', steps, evaluations: steps, rmse: 0.5 })),
         ...over,
       } as Evaluation['report'];
       const quality = [
@@ -229,6 +231,8 @@ describe('the evaluation of a student', () => {
     expect(report({})).toBe(
       'A flow map was distilled from the teacher rf-moons by fmap in 300 steps. One jump, a single call of the network, comes as near to the true flow as 20.0 Euler steps of the teacher. That is good: sampling costs a small part of what it did, at the same quality. Its samples in one step are 0.020 from held-out data (sliced W2), where other data read 0.010 and 50 steps of the teacher 0.015. Jumping in 8 hops ends 0.020 a coordinate away from one jump, in the mean.',
     );
+    const jumps = [0.6, 0.1, 0.501].map((rmse, i) => ({ jumps: [1, 4, 16][i], rmse }));
+    expect(report({ jumps })).toContain('At 1 and 16 calls Euler steps of the teacher are nearer');
     expect(report({ worthEulerSteps: { steps: 96, relation: '>' } })).toContain('more than 96.0 Euler steps');
     expect(report({ worthEulerSteps: { steps: 5, relation: '=' } })).toContain('That is fair');
     expect(report({ worthEulerSteps: { steps: 1, relation: '<' } })).toMatch(/fewer than 1.0 Euler.*That is poor/);

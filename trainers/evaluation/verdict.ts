@@ -43,13 +43,14 @@ export function verdict(
   const step = stepOf(student);
   const worth = `One ${step}, a single call of the network, comes as near to the true flow as ${worthInWords(worthEulerSteps)} of ${field}.`;
   const grade = grades.find(({ from }) => worthEulerSteps.steps >= from)!;
+  const behind = noun === 'flow map' && teacher ? behindSentence(report) : '';
   const samples = samplesSentence(quality);
   const last = drift.at(-1);
   const composes =
     noun === 'flow map' && last
       ? `Jumping in ${last.hops} hops ends ${formatNumber(Math.sqrt(last.drift), 2)} a coordinate away from one jump, in the mean.`
       : '';
-  return [made, worth, grade.says, behindSentence(report), samples, composes].filter(Boolean).join(' ');
+  return [made, worth, grade.says, behind, samples, composes].filter(Boolean).join(' ');
 }
 
 /** Where a student does worse than its teacher's plain steps would at the same cost, which must not be. */

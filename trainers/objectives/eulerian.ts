@@ -12,7 +12,7 @@ import { splitTarget } from './tangent.js';
 export const eulerian: Objective = {
   name: 'emd',
   summary: 'Eulerian map distillation (Sabour et al., 2025)',
-  weight: { points: 0.25, images: 0.1 },
+  weight: { points: 0.1875, images: 0.1 },
   solver: 'heun',
   smallDivisor: 'limit',
   target: splitTarget(function* ({ x, t, s, epsilon, teacher, target, solver }) {

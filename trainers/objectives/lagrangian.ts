@@ -12,7 +12,7 @@ import { splitTarget } from './tangent.js';
 export const lagrangian: Objective = {
   name: 'lmd',
   summary: 'Lagrangian map distillation (Boffi et al., 2024)',
-  weight: { points: 0.25, images: 0.1 },
+  weight: { points: 0.1875, images: 0.1 },
   solver: 'euler',
   needsTeacher: true,
   smallDivisor: 'limit',

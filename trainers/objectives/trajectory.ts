@@ -12,7 +12,7 @@ import type { Objective } from './objective.js';
 export const trajectory: Objective = {
   name: 'trajectory',
   summary: 'trajectory consistency: a long leg of the teacher first (Kim et al., CTM, 2024)',
-  weight: { points: 0.5, images: 0.2 },
+  weight: { points: 0.375, images: 0.2 },
   solver: 'heun',
   solverSteps: 3,
   needsTeacher: true,
