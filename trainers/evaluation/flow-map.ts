@@ -139,7 +139,7 @@ async function measure(field: Runner, map: Runner, options: EvaluationOptions): 
   progress('jumps over random times');
   const got = await follow(set, 1);
   const hops = new Map<number, Float32Array>();
-  for (const count of [...new Set([...jumpCounts, ...hopCounts])]) {
+  for (const count of new Set([...jumpCounts, ...hopCounts])) {
     progress(`noise to data in ${counted(count, stepOf(student))}`);
     hops.set(count, await follow(path, count));
   }
