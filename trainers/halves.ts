@@ -85,15 +85,17 @@ function pack(values: Float32Array, bytes: Uint8Array, left: Float32Array): void
   }
 }
 
+let table: Float32Array | undefined;
 /** What every f16 is; those below 2^-14 do not travel. */
-const decoded = Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
-  const exponent = (bits >> 10) & 31;
-  return exponent ? (bits & 0x8000 ? -1 : 1) * (1024 + (bits & 1023)) * 2 ** (exponent - 25) : 0;
-});
+const decoded = (): Float32Array =>
+  (table ??= Float32Array.from({ length: 2 ** 16 }, (_, bits) => {
+    const exponent = (bits >> 10) & 31;
+    return exponent ? (bits & 0x8000 ? -1 : 1) * (1024 + (bits & 1023)) * 2 ** (exponent - 25) : 0;
+  }));
 
 /** Adds a block's values. */
 function add(bytes: Uint8Array, values: Float32Array): void {
   const scale = 2 ** -doublingsOf(bytes)[0];
-  const halves = halvesOf(bytes, values.length);
-  for (let i = 0; i < values.length; i++) values[i] += decoded[halves[i]] * scale;
+  const [halves, numbers] = [halvesOf(bytes, values.length), decoded()];
+  for (let i = 0; i < values.length; i++) values[i] += numbers[halves[i]] * scale;
 }
