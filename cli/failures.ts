@@ -38,7 +38,7 @@ export function failureOf(error: unknown, flagOf: (field: string) => string, ver
     return { line: oneLine(`${what} ${hint}`), exitCode: error.exitCode === 0 ? 0 : exitCodes.input };
   }
   if (error instanceof DOMException && error.name === 'AbortError')
-    return { line: 'interrupted before the first step, of which nothing was kept', exitCode: interruptedCode };
+    return { line: 'interrupted before a step was made: everything is as it was before', exitCode: interruptedCode };
   const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   const where = [`semiflow ${version}`, `Node ${process.versions.node}`, process.platform, context.adapter];
   return {

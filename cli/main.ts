@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander';
 import { failureOf } from './failures.js';
+import { leaveAtOnce } from '../node/quiet.js';
 import { version } from '../src/version.js';
 import { endRanks, leaveRanks, settleRanks } from './ranks.js';
 import { done } from './status.js';
@@ -19,6 +20,7 @@ function fail(error: unknown): void {
   endRanks(printed ? null : line, exitCode, error);
 }
 
+process.on('exit', leaveAtOnce);
 process.on('uncaughtException', fail);
 process.on('unhandledRejection', fail);
 // Whoever reads our output may leave, as `head` does: nothing is wrong then, and nobody is there to be told.

@@ -14,7 +14,7 @@ import { version } from '../src/version.js';
 import { keepChoices, readChoices, wereMeasured } from '../src/tuning/cache.js';
 import { noteAdapter } from './failures.js';
 import { endRanks, joinRanks } from './ranks.js';
-import { begin, done } from './status.js';
+import { begin, detail, done } from './status.js';
 
 /** Choices of a device that every command takes; the environment gives what the command line does not. */
 export interface DeviceFlags {
@@ -49,6 +49,8 @@ export async function openBare(flags: DeviceFlags): Promise<Device> {
     onFailure: (message) => {
       endRanks(message, 1);
     },
+    onWork: (done, total, of) =>
+      detail(of === 'kernels' ? `compiling ${done} of ${total} kernels` : `${done} of ${total} samples`),
   });
   noteAdapter(device.profile.description);
   const { description, family, maxBindingBytes, choices = {} } = device.profile;

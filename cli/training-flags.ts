@@ -56,7 +56,11 @@ class Interruption extends AbortController {
   private readonly interrupt = () => {
     if (this.signal.aborted) process.exit(130);
     this.abort();
-    if (!this.training) setTimeout(() => process.exit(130), patience).unref();
+    // As if whatever does not listen had thrown it.
+    const giveUp = () => {
+      throw this.signal.reason;
+    };
+    if (!this.training) setTimeout(giveUp, patience).unref();
   };
 }
 /** Milliseconds for whatever makes a training ready to give up and clear its place. */

@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, realpath, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { UserError } from '../src/errors.js';
 import type { Files, Store } from '../src/files/store.js';
@@ -43,18 +43,27 @@ function folderFiles(path: string): Files {
   };
 }
 
-/** A folder as a store. It is made, with those above it, when the first file is written. */
+/** A folder as a store. It is made, with those above it, when the first file is written, and what was made goes with the last. */
 export function folderStore(path: string): Store {
+  const made = new Set<string>();
   const place = async (name: string) => {
     const file = join(path, name);
-    await makeFolder(dirname(file), path);
+    await makeFolder(dirname(file), path, made);
     return file;
   };
   return {
     ...folderFiles(path),
     write: async (name, content) => writeFileAtomic(await place(name), content),
     append: async (name, content) => appendFile(await place(name), content),
-    remove: async (name) => rm(join(path, name), { force: true }),
+    remove: async (name) => {
+      await rm(join(path, name), { force: true });
+      // Inner folders come after those that they lie in.
+      for (const folder of [...made].reverse())
+        await rmdir(folder).then(
+          () => made.delete(folder),
+          () => {},
+        );
+    },
   };
 }
 
@@ -86,11 +95,14 @@ export async function modelFolderAt(path: string): Promise<{ folder: ModelFolder
 }
 
 /** `mkdir`'s own `recursive` never returns where the system refuses a folder with ENOENT, as /proc does. */
-async function makeFolder(path: string, wanted: string): Promise<void> {
+async function makeFolder(path: string, wanted: string, made: Set<string>): Promise<void> {
   if (await stat(path).catch(() => null)) return;
-  if (dirname(path) !== path) await makeFolder(dirname(path), wanted);
-  await mkdir(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST')
-      throw new UserError(`${wanted} cannot be written (${error.code}): choose another folder`);
-  });
+  if (dirname(path) !== path) await makeFolder(dirname(path), wanted, made);
+  try {
+    await mkdir(path);
+    made.add(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EEXIST') throw new UserError(`${wanted} cannot be written (${code}): choose another folder`);
+  }
 }

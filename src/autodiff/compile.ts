@@ -24,9 +24,9 @@ export interface CompileOptions {
   half?: boolean;
   /** Called with the arena's size before it is allocated. */
   onPlan?: (memory: { bytes: number; lowerBound: number; kernels: number }) => void;
-  /** Called as kernels have been compiled, by the driver as well. */
+  /** Called as kernels have been compiled, by the driver as well; in place of the device's `onWork`. */
   onProgress?: (ready: number, total: number) => void;
-  /** Gives up between two kernels. */
+  /** Gives up at once; what the driver compiles by then goes on unheard. */
   signal?: AbortSignal;
 }
 
@@ -277,21 +277,34 @@ async function compileInOrder(
   sources: readonly { source: string }[],
   dispatches: readonly Promise<Dispatch>[],
   alone: (i: number) => boolean,
-  { onProgress, signal }: Pick<CompileOptions, 'onProgress' | 'signal'>,
+  {
+    onProgress = device.onWork && ((ready, total) => device.onWork?.(ready, total, 'kernels')),
+    signal,
+  }: Pick<CompileOptions, 'onProgress' | 'signal'>,
 ): Promise<void> {
   if (!onProgress && !signal) return;
   const first = new Map<string, number>();
   sources.forEach(({ source }, i) => first.set(source, first.get(source) ?? i));
   let ready = 0;
   for (const i of first.values()) {
-    const dispatch = await dispatches[i];
+    const dispatch = await unlessAborted(dispatches[i], signal);
     if (device.profile.software && alone(i)) {
       submit(device, [{ ...dispatch, grid: [1, 1] }]);
-      await device.finished();
+      await unlessAborted(device.finished(), signal);
     }
-    signal?.throwIfAborted();
     onProgress?.(++ready, first.size);
   }
+}
+
+/** What is waited for, unless the signal comes first: one kernel alone may take a driver many seconds. */
+function unlessAborted<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {
+  if (!signal) return work;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort);
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
 }
 
 /** What kernels read as `numbers`, each list where a binding may begin; equal lists lie there once. */

@@ -293,6 +293,7 @@ export class Runner extends Resource {
     const result = new Float32Array((end - start) * size);
     let most = 0;
     for (let from = start; from < end; from += batch) {
+      if (end - start > batch) device.onWork?.(from - start, end - start, 'samples');
       const n = Math.min(batch, end - from);
       device.write(storages.x, samples.x.subarray(from * size, (from + n) * size));
       device.write(storages.t, samples.t.subarray(from, from + n));

@@ -31,7 +31,12 @@ export interface DeviceOptions {
   choices?: (profile: Profile) => Promise<Choices>;
   /** Called once when the device is lost or reports an error nobody caught; the run cannot be trusted after it. */
   onFailure?: (message: string) => void;
+  /** Hears how much is done of the kernels that a program compiles, or of the samples that a network is asked for. */
+  onWork?: Work;
 }
+
+/** Hears how far something is that takes time. */
+export type Work = (done: number, total: number, of: 'kernels' | 'samples') => void;
 
 /** What a device holds: buffers made and not yet given back, and their bytes. */
 export interface DeviceMemory {
@@ -70,6 +75,8 @@ export class Device extends Resource {
     private readonly wait: <T>(result: Promise<T>) => Promise<T> = (result) => result,
     /** The processes whose devices work together with this one. */
     readonly group: Group = alone,
+    /** Whoever wants to know how far its work is. */
+    readonly onWork?: Work,
   ) {
     super('this device');
     gpu.addEventListener('uncapturederror', (event) => {
@@ -418,5 +425,6 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const profile = profileOf(adapter, gpu, options.family, options.limits);
   const choices = await options.choices?.(profile);
   const wait = profile.software ? source.wait : undefined;
-  return new Device(gpu, choices ? { ...profile, choices } : profile, toggles, options.onFailure, wait, options.group);
+  const { onFailure, group, onWork } = options;
+  return new Device(gpu, choices ? { ...profile, choices } : profile, toggles, onFailure, wait, group, onWork);
 }
