@@ -32,11 +32,11 @@ export interface DeviceOptions {
   /** Called once when the device is lost or reports an error nobody caught; the run cannot be trusted after it. */
   onFailure?: (message: string) => void;
   /** Hears how much is done of the kernels that a program compiles, or of the samples that a network is asked for. */
-  onWork?: Work;
+  onWork?: OnWork;
 }
 
 /** Hears how far something is that takes time. */
-export type Work = (done: number, total: number, of: 'kernels' | 'samples') => void;
+export type OnWork = (done: number, total: number, of: 'kernels' | 'samples') => void;
 
 /** What a device holds: buffers made and not yet given back, and their bytes. */
 export interface DeviceMemory {
@@ -76,7 +76,7 @@ export class Device extends Resource {
     /** The processes whose devices work together with this one. */
     readonly group: Group = alone,
     /** Whoever wants to know how far its work is. */
-    readonly onWork?: Work,
+    readonly onWork?: OnWork,
   ) {
     super('this device');
     gpu.addEventListener('uncapturederror', (event) => {
