@@ -11,6 +11,8 @@ const backportsFile = '/etc/apt/sources.list.d/semiflow-backports.sources';
 const forbidden = 'SEMIFLOW_NO_APT';
 const aptOptions = ['-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=3'];
 const aptEnv = { DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' };
+const updating = { env: aptEnv, doing: 'apt-get update' };
+const installing = { env: aptEnv, doing: 'apt-get install' };
 
 /**
  * An apt source, from either format. `fields` are the remaining deb822 fields (Signed-By, Check-Valid-Until…), kept as is.
@@ -130,7 +132,7 @@ function enableBackports(/** @type {string} */ codename) {
     `# Added by the set-up of semiflow: \`semiflow doctor --undo\` takes it away.\n${entry}`,
   );
   const only = ['-o', `Dir::Etc::sourcelist=${backportsFile}`, '-o', 'Dir::Etc::sourceparts=-'];
-  const update = run('apt-get', ['update', ...aptOptions, ...only, '-o', 'APT::Get::List-Cleanup=0'], { env: aptEnv });
+  const update = run('apt-get', ['update', ...aptOptions, ...only, '-o', 'APT::Get::List-Cleanup=0'], updating);
   const mesa = update.ok ? mesaCandidate(target) : undefined;
   if (mesa && mesa.major >= oldestMesa) return target;
   rmSync(backportsFile);
@@ -156,13 +158,13 @@ export function installMesa() {
     throw new SetupError(`${byHand}, as root: apt-get install ${target}${mesaPackages.join(' ')}`);
   }
   say(`${none}: installing Mesa's software driver (lavapipe) by apt; ${forbidden}=1 forbids it`);
-  const update = run('apt-get', ['update', ...aptOptions], { env: aptEnv });
+  const update = run('apt-get', ['update', ...aptOptions], updating);
   const mesa = mesaCandidate([]);
   // A broken source of another vendor fails the update as a whole; what counts is whether Mesa can be had.
   if (!mesa) throw new SetupError(`apt has no mesa-vulkan-drivers: mend its sources\n  apt-get update: ${update.why}`);
   const target = isDebian && codename && mesa.major < oldestMesa ? enableBackports(codename) : [];
   const flags = ['-y', '--no-install-recommends', ...aptOptions, ...target];
-  const install = run('apt-get', ['install', ...flags, ...mesaPackages], { env: aptEnv });
+  const install = run('apt-get', ['install', ...flags, ...mesaPackages], installing);
   if (!install.ok)
     throw new SetupError(`apt-get install ${target.join(' ')} ${mesaPackages.join(' ')}: ${install.why}`);
 }
@@ -194,11 +196,11 @@ const testTools = [
 export function installTestTools() {
   if (process.platform !== 'linux' || process.getuid?.() !== 0 || process.env[forbidden]) return;
   const missing = testTools.filter(({ there }) => !there());
-  if (missing.length) run('apt-get', ['update', ...aptOptions], { env: aptEnv });
+  if (missing.length) run('apt-get', ['update', ...aptOptions], updating);
   for (const { packages } of missing) {
     say(`installing ${packages.join(', ')} by apt, which tests need`);
     const flags = ['-y', '--no-install-recommends', ...aptOptions];
-    const install = run('apt-get', ['install', ...flags, ...packages], { env: aptEnv });
+    const install = run('apt-get', ['install', ...flags, ...packages], installing);
     if (!install.ok) say(`${packages[0]} could not be installed, so its tests are skipped: ${install.why}`);
   }
 }

@@ -59,7 +59,8 @@ function installPackages() {
   say('installing the npm packages (npm ci)');
   const npm = process.env.npm_execpath?.endsWith('npm-cli.js') ? process.env.npm_execpath : undefined;
   const args = ['ci', '--include=dev', '--no-audit', '--no-fund', '--loglevel=error'];
-  const done = npm ? run(process.execPath, [npm, ...args], { cwd: root }) : run('npm', args, { cwd: root });
+  const options = { cwd: root, doing: 'npm ci' };
+  const done = npm ? run(process.execPath, [npm, ...args], options) : run('npm', args, options);
   if (!done.ok) throw new SetupError(`npm ci failed: ${done.why}`);
   if (!packagesMatch(root)) throw new SetupError('npm ci left packages out: delete node_modules and run it by hand');
 }
@@ -125,7 +126,8 @@ async function probe() {
  * @returns {{adapter?: Adapter, why: string}}
  */
 function findAdapter() {
-  const done = run(process.execPath, [fileURLToPath(import.meta.url), '--probe'], { cwd: root, timeout: 120_000 });
+  const options = { cwd: root, timeout: 120_000, doing: 'looking for an adapter' };
+  const done = run(process.execPath, [fileURLToPath(import.meta.url), '--probe'], options);
   try {
     return { adapter: JSON.parse(done.stdout) ?? undefined, why: done.why };
   } catch {

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -106,6 +107,17 @@ deb http://mirror.example/debian bookworm-updates main
     expect(backportsSource(parseList('deb http://vendor.example/x bookworm stable'), 'bookworm')).toBeUndefined();
     expect(backportsSource(parseDeb822('garbage\n\n: x\n \n'), 'bookworm')).toBeUndefined();
   });
+});
+
+it('says every few seconds what it waits for, and is silent of what is done at once', () => {
+  const shell = new URL('../scripts/shell.js', import.meta.url).href;
+  const script = (milliseconds: number) =>
+    `import { run } from ${JSON.stringify(shell)};
+    run(process.execPath, ['-e', 'setTimeout(() => {}, ${milliseconds})'], { doing: 'sleeping' });`;
+  const said = (milliseconds: number) =>
+    spawnSync(process.execPath, ['--input-type=module', '-e', script(milliseconds)], { encoding: 'utf8' }).stderr;
+  expect(said(4500)).toMatch(/^set-up: sleeping, 3s\n/);
+  expect(said(0)).toBe('');
 });
 
 describe('what is there already', () => {
