@@ -122,7 +122,8 @@ export async function followTraining<Result>(
       if (training.saved === saved || training.finished) continue;
       if (await ofFirst(trainer.device.group, performance.now() - drawn < drawSeconds * 1000)) continue;
       [saved, drawn] = [training.saved, performance.now()];
-      bar?.update({ left: 'drawing' });
+      if (bar) bar.update({ left: 'drawing' });
+      else begin('drawing samples of now');
       await onSave();
     }
   } finally {
