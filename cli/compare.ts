@@ -10,6 +10,7 @@ import { summaryFigures } from '../trainers/summary.js';
 import { compareRuns, type Comparison, type ComparedRun } from '../trainers/compare.js';
 import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { readMark } from '../trainers/run-files.js';
+import { called } from './called.js';
 import { checkOutput } from './output.js';
 import { printTables } from './print.js';
 
@@ -86,14 +87,14 @@ async function readRun(folder: string): Promise<ComparedRun> {
   const text = await readText(store, 'evaluation.json');
   if (text === null)
     throw new UserError(
-      `${folder} has no evaluation.json: let it come to its end with \`semiflow train --resume ${folder}\``,
+      `${folder} has no evaluation.json: let it come to its end with \`${called} train --resume ${folder}\``,
     );
   let evaluation: Evaluation;
   try {
     evaluation = JSON.parse(text) as Evaluation;
     if (!Array.isArray(evaluation.report.jumps) || !Array.isArray(evaluation.quality)) throw new Error('no evaluation');
   } catch {
-    throw new UserError(`${folder}/evaluation.json is damaged: \`semiflow train --resume ${folder}\` evaluates anew`);
+    throw new UserError(`${folder}/evaluation.json is damaged: \`${called} train --resume ${folder}\` evaluates anew`);
   }
   const lines = ((await readText(store, 'metrics.jsonl')) ?? '').trimEnd().split('\n');
   const { recipe, inputs } = mark;

@@ -1,3 +1,4 @@
+import { called } from './called.js';
 import type { DeviceFlags } from './session.js';
 import { shipped } from './shipped.js';
 import { train } from './train.js';
@@ -17,6 +18,6 @@ export async function demo(flags: DeviceFlags & { out: string }): Promise<void> 
   });
   if (folder)
     console.log(
-      '\nA flow map goes from noise to data in one jump, or in any number of hops: `semiflow train --help` shows the knobs.',
+      `\nA flow map goes from noise to data in one jump, or in any number of hops: \`${called} train --help\` shows the knobs.`,
     );
 }

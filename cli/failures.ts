@@ -1,4 +1,5 @@
 import { CommanderError } from 'commander';
+import { called } from './called.js';
 import { SemiflowError, type ErrorCode } from '../src/errors.js';
 import { MemoryError } from '../src/flow/memory.js';
 
@@ -34,7 +35,7 @@ export function failureOf(error: unknown, flagOf: (field: string) => string, ver
   if (error instanceof CommanderError) {
     // What is wrong and, on a second line, the nearest name.
     const [what, nearest = ''] = error.message.replace(/^error: /, '').split('\n');
-    const hint = nearest || (/unknown/.test(error.code) ? '(`semiflow help` shows what there is)' : '');
+    const hint = nearest || (/unknown/.test(error.code) ? `(\`${called} help\` shows what there is)` : '');
     return { line: oneLine(`${what} ${hint}`), exitCode: error.exitCode === 0 ? 0 : exitCodes.input };
   }
   if (error instanceof DOMException && error.name === 'AbortError')

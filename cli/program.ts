@@ -1,6 +1,7 @@
 import { Argument, Command, Option } from 'commander';
 import { UserError } from '../src/errors.js';
 import { numberBetween, wholeNumber } from './arguments.js';
+import { called } from './called.js';
 import { addKnobs } from './config.js';
 import {
   autoencodingDefaults,
@@ -192,7 +193,8 @@ export function createProgram(): Command {
     .exitOverride()
     .configureOutput({ outputError: () => {} })
     .configureHelp({ sortSubcommands: false })
-    .hook('preAction', (_, command) => findShipped(command));
+    .hook('preAction', (_, command) => findShipped(command))
+    .addHelpText('after', `\nBegin with \`${called} demo\`; \`${called} help COMMAND\` shows what a command takes.`);
   const withDevice: Command[] = [];
   /** A command that opens a device. */
   const computing = (name: string): Command => {

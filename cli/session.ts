@@ -12,6 +12,7 @@ import type { Toggles } from '../src/gpu/adapter.js';
 import { agree } from '../src/gpu/group.js';
 import { version } from '../src/version.js';
 import { keepChoices, readChoices, wereMeasured } from '../src/tuning/cache.js';
+import { called } from './called.js';
 import { noteAdapter } from './failures.js';
 import { endRanks, joinRanks } from './ranks.js';
 import { begin, detail, done } from './status.js';
@@ -69,7 +70,7 @@ export async function offerTuning({ profile }: Device, model: string | undefined
   const store = folderStore(cacheFolder());
   if (profile.software || (await wereMeasured(store, profile))) return;
   console.log(
-    `kernels run by the table, as nobody measured this adapter: \`semiflow tune${model ? ` --model ${model}` : ''}\` does, in a minute, for every run after it (this is said once)`,
+    `kernels run by the table, as nobody measured this adapter: \`${called} tune${model ? ` --model ${model}` : ''}\` does, in a minute, for every run after it (this is said once)`,
   );
   // A cache that cannot be written is no reason not to train.
   await keepChoices(store, profile, {}).catch(() => {});

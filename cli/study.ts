@@ -6,6 +6,7 @@ import { folderStore } from '../node/folder.js';
 import { ofFirst } from '../src/gpu/group.js';
 import { SharedFigures } from '../trainers/evaluation/shared.js';
 import { runStudy, studyFiles, studyRuns, studySchema, type StudyRun } from '../trainers/study.js';
+import { called } from './called.js';
 import { readClassifier } from './classifier.js';
 import { check, parseYaml, type Locate } from './config.js';
 import { printTables } from './print.js';
@@ -74,7 +75,7 @@ export async function study(path: string, flags: DeviceFlags & { out?: string; w
   device.dispose();
   await watch?.end();
   if (!result) {
-    console.log(`go on with: semiflow study ${path}${flags.out ? ` --out ${flags.out}` : ''}`);
+    console.log(`go on with: ${called} study ${path}${flags.out ? ` --out ${flags.out}` : ''}`);
     return;
   }
   printTables([result.table]);

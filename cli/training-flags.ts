@@ -11,6 +11,7 @@ import { folderStore } from '../node/folder.js';
 import { check, parseRecipe, type Locate, type RecipeFile } from './config.js';
 import { printTables, profileTable } from './print.js';
 import type { DeviceFlags } from './session.js';
+import { called } from './called.js';
 import { begin, detail, done, say } from './status.js';
 
 /** What every command that trains takes. */
@@ -137,7 +138,7 @@ export async function followTraining<Result>(
       `${trainer.device.group.size} ranks: a step gave the others ${(exchange.bytes / 1e6).toFixed(2)} MB, and waited ${exchange.milliseconds.toFixed(1)} ms for theirs once its own gradient was there`,
     );
   if (training.finished) console.log(`trained to step ${steps} in ${duration((performance.now() - started) / 1000)}`);
-  else console.log(`saved at step ${training.step}; go on with: semiflow ${command} --resume ${place}`);
+  else console.log(`saved at step ${training.step}; go on with: ${called} ${command} --resume ${place}`);
   return training.finished;
 }
 

@@ -152,7 +152,7 @@ describe('what is wrong with the words of a command is one line with the nearest
     [['trian'], /unknown command 'trian' \(Did you mean train\?\)/],
     [['help', 'trian'], /unknown command 'trian' \(Did you mean train\?\)/],
     [['xyzzy', '--help'], /unknown command 'xyzzy'/],
-    [['xyzzy'], /unknown command 'xyzzy' \(`semiflow help` shows what there is\)/],
+    [['xyzzy'], /unknown command 'xyzzy' \(`(npx )?semiflow help` shows what there is\)/],
     [['train', '--tecaher', 'x'], /unknown option '--tecaher' \(Did you mean --teacher\?\)/],
     [['sample'], /--model/],
     [['sample', '--model'], /argument missing/],
