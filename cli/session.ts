@@ -50,8 +50,10 @@ export async function openBare(flags: DeviceFlags): Promise<Device> {
     onFailure: (message) => {
       endRanks(message, 1);
     },
-    onWork: (done, total, of) =>
-      detail(of === 'kernels' ? `compiling ${done} of ${total} kernels` : `${done} of ${total} samples`),
+    onWork: (done, total, of) => {
+      const compiling = done < total ? `compiling ${done} of ${total} kernels` : '';
+      detail(of === 'kernels' ? compiling : `${Math.floor((100 * done) / total)} %`);
+    },
   });
   noteAdapter(device.profile.description);
   const { description, family, maxBindingBytes, choices = {} } = device.profile;

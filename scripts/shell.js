@@ -34,7 +34,7 @@ setInterval(() => {
  * @returns {{ok: boolean, stdout: string, stderr: string, why: string}} `why` is how it ended and what it said, shortened
  */
 export function run(program, args, { doing, ...options } = {}) {
-  const beating = doing && new Worker(heartbeat, { eval: true, workerData: { doing, every } });
+  const beating = doing && new Worker(heartbeat, { eval: true, execArgv: [], workerData: { doing, every } });
   const done = spawnSync(program, args, {
     ...options,
     env: { ...process.env, ...options.env },

@@ -181,11 +181,15 @@ export class Runner extends Resource {
       // Fresh noise belongs to a place in a batch of the device.
       const { x } = await this.inBatches(
         batch,
-        async (part) => {
+        async (part, _, tell) => {
           for (let i = 0; i < steps; i++) {
             device.write(storages.part, Float32Array.of(grid[i], grid[i + 1], strength));
             if (stochastic) device.write(storages.key, Uint32Array.of(low, high, part * steps + i));
             program.run();
+            // Whoever wants to know how far it is waits some times on the way, on processors, where steps are slow.
+            if (!device.onWork || !device.profile.software || (i + 1) % Math.ceil(steps / 10)) continue;
+            await device.finished();
+            tell((i + 1) / steps);
           }
           return 0;
         },
@@ -240,7 +244,7 @@ export class Runner extends Resource {
     const { device, storages } = this;
     const { x, most } = await this.inBatches(
       batch,
-      async (_, n) => {
+      async (_, n, tell) => {
         let [at, length, tries] = [0, 0.05, 0];
         while (at < 1) {
           if (++tries > mostSteps)
@@ -259,6 +263,7 @@ export class Runner extends Resource {
             at = to;
           }
           length = (to - at || length) * stepFactor(error);
+          tell(at);
         }
         return tries * calls;
       },
@@ -269,12 +274,12 @@ export class Runner extends Resource {
 
   /**
    * Runs a job for each batch of samples; what it leaves in the samples' storage is the result.
-   * @param job gives a number, of which the largest is returned
+   * @param job gives a number, of which the largest is returned, and tells how much of its batch is done
    * @param whole whether a batch keeps its samples together, however many ranks there are
    */
   private async inBatches(
     samples: Batch,
-    job: (part: number, count: number) => Promise<number>,
+    job: (part: number, count: number, tell: (share: number) => void) => Promise<number>,
     whole = false,
   ): Promise<{ x: Float32Array; most: number }> {
     const count = samples.t.length;
@@ -293,7 +298,6 @@ export class Runner extends Resource {
     const result = new Float32Array((end - start) * size);
     let most = 0;
     for (let from = start; from < end; from += batch) {
-      if (end - start > batch) device.onWork?.(from - start, end - start, 'samples');
       const n = Math.min(batch, end - from);
       device.write(storages.x, samples.x.subarray(from * size, (from + n) * size));
       device.write(storages.t, samples.t.subarray(from, from + n));
@@ -301,7 +305,8 @@ export class Runner extends Resource {
       if (this.network.model.classes) device.write(storages.labels, this.labels(samples.labels, from, n));
       this.writeConditions(this.conditions, samples.conditions, count, from, n);
       this.writeConditions(this.negative, { ...samples.conditions, ...samples.negative }, count, from, n);
-      most = Math.max(most, await job(from / batch, n));
+      const tell = (share: number) => device.onWork?.(from - start + share * n, end - start, 'samples');
+      most = Math.max(most, await job(from / batch, n, tell));
       const values = (await device.read(storages.x)) as Float32Array;
       result.set(values.subarray(0, n * size), (from - start) * size);
     }

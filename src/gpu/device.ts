@@ -35,7 +35,7 @@ export interface DeviceOptions {
   onWork?: OnWork;
 }
 
-/** Hears how far something is that takes time. */
+/** Hears how far something is that takes time; samples on their way count in part. */
 export type OnWork = (done: number, total: number, of: 'kernels' | 'samples') => void;
 
 /** What a device holds: buffers made and not yet given back, and their bytes. */
