@@ -90,12 +90,15 @@ export function trainOptions(
   };
 }
 
+/** Seconds between pictures, at least; and how much longer than it takes to draw them, where a network is large. */
 const drawSeconds = 59;
+const drawShare = 20;
 
 /**
  * Runs a training to its end, or until it is interrupted: Ctrl-C saves and leaves, twice leaves at once.
  * @param command that goes on with it
- * @param onSave called after a checkpoint on the way, but no more often than each minute, to draw samples
+ * @param onSave called after a checkpoint on the way, to draw samples: no more often than each minute, and for a twentieth of
+ * the time at most
  * @returns whether it came to the end
  */
 export async function followTraining<Result>(
@@ -116,16 +119,18 @@ export async function followTraining<Result>(
   try {
     if (flags.profile)
       printTables([{ heading: 'One step by kernel', table: profileTable(await training.profileStep()) }]);
-    let [{ saved }, drawn] = [training, started];
+    let [{ saved }, drawn, rest] = [training, started, drawSeconds * 1000];
     if (!training.finished) begin('the first steps');
     for await (const _ of training) {
       // Pictures can cost more than the steps between two checkpoints.
       if (training.saved === saved || training.finished) continue;
-      if (await ofFirst(trainer.device.group, performance.now() - drawn < drawSeconds * 1000)) continue;
-      [saved, drawn] = [training.saved, performance.now()];
+      if (await ofFirst(trainer.device.group, performance.now() - drawn < rest)) continue;
+      const began = performance.now();
       if (bar) bar.update({ left: 'drawing' });
       else begin('drawing samples of now');
-      await onSave();
+      await unlessAborted(onSave, interruption.signal);
+      [saved, drawn] = [training.saved, performance.now()];
+      rest = Math.max(rest, drawShare * (drawn - began));
     }
   } finally {
     done();
@@ -140,6 +145,18 @@ export async function followTraining<Result>(
   if (training.finished) console.log(`trained to step ${steps} in ${duration((performance.now() - started) / 1000)}`);
   else console.log(`saved at step ${training.step}; go on with: ${called} ${command} --resume ${place}`);
   return training.finished;
+}
+
+/** Does something, which is not waited for once somebody asks for the end. */
+function unlessAborted(begin: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const left = () => resolve();
+    if (signal.aborted) return left();
+    signal.addEventListener('abort', left, { once: true });
+    begin()
+      .then(resolve, reject)
+      .finally(() => signal.removeEventListener('abort', left));
+  });
 }
 
 /**

@@ -1,5 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { followTraining, trainOptions } from '../cli/training-flags.js';
 import { begin, detail, done, say } from '../cli/status.js';
+import { alone } from '../src/gpu/group.js';
+import type { Training } from '../trainers/train.js';
 
 let lines: { at: number; text: string }[];
 let start: number;
@@ -45,5 +48,47 @@ describe('what a log says while one waits', () => {
     expect(lines.map(({ text }) => text)).toEqual(['a line']);
     vi.advanceTimersByTime(2000);
     expect(lines.map(({ text }) => text)).toEqual(['a line', 'a long one, 3s']);
+  });
+});
+
+describe('pictures on the way', () => {
+  /** A training of 100 steps that saves after each, a minute of it. */
+  const training = () =>
+    ({
+      ...{ step: 0, steps: 100, trained: 1, saved: 0, finished: false, files: { name: 'run' } },
+      trainer: { dispatches: 1, device: { profile: { description: 'none' }, group: alone } },
+      async *[Symbol.asyncIterator](this: { saved: number }) {
+        for (this.saved = 1; this.saved <= 100; this.saved++) {
+          vi.advanceTimersByTime(60_000);
+          yield {};
+        }
+      },
+    }) as unknown as Training<unknown>;
+  const follow = (onSave: () => Promise<void>) => {
+    const { interruption } = trainOptions({}, 'run', {});
+    return followTraining(training(), {}, interruption, { command: 'train', onSave });
+  };
+
+  it.each([
+    [0, 100],
+    [6_000, 50],
+    [60_000, 5],
+    [600_000, 1],
+  ])('take a twentieth of the time at most: drawn in %i ms, %i times', async (milliseconds, times) => {
+    let drawn = 0;
+    await follow(async () => {
+      drawn++;
+      vi.advanceTimersByTime(milliseconds);
+    });
+    expect(drawn).toBeLessThanOrEqual(times);
+    expect(drawn).toBeGreaterThanOrEqual(0.9 * times);
+  });
+
+  it('are not waited for once somebody asks for the end', async () => {
+    const ended = follow(() => {
+      process.emit('SIGINT');
+      return new Promise(() => {});
+    });
+    expect(await ended).toBe(false);
   });
 });
