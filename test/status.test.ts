@@ -55,7 +55,12 @@ describe('pictures on the way', () => {
   /** A training of 100 steps that saves after each, a minute of it. */
   const training = () =>
     ({
-      ...{ step: 0, steps: 100, trained: 1, saved: 0, finished: false, files: { name: 'run' } },
+      step: 0,
+      steps: 100,
+      trained: 1,
+      saved: 0,
+      finished: false,
+      files: { name: 'run' },
       trainer: { dispatches: 1, device: { profile: { description: 'none' }, group: alone } },
       async *[Symbol.asyncIterator](this: { saved: number }) {
         for (this.saved = 1; this.saved <= 100; this.saved++) {
