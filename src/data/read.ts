@@ -232,7 +232,9 @@ function asImages(
   const found = extremesOf(parts, where);
   const from = pixelRange(values, boolean, found, where, declared);
   const { range = [-1, 1] } = options;
-  notes.push(`pixels ${format(found.low)} … ${format(found.high)} of ${from[0]} … ${from[1]}`);
+  const all = found.low === from[0] && found.high === from[1];
+  const met = all ? '' : `, of which ${format(found.low)} … ${format(found.high)} occur`;
+  notes.push(`pixels of ${from[0]} … ${from[1]}${met}`);
   const [channels, height, width] = shape.slice(1);
   const { size = [height, width] } = options;
   const same = size[0] === height && size[1] === width;
