@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -31,6 +31,15 @@ const teacher = ['teacher', '--data', 'moons', '--steps', '100000', '--out', 'mo
 const meanflow = ['train', '--method', 'meanflow', '--data', 'moons', '--steps', '100000', '--out', 'run'];
 
 describe('a process that ends while the driver compiles', () => {
+  it('by its own exit, among very many kernels: its code, and no word of the driver', () => {
+    const env = { ...process.env, MESA_SHADER_CACHE_DIR: mkdtempSync(join(folder, 'cache-')) };
+    const ended = spawnSync(process.execPath, ['--import', 'tsx', 'test/support/leaving.ts'], {
+      encoding: 'utf8',
+      env,
+    });
+    expect([ended.status, ended.signal, ended.stdout, ended.stderr]).toEqual([7, null, '', '']);
+  });
+
   it.each([
     ['teacher', 'SIGINT', teacher],
     ['train', 'SIGTERM', meanflow],
