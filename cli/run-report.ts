@@ -3,6 +3,7 @@ import type { Device } from '../src/gpu/device.js';
 import type { Evaluation } from '../trainers/evaluation/evaluation.js';
 import { reportRun, type RunReportOptions } from '../trainers/evaluation/run-report.js';
 import { verdict } from '../trainers/evaluation/verdict.js';
+import { called } from './called.js';
 import { evaluationDataset } from './evaluation-data.js';
 import { printTables } from './print.js';
 import type { RunFiles } from '../trainers/run-files.js';
@@ -18,6 +19,11 @@ export async function finishReport(
   given: string | undefined,
   options: RunReportOptions & { evaluate: boolean },
 ): Promise<Evaluation | null> {
+  // Of pictures on a processor it takes longer than what comes before it, when one only tries.
+  if (options.evaluate)
+    console.log(
+      `the student is saved and will be evaluated now; \`${called} train --resume ${files.name}\` does it anew where it is cut short`,
+    );
   const data = options.evaluate ? await evaluationDataset(teacher, given) : null;
   const metrics = await files.metrics();
   const making = { seconds: metrics.at(-1)?.seconds, ...options.making };
