@@ -418,7 +418,10 @@ export function createProgram(): Command {
     .option('--features <file>', 'classifier whose features also judge samples of images')
     .option('--features-arch <yaml>', 'what the classifier is, where its file does not say so')
     .option('--reference <npz>', "published statistics of the features, mu and sigma, instead of the data's")
-    .option('--samples <n>', 'test points (default 6000 for points, 512 for images)')
+    .option(
+      '--samples <n>',
+      'test points (default 6000 for points, 512 for images, fewer for more than a million weights)',
+    )
     .option('--seed <n>', 'seed of the test points', '0')
     .option('--out <file>', 'also write everything as JSON')
     .action(async (flags) => (await import('./evaluate.js')).evaluateCommand(flags));

@@ -6,7 +6,7 @@ import { experimentNames } from '../src/experiments/index.js';
 import { Parts } from '../src/experiments/parts.js';
 import { memoryStore, readText } from '../src/files/store.js';
 import { parseDescription } from '../src/flow/description.js';
-import { createNetwork, studentOf } from '../src/flow/network.js';
+import { createNetwork, studentOf, type Network } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import { sampleMetrics } from '../src/metrics/index.js';
 import { pairsOn } from '../src/metrics/pairs.js';
@@ -16,6 +16,7 @@ import { random } from '../src/tensor/philox.js';
 import { evaluateStudent, type Evaluation } from '../trainers/evaluation/evaluation.js';
 import { lossPlot, reportRun } from '../trainers/evaluation/run-report.js';
 import { sampleQuality } from '../trainers/evaluation/sample-quality.js';
+import { affordable } from '../trainers/evaluation/truth.js';
 import { SharedFigures } from '../trainers/evaluation/shared.js';
 import { verdict } from '../trainers/evaluation/verdict.js';
 
@@ -244,6 +245,14 @@ describe('the evaluation of a student', () => {
     expect(html).not.toContain('flow map');
     expect(html).toMatch(/semiflow<\/dt><dd>\d+\.\d+/);
     expect((await readText(store, 'README.md'))!).toContain('library_name: semiflow');
+  });
+
+  it('takes fewer images for a large network, so that judging it takes minutes on any machine', () => {
+    const sized = (weights: number) => ({ layout: { count: weights } }) as unknown as Network;
+    const [small, large, huge] = [3e5, 9e6, 8.6e8].map((weights) => affordable(sized(weights), 512, 64));
+    expect([small, huge]).toEqual([512, 64]);
+    expect(affordable(sized(2e6), 512, 64)).toBe(256);
+    expect(large).toBeLessThanOrEqual(64);
   });
 
   it('draws its own samples of another seed than those it judges', async () => {

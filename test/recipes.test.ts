@@ -242,7 +242,7 @@ describe('on the command line', () => {
     const shown = printed(...teacher, '--objective', module, '--lambda-halves', '0.25');
     expect(parseYaml(shown, 'printed').tree).toMatchObject({
       objectives: [module],
-      recipe: { lambda: { halves: 0.25, lmd: 0.25 } },
+      recipe: { lambda: { halves: 0.25, lmd: 0.1875 } },
     });
     // What is printed names teacher and module, and so does a run's own configuration.
     const config = join(folder, 'config.yaml');

@@ -13,6 +13,7 @@ import { isPoints } from '../../src/models/model.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import { SharedFigures } from './shared.js';
 import type { EvaluationTable } from './tables.js';
+import { affordable } from './truth.js';
 import { counted, stepOf } from './words.js';
 
 /** How far some samples are from held-out data, by metrics' names; null where a metric could not be computed. */
@@ -37,6 +38,8 @@ export interface SampleQuality {
 
 /** Points, images for sliced distances alone, and images for distances of features, which the field takes over 2000 and more. */
 const most = { points: 5000, images: 1000, features: 2000 };
+/** Images of a large network, for sliced distances. */
+const fewImages = 128;
 
 /** Values of a sample up to which distances are faster on the host. */
 const fewValues = 16;
@@ -62,7 +65,8 @@ export async function sampleQuality(
   { shared = new SharedFigures(), onProgress = () => {} }: QualityOptions = {},
 ): Promise<SampleQuality> {
   const held = shuffledHeldOut(data);
-  const limit = isPoints(teacher.model.sampleShape) ? most.points : extractor ? most.features : most.images;
+  const images = extractor ? most.features : affordable(teacher, most.images, fewImages);
+  const limit = isPoints(teacher.model.sampleShape) ? most.points : images;
   const [floor, rest] = disjoint(held, limit);
   const { count } = floor;
   if (!count)

@@ -1,6 +1,5 @@
 import type { Device } from '../../src/gpu/device.js';
 import { rmse } from '../../src/metrics/flow-map.js';
-import { fineSteps } from './flow-map.js';
 import { random } from '../../src/tensor/philox.js';
 import { sizeOf } from '../../src/tensor/shape.js';
 import { hostStreams, seedFor } from '../../src/tensor/streams.js';
@@ -9,6 +8,9 @@ import { sourceNoise } from '../../src/flow/noise.js';
 import { batchFor, Runner } from '../../src/flow/runner.js';
 import type { Solver } from '../../src/flow/solvers.js';
 import { testTimes } from './test-times.js';
+
+/** Heun steps of the true flow. */
+const fineSteps = 128;
 
 export type BiasedObjective = 'lmd' | 'emd';
 

@@ -12,11 +12,18 @@ import type { EvaluationOptions, TestSet } from './flow-map.js';
 /** Test points and where paths end, by what the teacher is. */
 export function evaluationDefaults(teacher: Network): Pick<EvaluationOptions, 'samples' | 'seed' | 'end'> {
   return {
-    samples: isPoints(teacher.model.sampleShape) ? 6000 : 512,
+    samples: isPoints(teacher.model.sampleShape) ? 6000 : affordable(teacher, 512, 64),
     seed: 0,
     end: teacher.description.minimumTime > 0 ? 0.05 : 0,
   };
 }
+
+/**
+ * So many images that judging takes minutes, not hours, on a software adapter too: `most` for a network of a million weights,
+ * fewer in proportion beyond, and never less than `least`.
+ */
+export const affordable = ({ layout }: Network, most: number, least: number): number =>
+  Math.min(most, Math.max(least, Math.round((most * 1e6) / layout.count)));
 
 /** Held-out data, in turn where there is less of it than is asked for, or samples of the teacher where there is none. */
 export function testPoints(device: Device, teacher: Network, data: Dataset | null): EvaluationOptions['data'] {
