@@ -21,16 +21,21 @@ def harmonics(t, multiples):
     return torch.cat([t[:, None], angles.sin(), angles.cos()], 1)
 
 
-def jump_embedding(state, t, s, multiples):
+def jump_hidden(state, t, s, multiples):
     when = torch.cat([harmonics(t, multiples), harmonics(t - s, multiples)], 1)
-    return linear(state, "jump_embedder.2", F.silu(linear(state, "jump_embedder.0", when)))
+    return F.silu(linear(state, "jump_embedder.0", when))
+
+
+def jump_embedding(state, t, s, multiples):
+    return linear(state, "jump_embedder.2", jump_hidden(state, t, s, multiples))
 
 
 def mlp(state, sizes, x, t, s, labels):
     h = torch.cat([0.7 * x, harmonics(t, [1, 2, 4, 8])], 1)
     h = linear(state, "net.0", h) + jump_embedding(state, t, s, [1, 2, 4, 8])
-    for layer in range(1, sizes["depth"] + 1):
-        h = linear(state, f"net.{2 * layer}", F.silu(h))
+    gains = linear(state, "jump_embedder.gains", jump_hidden(state, t, s, [1, 2, 4, 8])).chunk(sizes["depth"], 1)
+    for layer, gain in enumerate(gains):
+        h = linear(state, f"net.{2 * layer + 2}", F.silu(h * (1 + gain)))
     return h
 
 
