@@ -50,7 +50,7 @@ vi.mock('../src/autodiff/compile.js', async (original) => {
 
 const place = mkdtempSync(join(tmpdir(), 'latent-'));
 const [painting, plain] = [join(place, 'inpainting'), join(place, 'plain')];
-const [image, mask] = [join(place, 'image.png'), join(place, 'mask.png')];
+const [image, mask, captions] = ['image.png', 'mask.png', 'captions'].map((name) => join(place, name));
 
 const png = (file: string, colour: (x: number, y: number) => number[]) => {
   const data = Array.from({ length: 64 }, (_, i) => colour(i % 8, Math.floor(i / 8))).flat();
@@ -64,6 +64,11 @@ beforeAll(async () => {
   await writeTinyPipeline(plain, { channels: 4 });
   png(image, (x, y) => [32 * x, 32 * y, 128]);
   png(mask, (x, y) => [x > 1 && x < 6 && y > 1 && y < 6 ? 255 : 0]);
+  mkdirSync(captions);
+  for (const name of ['a', 'b', 'c']) {
+    png(join(captions, `${name}.png`), (x) => [16 * x, 0, 0]);
+    writeFileSync(join(captions, `${name}.txt`), `the\nletter ${name}\n`);
+  }
 });
 
 describe.skipIf(!full)('a pipeline', () => {
@@ -118,13 +123,9 @@ describe.skipIf(!full)('a pipeline', () => {
 });
 
 describe('captions', () => {
-  const folder = join(place, 'captions');
   it('are a list beside pictures, a text beside each, or prompts alone', async () => {
-    mkdirSync(folder, { recursive: true });
-    for (const name of ['a', 'b', 'c']) {
-      png(join(folder, `${name}.png`), (x) => [16 * x, 0, 0]);
-      writeFileSync(join(folder, `${name}.txt`), `the\nletter ${name}\n`);
-    }
+    const folder = join(place, 'listed');
+    cpSync(captions, folder, { recursive: true });
     const files = (await filesAt(folder))!;
     expect(await readCaptions(files)).toEqual(
       ['a', 'b', 'c'].map((name) => ({ picture: `${name}.png`, text: `the letter ${name}` })),
@@ -321,7 +322,7 @@ describe('commands', () => {
       '--teacher',
       painting,
       '--data',
-      join(place, 'captions'),
+      captions,
       '--lora-rank',
       '2',
       '--batch',
@@ -355,7 +356,7 @@ describe('commands', () => {
     cpSync(painting, own, { recursive: true });
     const weights = join(unet, 'diffusion_pytorch_model.safetensors');
     rmSync(weights);
-    const training = ['teacher', '--arch', own, '--data', join(place, 'captions'), '--batch', '3'];
+    const training = ['teacher', '--arch', own, '--data', captions, '--batch', '3'];
     await done([...training, '--steps', '2', '--out', unet]);
     const first = await pipelineAt(own);
     expect(first.network.description.architecture).toMatchObject({ in_channels: 9, block_out_channels: [4] });
@@ -368,7 +369,7 @@ describe('commands', () => {
     const moved = await Promise.all([first.network, network].map(({ weights }) => weights.read('conv_in.weight')));
     expect(moved[1]).not.toEqual(moved[0]);
     // From its weights, as a folder that stands alone and says its path itself.
-    await done(['teacher', '--init', own, '--data', join(place, 'captions'), '--steps', '1', '--out', out('alone/')]);
+    await done(['teacher', '--init', own, '--data', captions, '--steps', '1', '--out', out('alone/')]);
     expect((await readNetwork(out('alone'))).description.path).toEqual(network.description.path);
   });
 
@@ -381,7 +382,7 @@ describe('commands', () => {
     [['teacher', '--arch', plain, '--prediction', 'v', '--data', 'moons'], /--prediction v stands beside .*plain/],
     [['teacher', '--data', 'moons', '--out', `${place}/`], /--out: a network of kind mlp is no class of diffusers/],
     [['teacher', '--init', plain, '--data', place, '--out', join(plain, 'unet/')], /--out: .* is there already/],
-    [['plan', 'teacher', '--arch', plain, '--data', join(place, 'captions')], /captions become latents/],
+    [['plan', 'teacher', '--arch', plain, '--data', captions], /captions become latents/],
   ])('semiflow %j is refused', async (args, message) => {
     const { line, exitCode } = await runHere(args);
     expect(line).toMatch(message);
