@@ -42,8 +42,9 @@ export async function captionTensors(
   const network = networkFor(pipeline, sides);
   const { context, channels } = network.model.conditions;
   const count = texts.length;
-  onProgress(`encoding ${count} texts`);
-  const { states } = await encodeTexts(device, pipeline, [...texts, negative]);
+  const { states } = await encodeTexts(device, pipeline, [...texts, negative], (done, total) =>
+    onProgress('encoding texts', done, total),
+  );
   const contexts = joined(states.slice(0, count));
   const options = { prompt: '', seed, available, onProgress };
   const images = pictures?.map((picture) => preparedImage(picture, sides));

@@ -172,10 +172,15 @@ export async function encoded(
   [height, width]: Sides,
   { seed, tile, available, onProgress = () => {}, noise = noiseBySeed(seed) }: PainterOptions,
 ): Promise<Float32Array> {
-  onProgress(`encoding the ${String(purpose)}`);
+  const what = `encoding the ${String(purpose)}`;
+  onProgress(what);
   const { factor } = vae.parts;
   const sides: Sides = [height / factor, width / factor];
-  const law = await encodePictures(device, vae, pictures, sides, { tile, available });
+  const law = await encodePictures(device, vae, pictures, sides, {
+    tile,
+    available,
+    onProgress: (done, total) => onProgress(what, done, total),
+  });
   const [channels] = network.model.sampleShape;
   const count = pictures.length / (3 * height * width);
   return drawn(law, noise(purpose, count * channels * sides[0] * sides[1]));

@@ -22,6 +22,7 @@ export async function encodeTexts(
   device: Device,
   { text, tokenizer, name }: Pick<Pipeline, 'text' | 'tokenizer' | 'name'>,
   texts: readonly string[],
+  onProgress: (done: number, total: number) => void = () => {},
 ): Promise<TextStates> {
   const { length } = tokenizer;
   const p = bindNetwork(text, 'text encoder', device.profile);
@@ -31,7 +32,7 @@ export async function encodeTexts(
   try {
     const states: Float32Array[] = [];
     const notes: string[] = [];
-    for (const each of texts) {
+    for (const [i, each] of texts.entries()) {
       const { tokens, cut } = tokenizer.encode(each);
       if (cut)
         notes.push(`the last ${cut} tokens of "${each.slice(0, 40)}…" are left out: a text has ${length} at most`);
@@ -43,6 +44,7 @@ export async function encodeTexts(
           `${name}: the states of "${each.slice(0, 40)}" are not finite: its text encoder is damaged`,
         );
       states.push(values);
+      onProgress(i + 1, texts.length);
     }
     return { states, notes };
   } finally {
