@@ -266,27 +266,31 @@ describe('commands', () => {
       }
     }
 
-    await done([
-      'experiment',
-      full ? 'all' : 'drift',
-      '--pipeline',
-      painting,
-      ...scene,
-      '--seeds',
-      '2',
-      '--guidance',
-      '2',
-      '--lcm-lora',
-      out('kohya.safetensors'),
-      '--tcd-lora',
-      out('peft.safetensors'),
-      '--flow-map-lora',
-      student,
-      '--out',
-      out('experiment'),
-    ]);
-    if (full) {
-      const steps = JSON.parse(readFileSync(join(out('experiment'), 'steps.json'), 'utf8')) as {
+    const compare = (lcm: string, tcd: string, folder: string) =>
+      done([
+        'experiment',
+        'all',
+        '--pipeline',
+        painting,
+        ...scene,
+        '--seeds',
+        '2',
+        '--guidance',
+        '2',
+        '--lcm-lora',
+        lcm,
+        '--tcd-lora',
+        tcd,
+        '--flow-map-lora',
+        student,
+        '--out',
+        out(folder),
+      ]);
+    await compare(out('kohya.safetensors'), out('peft.safetensors'), 'experiment');
+    // What was distilled here stands for LCM's and TCD's as well.
+    await compare(student, student, 'own');
+    for (const folder of ['experiment', 'own']) {
+      const steps = JSON.parse(readFileSync(join(out(folder), 'steps.json'), 'utf8')) as {
         method: string;
         rows: { budget: number; toFine: { value: number } }[];
       }[];
@@ -301,18 +305,18 @@ describe('commands', () => {
         expect(rows.map(({ budget }) => budget)).toEqual([2, 4, 8, 16, 30]);
         expect(rows.every(({ toFine }) => Number.isFinite(toFine.value))).toBe(true);
       }
+      const drift = JSON.parse(readFileSync(join(out(folder), 'drift.json'), 'utf8')) as {
+        summaries: { method: string }[];
+      };
+      expect(drift.summaries.map(({ method }) => method)).toEqual([
+        'flow map',
+        'endpoint jump (LCM)',
+        'coupled jump (TCD)',
+        'coupled, teacher',
+      ]);
+      for (const file of ['report.html', 'drift-1.png', 'drift-2.png', 'drift.csv', 'steps-1.png'])
+        expect(existsSync(join(out(folder), file)), file).toBe(true);
     }
-    const drift = JSON.parse(readFileSync(join(out('experiment'), 'drift.json'), 'utf8')) as {
-      summaries: { method: string }[];
-    };
-    expect(drift.summaries.map(({ method }) => method)).toEqual([
-      'flow map',
-      'endpoint jump (LCM)',
-      'coupled jump (TCD)',
-      'coupled, teacher',
-    ]);
-    for (const file of ['report.html', 'drift-1.png', 'drift-2.png', 'drift.csv', ...(full ? ['steps-1.png'] : [])])
-      expect(existsSync(join(out('experiment'), file)), file).toBe(true);
   });
 
   // Training compiles by itself.
