@@ -182,7 +182,10 @@ describe('no command destroys what it did not write', () => {
 
   it('nor does the demo replace a run that is none of its own', async () => {
     const before = contents();
-    expect((await runHere(['demo', '--out', file('run')])).line).toMatch(/holds a run already/);
+    const { line, output } = await runHere(['demo', '--out', file('run')]);
+    expect(line).toMatch(/holds a run already/);
+    // Before anything is computed.
+    expect(output).not.toMatch(/flow-matching loss/);
     expect(contents()).toEqual(before);
   });
 });

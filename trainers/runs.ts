@@ -131,10 +131,11 @@ export async function distil(
   const { device, teacher = null, data } = subject;
   const network = studentNetwork(subject, recipe);
   if (teacher) await checkWeights(teacher.layout, teacher.weights, 'the teacher');
+  const weightsFile = 'student.safetensors';
+  // What is refused is refused before anything is computed.
+  if (options.store && !options.resume) await RunFiles.checkFree(options.store, [weightsFile], options.disposable);
   if (data) noteFit(data, network.model, recipe.labelDropout, options);
   if (teacher && data && !options.resume) await noteTeacherFit(device, teacher, data, options);
-  const weightsFile = 'student.safetensors';
-  if (options.store && !options.resume) await RunFiles.checkFree(options.store, [weightsFile], options.disposable);
   if (!data) planDistillation(subject, recipe, options);
   const set = data ?? (await teacherSamples(device, teacher!, recipe, options));
   options.onProgress?.({ phase: 'preparing', what: 'fingerprints of teacher and data' });
