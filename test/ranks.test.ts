@@ -55,7 +55,7 @@ writeFileSync(
   'architecture: { kind: mlp, dim: 2, width: 16, depth: 1, activation: silu, time: features }\nprediction: velocity\n',
 );
 const learning = (steps: number) =>
-  `teacher --data moons --arch ${architecture} --batch 30 --steps ${steps} --log-every 1`.split(' ');
+  `teacher --data moons --arch ${architecture} --batch 30 --steps ${steps}`.split(' ');
 const into = (name: string) => ['--run', at(name), '--out', at(`${name}.safetensors`)];
 
 it('knows by what it was started, and refuses what is no Open MPI', () => {
@@ -73,10 +73,10 @@ describe.skipIf(!there)('under mpirun', { timeout: 600_000 }, () => {
   });
 
   it('two ranks train what one does, print and write once', async () => {
-    const two = await run(together(2), [...learning(6), ...into('two'), '--accumulate', '2']);
+    const two = await run(together(2), [...learning(6), '--log-every', '1', ...into('two'), '--accumulate', '2']);
     expect(two).toMatchObject({ code: 0, err: '' });
     expect(two.out.match(/training in/g)).toHaveLength(1);
-    expect(await run(single, [...learning(6), ...into('one')])).toMatchObject({ code: 0 });
+    expect(await run(single, [...learning(6), '--log-every', '1', ...into('one')])).toMatchObject({ code: 0 });
     const [a, b] = ['two', 'one'].map((name) => readdirSync(at(name)).map((file) => file.replace(/\d+/, '')));
     expect(a.sort()).toEqual(b.sort());
     expect(metricsOf(at('two'))).toHaveLength(6);
