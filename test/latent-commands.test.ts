@@ -354,8 +354,8 @@ describe('commands', () => {
     expect(again).toEqual(first);
   });
 
-  // Training compiles by itself.
-  it.skipIf(!full)('train the network of a pipeline from nothing, and write it where the pipeline looks', async () => {
+  // Without a device that computes, steps change nothing, and a run's state is none.
+  it('train the network of a pipeline from nothing, and write it where the pipeline looks', async () => {
     const [own, unet] = [join(place, 'own'), join(place, 'own/unet/')];
     cpSync(painting, own, { recursive: true });
     const weights = join(unet, 'diffusion_pytorch_model.safetensors');
@@ -364,17 +364,18 @@ describe('commands', () => {
     await done([...training, '--steps', '2', '--out', unet]);
     const first = await pipelineAt(own);
     expect(first.network.description.architecture).toMatchObject({ in_channels: 9, block_out_channels: [4] });
-    // A run goes on beside the weights that it wrote, which nothing else replaces.
+    // Weights that are there are not replaced.
     const { line } = await runHere([...training, '--steps', '2', '--run', out('other'), '--out', unet]);
     expect(line).toMatch(/--out: .*diffusion_pytorch_model.safetensors is there already/);
-    rmSync(weights);
-    await done(['teacher', '--resume', join(place, 'own/runs/unet'), '--steps', '3']);
-    const { network } = await pipelineAt(own);
-    const moved = await Promise.all([first.network, network].map(({ weights }) => weights.read('conv_in.weight')));
-    expect(moved[1]).not.toEqual(moved[0]);
+    if (full) {
+      const before = await first.network.weights.read('conv_in.weight');
+      rmSync(weights);
+      await done(['teacher', '--resume', join(place, 'own/runs/unet'), '--steps', '3']);
+      expect(await (await pipelineAt(own)).network.weights.read('conv_in.weight')).not.toEqual(before);
+    }
     // From its weights, as a folder that stands alone and says its path itself.
-    await done(['teacher', '--init', own, '--data', captions, '--steps', '1', '--out', out('alone/')]);
-    expect((await readNetwork(out('alone'))).description.path).toEqual(network.description.path);
+    await done(['teacher', '--init', own, '--data', captions, '--batch', '3', '--steps', '1', '--out', out('alone/')]);
+    expect((await readNetwork(out('alone'))).description.path).toEqual(first.network.description.path);
   });
 
   it.each([
