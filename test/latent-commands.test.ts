@@ -374,7 +374,19 @@ describe('commands', () => {
       expect(await (await pipelineAt(own)).network.weights.read('conv_in.weight')).not.toEqual(before);
     }
     // From its weights, as a folder that stands alone and says its path itself.
-    await done(['teacher', '--init', own, '--data', captions, '--batch', '3', '--steps', '1', '--out', out('alone/')]);
+    await done([
+      'teacher',
+      '--init',
+      painting,
+      '--data',
+      captions,
+      '--batch',
+      '3',
+      '--steps',
+      '1',
+      '--out',
+      out('alone/'),
+    ]);
     expect((await readNetwork(out('alone'))).description.path).toEqual(first.network.description.path);
   });
 
