@@ -12,6 +12,12 @@ enable subgroups;
 const OWN = KEYS;
 const MET = QUERIES;
 
+// lse and delta of a query.
+fn row_terms(head: u32, token: u32) -> vec2f {
+  let at = terms_at(head, token);
+  return vec2f(load_lse1(at), load_delta1(at));
+}
+
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let index = workgroup_index(w);

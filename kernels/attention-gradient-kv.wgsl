@@ -18,6 +18,12 @@ fn second4(at: u32, n: u32) -> vec4f {
   return load_g4(at, n);
 }
 
+// lse and delta of a query.
+fn row_terms(head: u32, token: u32) -> vec2f {
+  let at = terms_at(head, token);
+  return vec2f(load_lse1(at), load_delta1(at));
+}
+
 @compute @workgroup_size(ROWS)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
   let index = workgroup_index(w);

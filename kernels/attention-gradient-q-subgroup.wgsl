@@ -4,13 +4,27 @@ enable subgroups;
 // ds = p * (g . v - delta), dq = SCALE * ds . k, with p = exp(SCALE * q . k - lse) computed again.
 // Mapping: as attention-subgroup.wgsl, ROWS <= 16 queries a workgroup.
 // Includes: lib/attention.wgsl, lib/attention-gradient.wgsl, lib/attention-subgroup.wgsl.
-// Contract: lib/attention.wgsl; load_q4, load_k4, load_v4, load_g4 read, store4 writes dq.
+// Contract: lib/attention.wgsl; load_q4, load_k4, load_v4, load_o4 (the output), load_g4 read, store4 writes dq,
+// store_second1 delta [BATCH, HEADS, QUERIES].
 // Dispatch: BATCH * HEADS * TILES workgroups of 8.
 // Numerics: f32, fixed order.
 
 // Own are queries, met are keys.
 const OWN = QUERIES;
 const MET = KEYS;
+
+// lse and delta of a query whose channels are at `row`.
+fn row_terms(head: u32, token: u32, row: u32) -> vec2f {
+  var sums = vec4f();
+  for (var c = 0u; c < DEPTH4; c++) {
+    let n = valid(c);
+    sums = fma(load_g4(row + 4u * c, n), load_o4(row + 4u * c, n), sums);
+  }
+  let delta = (sums.x + sums.y) + (sums.z + sums.w);
+  let at = terms_at(head, token);
+  if (token < QUERIES) { store_second1(at, delta); }
+  return vec2f(load_lse1(at), delta);
+}
 
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
@@ -23,8 +37,10 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   let part = lane / COLUMNS;
   let row0 = own_row(own_base, first + lane);
   let row1 = own_row(own_base, first + LANES + lane);
-  let terms0 = row_terms(head, first + lane);
-  let terms1 = row_terms(head, first + LANES + lane);
+  // Where a workgroup has 8 rows or fewer, the others are its neighbour's.
+  let terms0 = row_terms(head, first + lane, row0);
+  var terms1 = terms0;
+  if (ROWS > LANES) { terms1 = row_terms(head, first + LANES + lane, row1); }
   var dq = array<vec4f, CHUNKS * ROWS>();
   // Keys that any query of the workgroup sees.
   let end = select(KEYS, min(KEYS, first + ROWS), CAUSAL);

@@ -2,7 +2,8 @@
 // ds = p * (g . v - delta), dq = SCALE * ds . k, with p = exp(SCALE * q . k - lse) computed again.
 // Includes: lib/attention.wgsl, lib/attention-gradient.wgsl.
 // And one of lib/attention-direct.wgsl and lib/attention-tiled.wgsl, as the rule chooses.
-// Contract: lib/attention.wgsl; load_q4, load_k4, load_v4, load_g4 read, store4 writes dq.
+// Contract: lib/attention.wgsl; load_q4, load_k4, load_v4, load_o4 (the output), load_g4 read, store4 writes dq,
+// store_second1 delta [BATCH, HEADS, QUERIES].
 // Dispatch: BATCH * HEADS * TILES workgroups of ROWS.
 // Numerics: f32, keys in order.
 
@@ -29,11 +30,13 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
   let own = own_row(own_start(head), row);
   var q = array<vec4f, DEPTH4>();
   var g = array<vec4f, DEPTH4>();
+  var sums = vec4f();
   for (var c = 0u; c < DEPTH4; c++) {
     q[c] = load_q4(own + 4u * c, valid(c)) * SCALE;
     g[c] = load_g4(own + 4u * c, valid(c));
+    sums = fma(g[c], load_o4(own + 4u * c, valid(c)), sums);
   }
-  let terms = row_terms(head, row);
+  let terms = vec2f(load_lse1(terms_at(head, row)), (sums.x + sums.y) + (sums.z + sums.w));
   var dq = array<vec4f, DEPTH4>();
   // Keys that any query of the workgroup sees.
   let end = select(KEYS, min(KEYS, (index % TILES + 1u) * ROWS), CAUSAL);
@@ -53,5 +56,6 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: 
     }
   }
   if (row >= QUERIES) { return; }
+  store_second1(terms_at(head, row), terms.y);
   for (var c = 0u; c < DEPTH4; c++) { store4(own + 4u * c, dq[c], valid(c)); }
 }

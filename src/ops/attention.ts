@@ -105,7 +105,11 @@ export function materializedAttention(
 
 type AttentionNode = Tensor<'attention' | 'attentionGradientQ' | 'attentionGradientKV'>;
 
-const operandNames = ['q', 'k', 'v', 'lse', 'delta', 'g'];
+const operandNames = {
+  attention: ['q', 'k', 'v'],
+  attentionGradientQ: ['q', 'k', 'v', 'lse', 'o', 'g'],
+  attentionGradientKV: ['q', 'k', 'v', 'lse', 'delta', 'g'],
+};
 
 function attentionKernel(source: string, node: AttentionNode, profile: Profile, matmuls: number): Kernel {
   const { heads, scale, causal } = node.attributes;
@@ -114,8 +118,9 @@ function attentionKernel(source: string, node: AttentionNode, profile: Profile, 
   const own = node.op === 'attentionGradientKV' ? keys : queries;
   const depth = width / heads;
   const operands = node.inputs.map((tensor, i): Operand => {
-    const dense = operandNames[i] !== 'lse' && operandNames[i] !== 'delta';
-    return { name: operandNames[i], tensor, fusion: dense ? 'views' : 'none', run: dense ? depth : 1 };
+    const name = operandNames[node.op][i];
+    const dense = name !== 'lse' && name !== 'delta';
+    return { name, tensor, fusion: dense ? 'views' : 'none', run: dense ? depth : 1 };
   });
   const variant = variantOf(profile);
   const { rows: most } = taken(attentionChoice(node, profile), profile);
@@ -163,9 +168,13 @@ function byProducts(node: AttentionNode, inputs: readonly Tensor[], profile: Pro
     const logSumExp = add(top, log(sum(exp(sub(scores, top)), [-1], true)));
     return { value: together(matmul(p, v)), second: reshape(logSumExp, [batch, heads, queries]) };
   }
-  const [delta, g] = [reshape(permute(inputs[4], [0, 2, 1]), [batch, heads, queries, 1]), apart(inputs[5], heads)];
+  const g = apart(inputs[5], heads);
+  const ofQueries = node.op === 'attentionGradientQ';
+  const delta = ofQueries
+    ? sum(mul(g, apart(inputs[4], heads)), [-1], true)
+    : reshape(inputs[4], [batch, heads, queries, 1]);
   const ds = mul(mul(p, sub(matmul(g, v, { transposeB: true }), delta)), scale);
-  if (node.op === 'attentionGradientQ') return { value: together(matmul(ds, k)) };
+  if (ofQueries) return { value: together(matmul(ds, k)), second: reshape(delta, [batch, heads, queries]) };
   return {
     value: together(matmul(ds, q, { transposeA: true })),
     second: together(matmul(p, g, { transposeA: true })),
@@ -214,23 +223,28 @@ export const attentionRule: KernelRule<'attention'> = {
   }),
   gradient: (node, g) => {
     const [q, k, v] = node.inputs;
-    const [batch, tokens, width] = q.shape;
+    const [batch, tokens] = q.shape;
     const { heads } = node.attributes;
     const lse = secondary(node, [batch, heads, tokens]);
-    // Row sums of g ∘ output, the term that softmax subtracts in its gradient: [B, S, heads]
-    const delta = sum(reshape(mul(g, node), [batch, tokens, heads, width / heads]), [-1]);
-    const inputs = [q, k, v, lse, delta, g];
-    const dk = new Tensor('attentionGradientKV', inputs, node.attributes, k.shape);
-    return [new Tensor('attentionGradientQ', inputs, node.attributes, q.shape), dk, secondary(dk, v.shape)];
+    const dq = new Tensor('attentionGradientQ', [q, k, v, lse, node, g], node.attributes, q.shape);
+    // Row sums of g ∘ output, the term that softmax subtracts in its gradient.
+    const delta = secondary(dq, [batch, heads, tokens]);
+    const dk = new Tensor('attentionGradientKV', [q, k, v, lse, delta, g], node.attributes, k.shape);
+    return [dq, dk, secondary(dk, v.shape)];
   },
 };
 
+/** dQ, with the row sums that the other gradients need as second output. */
 export const attentionGradientQRule: KernelRule<'attentionGradientQ'> = {
   kind: 'kernel',
+  dependent: true,
   halfOperands: true,
   choices: (node, profile) => [attentionChoice(node, profile)],
   decompose: byProducts,
-  kernel: (node, profile) => attentionKernel('attention-gradient-q', node, profile, 3),
+  kernel: (node, profile) => ({
+    ...attentionKernel('attention-gradient-q', node, profile, 3),
+    secondary: node.inputs[3].size,
+  }),
   gradient: null,
 };
 

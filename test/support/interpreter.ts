@@ -84,15 +84,15 @@ function rows(node: Tensor, length: number, f: (at: (k: number) => number, row: 
 type Attention = Tensor<'attention' | 'attentionGradientQ' | 'attentionGradientKV'>;
 
 /**
- * Attention with its log-sum-exps of q, k, v; of those, log-sum-exps, row sums of g ∘ result and the gradient g, the
- * gradients.
+ * Attention with its log-sum-exps of q, k, v; of those, log-sum-exps, the result or its row sums with the gradient g, and g,
+ * the gradients and these row sums.
  */
-function attend(node: Attention, [q, k, v, known, delta, g]: Inputs) {
+function attend(node: Attention, [q, k, v, known, told, g]: Inputs) {
   const [batch, queries, width] = node.inputs[0].shape;
   const keys = node.inputs[1].shape[1];
   const { heads, scale, causal } = node.attributes;
   const depth = width / heads;
-  const lse = new Float64Array(batch * heads * queries);
+  const [lse, delta] = [0, 1].map(() => new Float64Array(batch * heads * queries));
   const [out, dq, dk, dv] = [q, q, k, k].map(({ length }) => new Float64Array(length));
   const range = (n: number) => Array.from({ length: n }, (_, i) => i);
   for (const [b, h, i] of range(lse.length).map((row) => coordinates(row, [batch, heads, queries]))) {
@@ -107,8 +107,12 @@ function attend(node: Attention, [q, k, v, known, delta, g]: Inputs) {
     const p = scores.map((score) => Math.exp(score - (known?.[place] ?? lse[place])));
     for (const j of seen) for (const d of range(depth)) out[own(d)] += p[j] * v[met(j, d)];
     if (!g) continue;
+    delta[place] =
+      node.op === 'attentionGradientKV'
+        ? told[place]
+        : range(depth).reduce((sum, d) => sum + g[own(d)] * told[own(d)], 0);
     for (const j of seen) {
-      const slope = p[j] * (dot(g, v, j) - delta[(b * queries + i) * heads + h]) * scale;
+      const slope = p[j] * (dot(g, v, j) - delta[place]) * scale;
       for (const d of range(depth)) {
         dq[own(d)] += slope * k[met(j, d)];
         dk[met(j, d)] += slope * q[own(d)];
@@ -116,7 +120,7 @@ function attend(node: Attention, [q, k, v, known, delta, g]: Inputs) {
       }
     }
   }
-  return { out, lse, dq, dk, dv };
+  return { out, lse, delta, dq, dk, dv };
 }
 
 /** The flat indices of each group of channels of [N, P, C]. */
@@ -303,7 +307,8 @@ const operations: {
       node as Attention,
       node.inputs.map((input) => done.get(input)!),
     );
-    return node.op === 'attention' ? results.lse : results.dv;
+    const { lse, delta, dv } = results;
+    return { attention: lse, attentionGradientQ: delta, attentionGradientKV: dv }[(node as Attention).op];
   },
   scatterAdd: (node, [values, indices]) => {
     const row = sizeOf(node.shape.slice(1));
