@@ -324,8 +324,11 @@ export class Training<Result> implements AsyncIterable<StepMetrics> {
  */
 export async function checkWeights({ parameters }: ParameterLayout, weights: Weights, whose: string): Promise<void> {
   for (const { name } of parameters) {
-    const wrong = (await weights.read(name)).find((value) => !Number.isFinite(value));
-    if (wrong === undefined) continue;
+    const values = await weights.read(name);
+    let i = 0;
+    while (i < values.length && Number.isFinite(values[i])) i++;
+    if (i === values.length) continue;
+    const wrong = values[i];
     throw new UserError(`${whose}: the tensor "${name}" holds ${wrong}: its weights are damaged, use another file`);
   }
 }

@@ -229,10 +229,11 @@ function transposed(values: Float32Array, shape: Shape, order: readonly number[]
   const result = new Float32Array(values.length);
   const at = extents.map(() => 0);
   const last = extents.length - 1;
+  const [inner, step] = [extents[last], steps[last]];
   let from = 0;
-  for (let i = 0; i < result.length; i++) {
-    result[i] = values[from];
-    for (let axis = last; axis >= 0; axis--) {
+  for (let i = 0; i < result.length; i += inner) {
+    for (let j = 0; j < inner; j++) result[i + j] = values[from + j * step];
+    for (let axis = last - 1; axis >= 0; axis--) {
       from += steps[axis];
       if (++at[axis] < extents[axis]) break;
       from -= extents[axis] * steps[axis];
