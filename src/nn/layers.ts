@@ -1,4 +1,3 @@
-import { gradients } from '../autodiff/gradients.js';
 import { UserError } from '../errors.js';
 import {
   conv1d,
@@ -8,8 +7,9 @@ import {
   type LineOptions,
   type TransposedConvolutionOptions,
 } from '../ops/convolution.js';
-import { linear } from '../ops/matmul.js';
-import { concat, gather, reshape, slice } from '../ops/movement.js';
+import { sum } from '../ops/broadcast.js';
+import { linear, matmul } from '../ops/matmul.js';
+import { concat, gather, pad, reshape, slice } from '../ops/movement.js';
 import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../ops/normalization.js';
 import { pair, type Extents } from '../ops/patches.js';
 import { gelu, geluTanh, selu, silu } from '../ops/activations.js';
@@ -57,14 +57,17 @@ export function applyLinears(parameters: Parameters, names: readonly string[], x
   const vectors = weights.every(({ shape }) => shape.every((extent) => extent % 4 === 0));
   if (names.length < 2 || !vectors || !(few || evenRows(weights)))
     return names.map((name) => applyLinear(parameters, name, x));
-  const all = linear(x, whole(weights), whole(biases));
+  // Gradients of the weights are each layer's, that of the input is one product as well.
+  const all = withGradient(linear(x, whole(weights), whole(biases)), [x], (g) => [matmul(g, whole(weights))]);
   let start = 0;
   return weights.map((weight, i) => {
-    const end = start + weight.shape[0];
-    const value = slice(all, 1, start, end);
+    const [first, end] = [start, start + weight.shape[0]];
     start = end;
-    const own = [x, weight, biases[i]];
-    return withGradient(value, own, (g) => gradients(linear(x, weight, biases[i]), own, g));
+    return withGradient(slice(all, 1, first, end), [all, weight, biases[i]], (g) => [
+      pad(g, [0, first], all.shape),
+      matmul(g, x, { transposeA: true }),
+      sum(g, [0]),
+    ]);
   });
 }
 
