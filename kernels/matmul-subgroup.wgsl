@@ -2,7 +2,8 @@ enable subgroups;
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] where subgroups have exactly 8 lanes (plain family: software Vulkan).
 // Includes: lib/matmul-tile.wgsl, lib/matmul-operand.wgsl, lib/matmul-product.wgsl.
 // Contract: ROWS (16 or 32), COLS (32), TRANSPOSE_A (A is stored [b, K, M]), TRANSPOSE_B (B is stored [b, N, K]); numbers
-// BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts); load_a4, load_b4 read, store4 writes.
+// BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts); load_a4, load_b4 read, store4 writes. With SUMS, of an A
+// that is stored transposed, store_second4 writes the sums of its rows, [M], for a batch of one.
 // Mapping: a workgroup is one subgroup and owns ROWS x COLS of C; lane l owns columns 4l ... 4l + 3 of all rows. In each
 // step of 4 k the lanes load blocks of 16 x 4 of A together and hand them round by subgroupBroadcast: a load costs a
 // branch per lane and element there, arithmetic next to nothing. 32 rows are 10-15 % faster than 16 and compile twice as
@@ -70,6 +71,11 @@ fn product16(x: vec4f, y: vec4f, b: mat4x4f, c: Rows16) -> Rows16 {
   );
 }
 
+// The lane's four rows of a block of A are summed by it and by lane ^ 4, each over half of k.
+fn sum_of_rows(x: vec4f) -> vec4f {
+  return x + subgroupShuffleXor(x, 4u);
+}
+
 // Every row moved up by one, `next` moved in.
 fn shift4(c: mat4x4f, next: vec4f) -> mat4x4f {
   return mat4x4f(c[1], c[2], c[3], next);
@@ -90,12 +96,29 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: 
   let base_b = batch * numbers.B_BATCH_STRIDE;
   var upper = Rows16();
   var lower = Rows16();
+  var upper_sum = vec4f();
+  var lower_sum = vec4f();
   for (var k = 0u; k < numbers.K; k += 4u) {
     let b = block_b(base_b, k, col);
-    upper = product16(block_a(base_a, row, k, lane, 0u), block_a(base_a, row, k, lane, 1u), b, upper);
+    let x = block_a(base_a, row, k, lane, 0u);
+    let y = block_a(base_a, row, k, lane, 1u);
+    upper = product16(x, y, b, upper);
+    if (SUMS) { upper_sum += x + y; }
     if (ROWS == 32u) {
-      let next = row + 16u;
-      lower = product16(block_a(base_a, next, k, lane, 0u), block_a(base_a, next, k, lane, 1u), b, lower);
+      let next_x = block_a(base_a, row + 16u, k, lane, 0u);
+      let next_y = block_a(base_a, row + 16u, k, lane, 1u);
+      lower = product16(next_x, next_y, b, lower);
+      if (SUMS) { lower_sum += next_x + next_y; }
+    }
+  }
+  if (SUMS) {
+    upper_sum = sum_of_rows(upper_sum);
+    lower_sum = sum_of_rows(lower_sum);
+    // The first tile of a row of tiles speaks for all.
+    let m = row + lane * 4u;
+    if (tile.col == 0u && lane < 4u) {
+      if (m < numbers.M) { store_second4(m, upper_sum, valid(m, numbers.M)); }
+      if (ROWS == 32u && m + 16u < numbers.M) { store_second4(m + 16u, lower_sum, valid(m + 16u, numbers.M)); }
     }
   }
   if (col >= numbers.N) { return; }

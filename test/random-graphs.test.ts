@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openDevice } from '../node/device.js';
-import { compile } from '../src/autodiff/compile.js';
+import { Linker } from '../src/autodiff/codegen.js';
+import { compile, planProgram } from '../src/autodiff/compile.js';
 import { reachable } from '../src/autodiff/gradients.js';
 import type { Device, DeviceOptions } from '../src/gpu/device.js';
 import type { Profile } from '../src/gpu/profile.js';
@@ -147,6 +148,21 @@ describe(`graphs made at random: fusion, order and memory change no value (SEED=
     throw new Error([where, String(found.errorInstance), ...code].join('\n\n'));
   }
 
+  it('a task that is like one before is written as it would be by itself', () =>
+    hold(counts.host, async (graphs, way) => {
+      const profile = hostProfiles[way % hostProfiles.length];
+      const outputs = graphs.flatMap((graph) => graph.outputs);
+      const effects = graphs.flatMap((graph) => graph.effects);
+      const named = Object.fromEntries(outputs.map((output, i) => [`${i}`, output]));
+      const { tasks, halves } = planProgram(profile, { outputs: named, effects, half: way % 2 > 0 });
+      const linker = () => new Linker((node) => halves.has(node), profile);
+      const shared = linker();
+      return tasks.flatMap((task) => {
+        const [once, anew] = [shared.link(task, 1), linker().link(task, 1)];
+        const same = once.source === anew.source && once.numbers.join() === anew.numbers.join();
+        return same ? [] : [`${task.kernel.source} of ${task.output.op}`];
+      });
+    }));
   it(`${counts.host} on the host, to all digits`, { timeout: 2 ** 31 - 1 }, () => hold(counts.host, hostDifferences));
   it(
     `${counts.device} on the device, in every family, with both toggles, few bindings and f16`,

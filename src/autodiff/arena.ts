@@ -42,22 +42,23 @@ export function layOut(
       node.inputs.forEach((input, part) => packs.set(input, { pack: node as Tensor<'pack'>, part }));
   }
   const packed = new Map<Tensor, Block>();
-  tasks.forEach(({ output, core, kernel, second }, time) => {
-    const packing = packs.get(output);
-    if (writesOf(output)) {
-      // Effects write to storages.
-    } else if (packing) {
-      const { pack, part } = packing;
-      // Gaps between packed gradients stay zero because nothing else ever lives there.
-      if (!packed.has(pack)) packed.set(pack, block(pack.size * 4, 0, tasks.length));
-      places.set(output, { block: packed.get(pack)!, offset: pack.attributes.offsets[part] * 4 });
-      places.set(pack, { block: packed.get(pack)!, offset: 0 });
-    } else {
-      const bytes = output.size * (half.has(output) ? 2 : 4);
-      places.set(output, { block: block(bytes, time, time), offset: 0 });
-    }
+  /** Where a node lies from a time on. */
+  const placed = (node: Tensor, bytes: number, time: number): Place => {
+    const packing = packs.get(node);
+    if (!packing) return { block: block(bytes, time, time), offset: 0 };
+    const { pack, part } = packing;
+    // Gaps between packed gradients stay zero because nothing else ever lives there.
+    if (!packed.has(pack)) packed.set(pack, block(pack.size * 4, 0, tasks.length));
+    places.set(pack, { block: packed.get(pack)!, offset: 0 });
+    return { block: packed.get(pack)!, offset: pack.attributes.offsets[part] * 4 };
+  };
+  tasks.forEach(({ output, core, kernel, second, kept }, time) => {
+    // Effects write to storages.
+    for (const node of [...(writesOf(output) ? [] : [output]), ...(kept ? [kept] : [])])
+      places.set(node, placed(node, node.size * (half.has(node) ? 2 : 4), time));
     if (kernel.secondary) {
-      const place = { block: block(kernel.secondary * 4, time, time), offset: 0 };
+      const bytes = kernel.secondary * 4;
+      const place = second ? placed(second, bytes, time) : { block: block(bytes, time, time), offset: 0 };
       seconds.set(core, place);
       if (second) places.set(second, place);
     }

@@ -28,6 +28,7 @@ export interface Bindings {
   leaves: ReadonlyMap<Tensor, Place>;
   output?: number;
   second?: number;
+  kept?: number;
   /** By the names that the kernel gives them. */
   state: ReadonlyMap<string, number>;
   rounded?: number;
@@ -47,7 +48,7 @@ export const windowBytes = ({ maxBindingBytes }: Pick<Profile, 'maxBindingBytes'
  * @param isHalf whether a node's values lie in memory as f16; while that is not known, none do
  */
 export function bindingsOf(
-  { kernel, core, output, reads }: Task,
+  { kernel, core, output, kept, reads }: Task,
   profile: Pick<Profile, 'maxBindingBytes'>,
   isHalf: (node: Tensor) => boolean = () => false,
 ): Bindings {
@@ -86,6 +87,7 @@ export function bindingsOf(
       ? slotOf(rangeAt(written, 0))
       : bind({ node: output, start: 0, end: sizeOf(output) });
   const second = kernel.secondary ? bind({ second: core, start: 0, end: rounded(kernel.secondary * 4) }) : undefined;
+  const beside = kept && bind({ node: kept, start: 0, end: sizeOf(kept) });
   const whole = (storage: TensorStorage) => {
     if (storage.bytes > profile.maxBindingBytes)
       throw new UserError(
@@ -94,7 +96,16 @@ export function bindingsOf(
     return bind({ storage, start: 0, end: rounded(storage.bytes) });
   };
   const state = new Map(Object.entries(kernel.state ?? {}).map(([name, storage]) => [name, whole(storage)]));
-  return { list, windows, leaves, output: own, second, state, rounded: kernel.rounded && whole(kernel.rounded) };
+  return {
+    list,
+    windows,
+    leaves,
+    output: own,
+    second,
+    kept: beside,
+    state,
+    rounded: kernel.rounded && whole(kernel.rounded),
+  };
 }
 
 interface Range {

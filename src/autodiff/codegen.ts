@@ -17,38 +17,89 @@ export interface LinkedKernel {
 }
 
 /**
- * The WGSL of a task: the file's directives, a prelude with what the file's contract asks for (constants, accessors of
+ * The WGSL of tasks: the file's directives, a prelude with what the file's contract asks for (constants, accessors of
  * operands and outputs, fused expressions included), the libraries that it names under `Includes:`, then the file as it
  * is. Extents, strides and offsets are numbers beside the text, so that tasks which differ in nothing else share a pipeline.
+ * Networks repeat their blocks: what was written once is not written again.
  */
-export function link(
+export class Linker {
+  private readonly written = new Map<string, { source: string; numbers: readonly number[] }>();
+
+  /** @param isHalf whether a node's values lie in memory as f16 */
+  constructor(
+    private readonly isHalf: (node: Tensor) => boolean,
+    private readonly profile: Pick<Profile, 'maxBindingBytes' | 'family'>,
+  ) {}
+
+  /** @param gridX workgroups in the first direction */
+  link(task: Task, gridX: number): LinkedKernel {
+    const bindings = bindingsOf(task, this.profile, this.isHalf);
+    const key = signatureOf(task, bindings, this.isHalf);
+    let text = this.written.get(key);
+    if (!text) this.written.set(key, (text = written(task, bindings, this.isHalf, this.profile)));
+    return { source: text.source, bindings: bindings.list, numbers: Uint32Array.of(gridX, ...text.numbers) };
+  }
+}
+
+/** The text of a task, and the numbers that it reads behind that of `GRID_X`. */
+function written(
   task: Task,
+  bindings: Bindings,
   isHalf: (node: Tensor) => boolean,
-  gridX: number,
   profile: Pick<Profile, 'maxBindingBytes' | 'family'>,
-): LinkedKernel {
+): { source: string; numbers: readonly number[] } {
   const { directives, body, calls } = assembled(task.kernel);
-  const prelude = new Prelude(task, isHalf, calls, profile);
+  const prelude = new Prelude(task, bindings, isHalf, calls, profile);
   const { constants = {} } = task.kernel;
   const once = profile.family === 'plain';
-  const numbers = { GRID_X: gridX, ...task.kernel.numbers, ...prelude.numbers };
+  const numbers = { ...task.kernel.numbers, ...prelude.numbers };
   const text = [
     ...(prelude.half ? ['enable f16;'] : []),
     ...directives,
     ...(once ? ['diagnostic(off, subgroup_uniformity);'] : []),
     ...Object.entries(constants).map(([name, value]) => `const ${name} = ${value};`),
-    `struct Numbers { ${Object.keys(numbers)
-      .map((name) => `${name}: u32`)
-      .join(', ')} }`,
+    `struct Numbers { ${['GRID_X', ...Object.keys(numbers)].map((name) => `${name}: u32`).join(', ')} }`,
     ...numbersAt(prelude.bindings.list.length, once),
     prelude.text(),
     body,
   ];
-  return {
-    source: text.join('\n'),
-    bindings: prelude.bindings.list,
-    numbers: Uint32Array.from(Object.values(numbers)),
+  return { source: text.join('\n'), numbers: Object.values(numbers) };
+}
+
+/** All that a task's text and numbers depend on. */
+function signatureOf(task: Task, bindings: Bindings, isHalf: (node: Tensor) => boolean): string {
+  const { kernel, core, kept, output } = task;
+  const { source, library, constants, numbers, operands, run } = kernel;
+  const { windows, output: own, second, kept: beside, state, rounded, list } = bindings;
+  const places = new Map<Tensor, number>();
+  const slots = [list.length, own, second, beside, rounded, ...windows, ...state];
+  let text = `${source} ${library} ${run} ${slots} ${JSON.stringify([constants, numbers])}`;
+  const attributesOf = (node: Tensor) => (Object.keys(node.attributes).length ? JSON.stringify(node.attributes) : '');
+  const visit = (node: Tensor): number => {
+    let place = places.get(node);
+    if (place !== undefined) return place;
+    const leaf = bindings.leaves.get(node);
+    const inputs = leaf || node === core ? [] : node.inputs.map(visit);
+    text += leaf
+      ? `\n${leaf.slot}+${leaf.first}${storedAs(node, isHalf)}`
+      : `\n${node.op}(${inputs})${node === core ? '' : attributesOf(node)}`;
+    text += `${node.dtype}${node.shape}`;
+    places.set(node, (place = places.size));
+    return place;
   };
+  for (const { name, tensor, run: along } of operands) {
+    // A pointwise kernel computes the node that it is asked for.
+    const root = tensor === core ? `${tensor.inputs.map(visit)}${attributesOf(tensor)}` : visit(tensor);
+    text += `\n${name} ${along}=${root}`;
+  }
+  for (const node of [core, kept, output]) if (node) text += `\n${visit(node)}${storedAs(node, isHalf)}`;
+  return text;
+}
+
+/** How a node's elements lie in memory. */
+function storedAs(node: Tensor, isHalf: (node: Tensor) => boolean): Slot['type'] {
+  const storage = node.op === 'storage' ? (node as Tensor<'storage'>).attributes.storage : writesOf(node)?.[0];
+  return storage?.dtype ?? (isHalf(node) ? 'f16' : scalarType(node));
 }
 
 /**
@@ -122,7 +173,6 @@ const elementOf = ({ type, scalar }: Slot): { name: string; bytes: number } =>
       : { name: `vec4<${type}>`, bytes: 4 * bytesPerElement[type] };
 
 class Prelude {
-  readonly bindings: Bindings;
   /** Those that expressions read. */
   readonly numbers: Record<string, number> = {};
   private readonly slots = new Map<number, Slot>();
@@ -133,11 +183,11 @@ class Prelude {
 
   constructor(
     private readonly task: Task,
+    readonly bindings: Bindings,
     private readonly isHalf: (node: Tensor) => boolean,
     calls: ReadonlySet<string>,
     private readonly profile: Pick<Profile, 'maxBindingBytes' | 'family'>,
   ) {
-    this.bindings = bindingsOf(task, profile, isHalf);
     const pairs = pairsIn(calls, task.kernel.operands);
     for (const operand of task.kernel.operands) this.operand(operand, calls, pairs.flat().includes(operand));
     for (const pair of pairs) this.pair(pair);
@@ -375,14 +425,12 @@ class Prelude {
     this.functions.push(`fn ${name}_4(i: u32) -> ${four} { return ${vector}; }`);
   }
 
-  /** How a node's elements lie in memory. */
   private typeOf(node: Tensor): Slot['type'] {
-    const storage = node.op === 'storage' ? (node as Tensor<'storage'>).attributes.storage : writesOf(node)?.[0];
-    return storage?.dtype ?? (this.isHalf(node) ? 'f16' : scalarType(node));
+    return storedAs(node, this.isHalf);
   }
 
   private output(calls: ReadonlySet<string>): void {
-    const { core, output, kernel } = this.task;
+    const { core, output, kept = core, kernel } = this.task;
     const slot = this.bindings.output;
     if (slot === undefined) return;
     const stores = { 1: calls.has('store1'), 4: calls.has('store4') };
@@ -391,9 +439,13 @@ class Prelude {
     this.slot(slot, type, !wide);
     this.functions.push(`const OUTPUT_ALIGNED = ${wide};`);
     const width = wide ? 4 : 1;
-    const [coreType, resultType] = [core, output].map(wide ? vectorType : scalarType);
-    const result = core === output ? '  return value;' : this.expression(output, width, core);
-    this.functions.push(`fn epilogue${width}(i: u32, value: ${coreType}) -> ${resultType} {\n${result}\n}`);
+    const [coreType, keptType, resultType] = [core, kept, output].map(wide ? vectorType : scalarType);
+    if (this.task.kept) this.keep(kept, width);
+    const result = kept === output ? '  return value;' : this.expression(output, width, kept);
+    this.functions.push(`fn epilogue${width}(i: u32, value: ${keptType}) -> ${resultType} {\n${result}\n}`);
+    // What becomes of the value that the kernel stores.
+    const finished = (i: string, value: string) =>
+      `epilogue${width}(${i}, ${this.task.kept ? `kept${width}(${i}, ${value})` : value})`;
     const store4 = (lines: string[]) =>
       this.functions.push(
         `fn store4(i: u32, value: ${vectorType(core)}, n: u32) {\n${lines.map((line) => `  ${line}\n`).join('')}}`,
@@ -402,17 +454,19 @@ class Prelude {
     if (type === 'u8') {
       // Four to a word, which one invocation writes: `i` is a multiple of 4.
       const lanes = later.map(
-        ({ lane, within }) => `${within} { v[${lane}] = epilogue1(i + ${lane}u, value[${lane}]); }`,
+        ({ lane, within }) => `${within} { v[${lane}] = ${finished(`i + ${lane}u`, `value[${lane}]`)}; }`,
       );
       const first = wide
-        ? ['let v = epilogue4(i, value);']
-        : ['var v = vec4u(epilogue1(i, value[0]), 0u, 0u, 0u);', ...lanes];
+        ? [`let v = ${finished('i', 'value')};`]
+        : [`var v = vec4u(${finished('i', 'value[0]')}, 0u, 0u, 0u);`, ...lanes];
       store4([...first, this.write(slot, 'i >> 2u', 'pack4xU8(v)')]);
       return;
     }
     if (!wide) {
-      const kept = type === 'f16' ? 'f16(epilogue1(i, value))' : 'epilogue1(i, value)';
-      this.functions.push(`fn store1(i: u32, value: ${scalarType(core)}) { ${this.write(slot, 'i', kept)} }`);
+      const value = finished('i', 'value');
+      this.functions.push(
+        `fn store1(i: u32, value: ${coreType}) { ${this.write(slot, 'i', type === 'f16' ? `f16(${value})` : value)} }`,
+      );
       if (stores[4])
         store4([
           'store1(i, value[0]);',
@@ -422,10 +476,26 @@ class Prelude {
     }
     // Something that the kernel reads through the same binding may need single elements.
     this.late.push(() => {
-      const kept = `vec4<${type}>(epilogue4(i, value))`;
-      if (!this.slots.get(slot)!.scalar) store4([this.write(slot, 'i >> 2u', kept)]);
-      else store4([`let v = ${kept};`, ...[0, 1, 2, 3].map((lane) => this.write(slot, `i + ${lane}u`, `v[${lane}]`))]);
+      const value = `vec4<${type}>(${finished('i', 'value')})`;
+      if (!this.slots.get(slot)!.scalar) store4([this.write(slot, 'i >> 2u', value)]);
+      else store4([`let v = ${value};`, ...[0, 1, 2, 3].map((lane) => this.write(slot, `i + ${lane}u`, `v[${lane}]`))]);
     });
+  }
+
+  /** From the core's value to that which is kept on the way to the output: computed, and written. */
+  private keep(kept: Tensor, width: Width): void {
+    const { core } = this.task;
+    const slot = this.bindings.kept!;
+    const type = this.typeOf(kept);
+    this.slot(slot, type, width === 1);
+    const [coreType, keptType] = [core, kept].map(width === 4 ? vectorType : scalarType);
+    const value = kept === core ? '  return value;' : this.expression(kept, width, core);
+    const stored = width === 4 ? `vec4<${type}>(x)` : type === 'f16' ? 'f16(x)' : 'x';
+    const written = this.write(slot, width === 4 ? 'i >> 2u' : 'i', stored);
+    this.functions.push(
+      `fn before${width}(i: u32, value: ${coreType}) -> ${keptType} {\n${value}\n}`,
+      `fn kept${width}(i: u32, value: ${coreType}) -> ${keptType} { let x = before${width}(i, value); ${written} return x; }`,
+    );
   }
 
   private second(): void {

@@ -6,8 +6,9 @@ import { Resource } from '../gpu/resource.js';
 import type { HostArray, TensorStorage } from '../gpu/storage.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { ruleOf } from '../ops/table.js';
-import { bindingsOf, windowBytes, type Binding } from './bindings.js';
-import { link } from './codegen.js';
+import { batchProducts } from './batch.js';
+import { windowBytes, type Binding } from './bindings.js';
+import { Linker } from './codegen.js';
 import { decompose } from './decompose.js';
 import { layOut, type Arena } from './arena.js';
 import { leavesOf, schedule, type Task } from './schedule.js';
@@ -166,7 +167,7 @@ export function planProgram(
 ): PlannedProgram {
   const names = Object.keys(wanted);
   const profile = { ...device, half };
-  const shared = shareCommon(decompose([...Object.values(wanted), ...effects], profile));
+  const shared = batchProducts(shareCommon(decompose([...Object.values(wanted), ...effects], profile)));
   const separated = separate(shared.slice(0, names.length), shared.slice(names.length));
   const { outputs } = separated;
   const { tasks, tabulated } = schedule(separated, profile);
@@ -174,9 +175,10 @@ export function planProgram(
   // Whole windows, so that what is larger than a buffer has none that two buffers share.
   const window = windowBytes(profile);
   const bufferBytes = Math.floor(profile.maxBufferBytes / window) * window;
-  const storages = tasks.flatMap((task) =>
-    bindingsOf(task, profile).list.flatMap((binding) => ('storage' in binding ? [binding.storage] : [])),
-  );
+  const storages = tasks.flatMap(({ reads, output }) => [
+    ...[...reads].flatMap((leaf) => (leaf.op === 'storage' ? [(leaf as Tensor<'storage'>).attributes.storage] : [])),
+    ...(writesOf(output) ?? []),
+  ]);
   return {
     profile,
     graph: [...Object.values(wanted), ...effects],
@@ -219,9 +221,10 @@ export async function build(
     return { ...place, size: end - start };
   };
 
+  const linker = new Linker(isHalf, profile);
   const linkTask = (task: Task) => {
     const grid = gridOf(task.kernel.workgroups, device.limits.maxComputeWorkgroupsPerDimension);
-    const linked = link(task, isHalf, grid[0], profile);
+    const linked = linker.link(task, grid[0]);
     const regions = linked.bindings.map(regionOf);
     return { task, grid, regions, source: linked.source, numbers: numbers.add(linked.numbers) };
   };

@@ -24,20 +24,25 @@ export function plan(
     return bytes <= left || left === bufferBytes ? offset : offset + left;
   };
   const round = (bytes: number) => Math.ceil(bytes / alignment) * alignment;
+  /** By their offsets. */
   const placed: Block[] = [];
   let total = 0;
   for (const block of [...blocks].sort((a, b) => b.bytes - a.bytes || a.first - b.first)) {
-    const neighbours = placed
-      .filter((other) => other.first <= block.last && block.first <= other.last)
-      .sort((a, b) => a.offset - b.offset);
     let offset = 0;
-    for (const other of neighbours) {
+    for (const other of placed) {
+      if (other.first > block.last || block.first > other.last) continue;
       offset = within(offset, block.bytes);
       if (offset + block.bytes <= other.offset) break;
       offset = Math.max(offset, other.offset + round(other.bytes));
     }
     block.offset = offset = within(offset, block.bytes);
-    placed.push(block);
+    let [low, high] = [0, placed.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (placed[middle].offset <= offset) low = middle + 1;
+      else high = middle;
+    }
+    placed.splice(low, 0, block);
     total = Math.max(total, offset + round(block.bytes));
   }
   return { bytes: total, lowerBound: mostAlive(blocks, round) };

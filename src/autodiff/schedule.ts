@@ -18,6 +18,8 @@ export interface Task {
   output: Tensor;
   /** The node that its second output is, where that is a node by itself. */
   second?: Tensor;
+  /** A node on the way from the core to the output that others read too: it is written as well. */
+  kept?: Tensor;
   /** The nodes with memory that it reads. */
   reads: ReadonlySet<Tensor>;
 }
@@ -79,6 +81,8 @@ export function schedule({ outputs, effects, pinned }: Separated, profile: Profi
   const fusion = new TaskGraph(nodes, tabulated, kernels, pinned, profile);
   fusion.joinEpilogues();
   fusion.joinKernels();
+  fusion.joinFollowers();
+  fusion.joinSiblings();
   return { tasks: fusion.ordered(effects), tabulated };
 }
 
@@ -99,10 +103,40 @@ function canInline(node: Tensor, uses: readonly Use[]): boolean {
   const rule = indexRule(node);
   if (rule.tabulate) return false;
   const vectorizes = rule.vectorizes?.(node as never) ?? true;
-  const allowed = uses.every(({ fusion }) => fusion === 'any' || (fusion === 'views' && rule.cost === 0 && vectorizes));
+  const pair = isPair(node) && uses.every(({ repeats }) => repeats === 1);
+  const isView = rule.cost === 0 || pair;
+  const allowed = uses.every(({ fusion }) => fusion === 'any' || (fusion === 'views' && isView && vectorizes));
   if (!allowed) return false;
-  if (rule.cost === 0 || rule.inline || costFromOne(node) <= cheap) return true;
+  if (isView || rule.inline || costFromOne(node) <= cheap || isNumbers(node, uses)) return true;
   return uses.length === 1 && (uses[0].repeats === 1 || rule.cost <= cheap);
+}
+
+/** Two results of kernels side by side in each row, such as a skip connection: choosing costs less than a copy. */
+const isPair = (node: Tensor): boolean =>
+  node.op === 'concat' &&
+  node.inputs.length === 2 &&
+  node.inputs.every(isComputed) &&
+  (node as Tensor<'concat'>).attributes.axis === node.shape.length - 1 &&
+  Boolean(indexRule(node).vectorizes?.(node as never));
+
+/** Whether a node is what a kernel computes, with what may follow it in its registers. */
+const isComputed = (node: Tensor): boolean =>
+  isIndex(node) ? indexRule(node).access === 'same' && node.inputs.some(isComputed) : ruleOf(node).kind === 'kernel';
+
+/** A few numbers, such as the times of a batch, that take a few instructions from others: not worth a dispatch. */
+const isNumbers = (node: Tensor, uses: readonly Use[]): boolean =>
+  node.size <= fewNumbers &&
+  costOf(node, 0) <= fewNumbers / 4 &&
+  uses.every(({ kernel }) => kernel.size <= fewElements);
+const fewNumbers = 64;
+/** Elements of a kernel that may compute them again for each. */
+const fewElements = 2 ** 16;
+
+/** Instructions for an element as far as others than kernels compute it, from a count on; far too many where random. */
+function costOf(node: Tensor, from: number): number {
+  if (!isIndex(node) || from > fewNumbers) return from;
+  const { cost, tabulate } = indexRule(node);
+  return tabulate ? from : node.inputs.reduce((sum, input) => costOf(input, sum), from + cost);
 }
 
 /** Instructions from the one tensor that an element is computed from at its own place; Infinity where it takes more. */
@@ -130,7 +164,9 @@ function limitBindings(
     if (!tabulated.has(node)) continue;
     const kernel = kernels.get(node) ?? tabulate(node, profile);
     for (;;) {
-      const bindings = bindingsOf(taskOf(kernel, node, node, tabulated), profile);
+      const task = taskOf(kernel, node, node, tabulated);
+      if (bindsFew(task, profile)) break;
+      const bindings = bindingsOf(task, profile);
       const count = bindings.list.length;
       if (count <= maxBindings) break;
       const inner = inlinedBelow(rootsOf(kernel, node), tabulated)
@@ -150,6 +186,14 @@ function limitBindings(
       tabulated.add(inner.part);
     }
   }
+}
+
+/** Whether a task binds no more than the adapter allows, seen at a glance: each tensor once, and what else it may have. */
+function bindsFew({ kernel, reads, output }: Task, { maxBindings, maxBindingBytes }: Profile): boolean {
+  // Its output, a second one and one that is kept.
+  if (kernel.state || reads.size + 3 > maxBindings) return false;
+  // Where a view of a storage begins is rounded down by less than this.
+  return [output, ...reads].every(({ size }) => 4 * size + 512 <= maxBindingBytes) && !writesOf(output);
 }
 
 /** The nodes with memory that fused expressions read. */
@@ -190,6 +234,8 @@ class TaskGraph {
   private readonly producers = new Map<Tensor, Task>();
   /** The tasks that read a node. */
   private readonly readers = new Map<Tensor, Set<Task>>();
+  /** From the first to the last id of the outputs of each task that has several. */
+  private readonly spans: [number, number][] = [];
 
   constructor(
     private readonly nodes: readonly Tensor[],
@@ -239,6 +285,48 @@ class TaskGraph {
     }
   }
 
+  /** The first that reads a task's output element by element is computed beside it, while the output is in registers. */
+  joinFollowers(): void {
+    for (const node of this.nodes) {
+      const task = this.producers.get(node);
+      if (!task || task.output !== node || task.kernel.source !== 'pointwise' || !isIndex(node)) continue;
+      for (const kept of followed(node, this.tabulated)) {
+        const before = this.producers.get(kept);
+        if (!before || before.output !== kept || before.kept || before.kernel.source === 'pointwise') continue;
+        const first = [...this.readers.get(kept)!].every(({ output }) => output.id >= node.id);
+        if (!first) continue;
+        const { kernel, core, second } = before;
+        const reads = new Set(before.reads);
+        leavesAround(node, kept, this.tabulated).forEach((leaf) => reads.add(leaf));
+        if (this.join(task, before, { kernel, core, output: node, second, kept, reads })) break;
+      }
+    }
+  }
+
+  /** A task whose operands another kernel reads anyhow is done by that one. */
+  joinSiblings(): void {
+    for (const task of this.tasks()) {
+      const rule = ruleOf(task.core);
+      const gone = this.producers.get(task.output) !== task;
+      if (gone || rule.kind !== 'kernel' || !rule.beside || task.kernel.secondary) continue;
+      const siblings = new Set([...task.reads].flatMap((leaf) => [...this.siblings(leaf)]));
+      for (const before of siblings) {
+        if (before === task || before.kernel.secondary || before.kept || before.kernel.state) continue;
+        if (coreOf(before.output) !== before.core || this.producers.get(before.output) !== before) continue;
+        const kernel = rule.beside(task.core as never, before.core, this.profile);
+        if (!kernel) continue;
+        const reads = new Set([...task.reads, ...before.reads]);
+        if (this.join(task, before, { ...task, kernel, second: before.output, reads })) break;
+      }
+    }
+  }
+
+  /** Who reads a node, or the other output of the task that it is computed in. */
+  private siblings(node: Tensor): Set<Task> {
+    const task = this.producers.get(node);
+    return new Set([node, task?.output, task?.second].flatMap((made) => [...((made && this.readers.get(made)) ?? [])]));
+  }
+
   ordered(effects: readonly Tensor[]): Task[] {
     const last = new Set(effects.map((effect) => this.producers.get(effect)!));
     const values = this.tasks().filter((task) => !last.has(task));
@@ -273,15 +361,21 @@ class TaskGraph {
 
   /** Makes `task` what both it and the one before it do, if that may be. */
   private join(task: Task, before: Task, joined: Task): boolean {
-    if (bindingsOf(joined, this.profile).list.length > this.profile.maxBindings) return false;
+    const few =
+      bindsFew(joined, this.profile) || bindingsOf(joined, this.profile).list.length <= this.profile.maxBindings;
+    if (!few) return false;
     const needed = this.dependencies(joined);
     if (needed.has(before) || needed.has(task)) return false;
     // Nobody else can be waiting for a kernel whose only output `task` reads.
-    if (joined.kernel.secondary && this.someDependsOn(needed, before)) return false;
+    const several = joined.kernel.secondary || joined.kept;
+    if (several && (this.someDependsOn(needed, before) || this.someDependsOn(needed, task))) return false;
     for (const old of [task, before]) this.unlink(old);
-    this.producers.set(before.output, task);
+    for (const made of [before.core, before.output, before.second, before.kept])
+      if (made) this.producers.set(made, task);
     Object.assign(task, joined);
     this.link(task);
+    const ids = idsOf(task);
+    if (ids.length > 1) this.spans.push([Math.min(...ids), Math.max(...ids)]);
     return true;
   }
 
@@ -298,15 +392,25 @@ class TaskGraph {
   }
 
   private someDependsOn(tasks: ReadonlySet<Task>, other: Task): boolean {
+    const start = Math.min(...idsOf(other));
     const seen = new Set<Task>(tasks);
     for (const task of seen) {
       for (const next of this.dependencies(task)) {
         if (next === other) return true;
         // What was made earlier cannot wait for it.
-        if (next.output.id > other.output.id) seen.add(next);
+        if (this.latest(Math.max(...idsOf(next))) > start) seen.add(next);
       }
     }
     return false;
+  }
+
+  /** The last id of what something of an id may wait for: a task with several outputs waits for the inputs of all. */
+  private latest(id: number): number {
+    for (;;) {
+      const wider = this.spans.find(([first, last]) => first < id && id < last);
+      if (!wider) return id;
+      id = wider[1];
+    }
   }
 
   private link(task: Task): void {
@@ -320,6 +424,9 @@ class TaskGraph {
     for (const leaf of task.reads) this.readers.get(leaf)!.delete(task);
   }
 }
+
+const idsOf = ({ output, second, kept }: Task): number[] =>
+  [output, second, kept].flatMap((node) => (node ? [node.id] : []));
 
 function taskOf(kernel: Kernel, core: Tensor, output: Tensor, tabulated: ReadonlySet<Tensor>): Task {
   const reads = leavesOf(rootsOf(kernel, output), tabulated);
@@ -384,6 +491,19 @@ function alignedNodes(root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor[] {
 /** The kernels' nodes that a pointwise task could follow. */
 const epilogueCores = (root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor[] =>
   alignedNodes(root, tabulated).filter((node) => node !== root && ruleOf(node).kind === 'kernel');
+
+/** The nodes with memory that a pointwise task reads element by element, and without a barrier on the way. */
+const followed = (root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor[] => {
+  const nodes = alignedNodes(root, tabulated);
+  if (nodes.some((node) => node.op === 'barrier' && node !== root)) return [];
+  return nodes.filter((node) => node !== root && tabulated.has(node) && node.dtype === 'f32');
+};
+
+/** What a view of all elements in their order is a view of. */
+const coreOf = (node: Tensor): Tensor =>
+  isIndex(node) && node.inputs.length === 1 && indexRule(node).cost === 0 && indexRule(node).access === 'same'
+    ? coreOf(node.inputs[0])
+    : node;
 
 /** The nodes with a joint kernel that a pointwise task computes. */
 const jointCores = (root: Tensor, tabulated: ReadonlySet<Tensor>): Tensor[] =>

@@ -148,11 +148,10 @@ export function sumOfSquares(pages: readonly Tensor[]): Tensor {
 function expandedView({ inputs: [x], shape }: Tensor<'expand'>): StridedView {
   const strides = stridesOf(x.shape);
   const lead = shape.length - x.shape.length;
+  // One sample is found as several are.
+  const repeats = (axis: number) => (x.shape[axis - lead] ?? 1) === 1 && !(axis === 0 && lead === 0 && shape[0] === 1);
   return simplify({
-    axes: shape.map((extent, axis) => ({
-      extent,
-      stride: (x.shape[axis - lead] ?? 1) === 1 ? 0 : strides[axis - lead],
-    })),
+    axes: shape.map((extent, axis) => ({ extent, stride: repeats(axis) ? 0 : strides[axis - lead] })),
   });
 }
 
@@ -206,6 +205,16 @@ export const reduceRule: KernelRule<'reduce'> = {
     }
     const kernel = rowKernel('reduce-rows', profile, rowsShape(node), 1, { x });
     return { ...kernel, constants: { ...kernel.constants, ...constants }, run: 1 };
+  },
+  // Such as the gradients of a norm's scale and shift.
+  beside: (node, other, profile) => {
+    const { kind, outer, length, inner } = node.attributes;
+    if (other.op !== 'reduce' || inner === 1) return null;
+    const { attributes: its, inputs } = other as Reduction;
+    if (its.kind !== kind || its.outer !== outer || its.length !== length || its.inner !== inner) return null;
+    const kernel = reduceRule.kernel(node, profile);
+    const y = { ...kernel.operands[0], name: 'y', tensor: inputs[0] };
+    return { ...kernel, source: 'reduce-columns-pair', operands: [...kernel.operands, y], secondary: outer * inner };
   },
   gradient: (node, g) => {
     const {

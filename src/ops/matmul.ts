@@ -150,6 +150,11 @@ function sourceFor(profile: Profile): keyof typeof tiles {
   return profile.subgroupSize === 8 ? 'matmul-subgroup' : 'matmul-register';
 }
 
+/** Whether the kernel can sum the rows of a transposed A on its way. */
+const summing = (profile: Profile): boolean => sourceFor(profile) === 'matmul-subgroup';
+
+const unshaped = (x: Tensor): Tensor => (x.op === 'reshape' ? unshaped(x.inputs[0]) : x);
+
 /** What a product is, as far as its speed depends on it. */
 function productKey(node: Tensor<'matmul'>, profile: Profile): string {
   const { batch, m, n, k } = extentsOf(node);
@@ -218,6 +223,7 @@ export const matmulRule: KernelRule<'matmul'> = {
         ...(side && { SIDE: u32(side), DEPTH: u32(depth), STAGES: u32(stages) }),
         TRANSPOSE_A: bool(transposeA),
         TRANSPOSE_B: bool(transposeB),
+        ...(summing(profile) && { SUMS: 'false' }),
       },
       numbers: { BATCH: batch, M: m, N: n, K: k, A_BATCH_STRIDE: m * k, B_BATCH_STRIDE: k * n },
       operands: [
@@ -228,6 +234,21 @@ export const matmulRule: KernelRule<'matmul'> = {
       run: n,
       flops: 2 * batch * m * n * k,
     };
+  },
+  // The gradient of a bias: columns of what the gradient of the weight is made of, summed.
+  beside: (node, other, profile) => {
+    const {
+      inputs: [a],
+      attributes: { transposeA },
+    } = node;
+    const { batch, m, k } = extentsOf(node);
+    if (!summing(profile) || !transposeA || batch > 1 || other.op !== 'reduce') return null;
+    const { kind, outer, length, inner } = (other as Tensor<'reduce'>).attributes;
+    const same =
+      kind === 'sum' && outer === 1 && length === k && inner === m && unshaped(other.inputs[0]) === unshaped(a);
+    if (!same) return null;
+    const kernel = matmulRule.kernel(node, profile);
+    return { ...kernel, constants: { ...kernel.constants, SUMS: 'true' }, secondary: m };
   },
   gradient: ({ inputs: [a, b], attributes: { transposeA, transposeB } }, g) => [
     transposeA ? product(b, g, transposeB, true) : product(g, b, false, !transposeB),

@@ -117,6 +117,8 @@ export interface KernelRule<K extends OpName> extends BaseRule<K> {
   kernel: (node: Tensor<K>, profile: Profile) => Kernel;
   /** What it reads may lie in memory as f16. */
   halfOperands?: true;
+  /** A kernel that computes this and at once, as its second output, another node of what it reads; null where none does. */
+  beside?: (node: Tensor<K>, other: Tensor, profile: Profile) => Kernel | null;
   /** An effect: the storages that it changes. It has no value that others could read. */
   writes?: (node: Tensor<K>) => readonly TensorStorage[];
   /** An effect that computes each element where it writes it, so that it may read what it changes there. */

@@ -1,4 +1,5 @@
 import { layOut } from '../../src/autodiff/arena.js';
+import { batchProducts } from '../../src/autodiff/batch.js';
 import { bindingsOf } from '../../src/autodiff/bindings.js';
 import { decompose } from '../../src/autodiff/decompose.js';
 import { schedule } from '../../src/autodiff/schedule.js';
@@ -17,7 +18,7 @@ import { changes } from './random-graph.js';
  * or what somebody else has overwritten gives other numbers, to all digits.
  */
 export function runOnHost(outputs: readonly Tensor[], effects: readonly Tensor[], profile: Profile) {
-  const shared = shareCommon(decompose([...outputs, ...effects], profile));
+  const shared = batchProducts(shareCommon(decompose([...outputs, ...effects], profile)));
   const separated = separate(shared.slice(0, outputs.length), shared.slice(outputs.length));
   const { tasks } = schedule(separated, profile);
   const arena = layOut(tasks, separated.outputs, new Set(), 256);
@@ -47,7 +48,7 @@ export function runOnHost(outputs: readonly Tensor[], effects: readonly Tensor[]
       }),
     );
     const known = new Map([...task.reads].map((leaf) => [leaf, read(leaf)]));
-    const { core, output, kernel, second } = task;
+    const { core, output, kernel, second, kept } = task;
     if (writesOf(output)) {
       const inputs = output.inputs.map((input) => interpret([input], new Map(), known)[0]);
       for (const [storage, values] of changes(output, inputs, held)) storages.set(storage, Float64Array.from(values));
@@ -59,6 +60,7 @@ export function runOnHost(outputs: readonly Tensor[], effects: readonly Tensor[]
       memory.set(interpret([other], new Map(), known)[0], arena.offsetOf({ second: core }) / 4);
     }
     memory.set(value, arena.offsetOf({ node: output }) / 4);
+    if (kept) memory.set(interpret([kept], new Map(), known)[0], arena.offsetOf({ node: kept }) / 4);
   }
   return { values: separated.outputs.map(read), storages };
 }
