@@ -127,10 +127,9 @@ const isComputed = (node: Tensor): boolean =>
 const isNumbers = (node: Tensor, uses: readonly Use[]): boolean =>
   node.size <= fewNumbers &&
   costOf(node, 0) <= fewNumbers / 4 &&
-  uses.every(({ kernel }) => kernel.size <= fewElements);
+  uses.every(({ repeats }) => repeats * node.size <= fewEvaluations);
 const fewNumbers = 64;
-/** Elements of a kernel that may compute them again for each. */
-const fewElements = 2 ** 16;
+const fewEvaluations = 2 ** 16;
 
 /** Instructions for an element as far as others than kernels compute it, from a count on; far too many where random. */
 function costOf(node: Tensor, from: number): number {
