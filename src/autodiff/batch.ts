@@ -6,15 +6,10 @@ import { reachable } from './gradients.js';
 
 type Product = Tensor<'matmul'>;
 
-/** Rows from which on a product is worth a dispatch of its own. */
-const manyRows = 64;
-/** Elements of anything that rows are computed from, at the most: they are all there from the first product on. */
-const mostElements = 2 ** 17;
-
 /**
- * A graph in which a few rows that meet one matrix meet it together, where none of them is computed from another: the times
- * at which a network is asked are known before it answers, so its embeddings of all of them are one product a layer rather
- * than one a call. Rows keep their values.
+ * A graph in which vectors that meet one matrix meet it together, where none of them is computed from another: the times at
+ * which a network is asked are known before it answers, so its embeddings of all of them are one product a layer rather than
+ * one a call. Rows keep their values; how many there are has no say, or another number of samples would be other kernels.
  */
 export function batchProducts(outputs: readonly Tensor[]): readonly Tensor[] {
   const nodes = reachable(outputs);
@@ -68,7 +63,10 @@ const partOfPart = ({ attributes, shape, dtype }: Tensor<'slice'>, inner: Tensor
   );
 };
 
-/** Products that are put together, by each of them: of one matrix, and as many kernels after the start as each other. */
+/**
+ * Products that are put together, by each of them: of one matrix, as many kernels after the start as each other, and of rows
+ * that are computed from rows and numbers alone, which are little beside what a network computes.
+ */
 function groupsOf(nodes: readonly Tensor[]): Map<Tensor, Product[]> {
   const depths = new Map<Tensor, number>();
   const light = new Set<Tensor>();
@@ -79,10 +77,9 @@ function groupsOf(nodes: readonly Tensor[]): Map<Tensor, Product[]> {
     const isProduct = node.op === 'matmul' && node.shape.length === 2 && !(node as Product).attributes.transposeA;
     // A matrix may be of any size.
     const from = isProduct ? node.inputs.slice(0, 1) : node.inputs;
-    if (node.op === 'storage' || (node.size <= mostElements && from.every((input) => light.has(input))))
-      light.add(node);
+    if (node.op === 'storage' || (node.shape.length <= 2 && from.every((input) => light.has(input)))) light.add(node);
     const [a, matrix] = node.inputs;
-    if (!isProduct || a.shape[0] >= manyRows || !light.has(a)) continue;
+    if (!isProduct || !light.has(a)) continue;
     const key = `${matrix.id} ${(node as Product).attributes.transposeB} ${depths.get(node)}`;
     found.set(key, [...(found.get(key) ?? []), node as Product]);
   }

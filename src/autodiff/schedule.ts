@@ -107,7 +107,7 @@ function canInline(node: Tensor, uses: readonly Use[]): boolean {
   const isView = rule.cost === 0 || pair;
   const allowed = uses.every(({ fusion }) => fusion === 'any' || (fusion === 'views' && isView && vectorizes));
   if (!allowed) return false;
-  if (isView || rule.inline || costFromOne(node) <= cheap || isNumbers(node, uses)) return true;
+  if (isView || rule.inline || costFromOne(node) <= cheap || isNumber(node, uses)) return true;
   return uses.length === 1 && (uses[0].repeats === 1 || rule.cost <= cheap);
 }
 
@@ -123,17 +123,18 @@ const isPair = (node: Tensor): boolean =>
 const isComputed = (node: Tensor): boolean =>
   isIndex(node) ? indexRule(node).access === 'same' && node.inputs.some(isComputed) : ruleOf(node).kind === 'kernel';
 
-/** A few numbers, such as the times of a batch, that take a few instructions from others: not worth a dispatch. */
-const isNumbers = (node: Tensor, uses: readonly Use[]): boolean =>
-  node.size <= fewNumbers &&
-  costOf(node, 0) <= fewNumbers / 4 &&
-  uses.every(({ repeats }) => repeats * node.size <= fewEvaluations);
-const fewNumbers = 64;
-const fewEvaluations = 2 ** 16;
+/**
+ * A number for each sample, such as a time, that takes a few instructions from others: not worth a dispatch, however many
+ * samples there are.
+ */
+const isNumber = (node: Tensor, uses: readonly Use[]): boolean =>
+  node.shape.length <= 1 && costOf(node, 0) <= fewInstructions && uses.every(({ repeats }) => repeats <= fewRepeats);
+const fewInstructions = 12;
+const fewRepeats = 2 ** 12;
 
-/** Instructions for an element as far as others than kernels compute it, from a count on; far too many where random. */
+/** Instructions for an element, as far as no kernel computes it, on top of others; no further than matters. */
 function costOf(node: Tensor, from: number): number {
-  if (!isIndex(node) || from > fewNumbers) return from;
+  if (!isIndex(node) || from > fewInstructions) return from;
   const { cost, tabulate } = indexRule(node);
   return tabulate ? from : node.inputs.reduce((sum, input) => costOf(input, sum), from + cost);
 }
