@@ -92,7 +92,10 @@ function signatureOf(task: Task, bindings: Bindings, isHalf: (node: Tensor) => b
     const root = tensor === core ? `${tensor.inputs.map(visit)}${attributesOf(tensor)}` : visit(tensor);
     text += `\n${name} ${along}=${root}`;
   }
-  for (const node of [core, kept, output]) if (node) text += `\n${visit(node)}${storedAs(node, isHalf)}`;
+  for (const node of [core, kept ?? core, output]) {
+    const place = visit(node);
+    text += `\n${place}${storedAs(node, isHalf)}`;
+  }
   return text;
 }
 
