@@ -211,7 +211,12 @@ const dense: Products = {
     return reshape(value, [x.shape[0], ...output, out]);
   },
   backward(g, weight, patches, output) {
-    return this.forward(g, permute(weight, [0, 1, 2, 4, 3]), patches, output);
+    const [groups, rows, columns, channels, out] = weight.shape;
+    if (rows * columns > 1) return this.forward(g, permute(weight, [0, 1, 2, 4, 3]), patches, output);
+    // Of one tap the weight is read as it lies.
+    const places = reshape(im2col(g, patches, output), [groups, -1, out]);
+    const value = matmul(places, reshape(weight, [groups, channels, out]), { transposeB: true });
+    return reshape(value, [g.shape[0], ...output, channels]);
   },
   /** Summed image by image first: the split keeps many workgroups busy, in a fixed order. */
   weight(x, g, weight, patches) {
