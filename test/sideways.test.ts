@@ -142,10 +142,9 @@ describe.each(['plain', 'tiled'] as const)('kernels that do what others would, %
   });
 
   it('two tensors side by side, normalised and multiplied', async () => {
-    const [a, b] = [sin(numbers(9, 8)), cos(numbers(9, 12))];
+    const [a, b] = [linear(numbers(9, 4), numbers(8, 4)), linear(numbers(9, 4), numbers(12, 4))];
     const both = concat([a, b], 1);
     const labels = await run({ normed: layerNorm(both), product: linear(both, numbers(4, 20)), a, b });
-    // Those of the parts alone.
-    expect(labels.filter((label) => label.startsWith('pointwise')).length).toBe(2);
+    expect(labels.filter((label) => label.startsWith('pointwise'))).toEqual([]);
   });
 });

@@ -1,4 +1,4 @@
-import { concat } from '../ops/movement.js';
+import { concat, reshape } from '../ops/movement.js';
 import { ruleOf } from '../ops/table.js';
 import { sameShape } from '../tensor/shape.js';
 import { constant, Tensor } from '../tensor/tensor.js';
@@ -96,7 +96,7 @@ function rowsJoiner(): (parts: readonly Tensor[]) => Tensor {
   const join = (parts: readonly Tensor[]): Tensor => {
     const key = parts.map(({ id }) => id).join();
     let joined = known.get(key);
-    if (!joined) known.set(key, (joined = alike(parts) ?? concat(parts, 0)));
+    if (!joined) known.set(key, (joined = alike(parts) ?? together(parts)));
     return joined;
   };
   /** The rows where each is computed by the same operation from rows of its own; null where they are not. */
@@ -148,6 +148,16 @@ function rowsJoiner(): (parts: readonly Tensor[]) => Tensor {
   };
   return join;
 }
+
+/** Numbers are samples of one. */
+const together = (parts: readonly Tensor[]): Tensor => {
+  if (parts[0].shape.length > 1) return concat(parts, 0);
+  const column = concat(
+    parts.map((part) => reshape(part, [part.size, 1])),
+    0,
+  );
+  return reshape(column, [column.size]);
+};
 
 const sameTails = (parts: readonly Tensor[]): boolean =>
   parts.every(

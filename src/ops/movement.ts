@@ -251,8 +251,12 @@ export const padRule: IndexRule<'pad'> = {
   ],
 };
 
-const joinsWhole = ({ inputs, attributes: { axis }, shape }: Tensor<'concat'>): boolean =>
-  inputs.every((part) => (part.shape[axis] * sizeOf(shape.slice(axis + 1))) % 4 === 0);
+/** Whether runs of 4 are cut nowhere; of samples one after another, whatever their number. */
+const joinsWhole = ({ inputs, attributes: { axis }, shape }: Tensor<'concat'>): boolean => {
+  const run = sizeOf(shape.slice(axis + 1));
+  const samples = axis === 0 && shape.length > 1;
+  return samples ? run % 4 === 0 : inputs.every((part) => (part.shape[axis] * run) % 4 === 0);
+};
 
 export const concatRule: IndexRule<'concat'> = {
   kind: 'index',
