@@ -47,7 +47,7 @@ function manyChoices(): Record<string, Tensor> {
   const image = drawn(4, 2, 6, 5, 8);
   const conv = conv2d(groupNorm(image, 2), drawn(5, 3, 3, 8, 12), undefined, { padding: 1 });
   const slopes = gradients(add(sum(mul(y, y)), sum(mul(conv, conv))), [x, w, v, image]);
-  return Object.fromEntries([y, max(conv, [1]), add(x, 1), ...slopes].map((value, i) => [`${i}`, value]));
+  return Object.fromEntries([y, max(conv, [1]), sum(y, [2]), add(x, 1), ...slopes].map((value, i) => [`${i}`, value]));
 }
 
 const choicesOf = (profile: Profile, outputs = manyChoices(), half = false) =>
