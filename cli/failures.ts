@@ -7,7 +7,7 @@ import { MemoryError } from '../src/flow/memory.js';
 export const exitCodes: Record<ErrorCode, number> = { input: 2, divergence: 3, device: 1 };
 const faultCode = 1;
 /** As shells have it for Ctrl-C. */
-const interruptedCode = 130;
+export const interruptedCode = 130;
 
 /** What a report of a fault should name, known as far as the command came. */
 const context: { adapter?: string } = {};

@@ -1,6 +1,7 @@
 import { leaveFilesToOthers } from '../node/files.js';
 import { MpiGroup, startedAs } from '../node/mpi.js';
 import { alone, type Group } from '../src/gpu/group.js';
+import { interruptedCode } from './failures.js';
 
 /** Which of the processes this is that mpirun started, as far as it is known: null where it was started alone. */
 let started: ReturnType<typeof startedAs> = null;
@@ -30,7 +31,7 @@ export async function leaveRanks(): Promise<void> {
 }
 
 /** Milliseconds in which the first rank tells of what fails on all of them. */
-const patience = 1500;
+const patience = 3000;
 /** Milliseconds for what is still being written. */
 const goingOut = 200;
 
@@ -50,7 +51,9 @@ export function endRanks(line: string | null, exitCode: number, error?: unknown)
     const gone = setTimeout(() => (world && exitCode ? world.abort(exitCode) : process.exit()), goingOut);
     if (!world) gone.unref();
   };
-  if (!rank || line === null) return end();
+  // Ranks are also told to stop where another one failed, which tells why.
+  const stopped = size > 1 && exitCode === interruptedCode;
+  if (line === null || (!rank && !stopped)) return end();
   // Whoever ends all ranks has told.
   process.removeAllListeners('SIGTERM').once('SIGTERM', () => process.exit(exitCode));
   setTimeout(end, patience);

@@ -450,9 +450,9 @@ describe('a training in parts', () => {
     ],
     [
       'input',
-      (rank) => taskOf({ inputs: { data: `abc${Number(rank === 2)}` } }),
+      (rank) => taskOf({ inputs: { data: `${Number(rank === 2)}${'a'.repeat(63)}` } }),
       () => ({}),
-      /rank 2 has another data/,
+      /rank 2 has another data than rank 0 \(1a{11}…, not 0a{11}…\)/,
     ],
     ['number of parts', () => taskOf(), (rank) => ({ accumulate: 1 + (rank >> 1) }), /rank 2 has another accumulate/],
   ])('refuses ranks of another %s', async (_, task, options, message) => {

@@ -16,7 +16,7 @@ import {
 } from './support/kills.js';
 
 const there = spawnSync('mpirun', ['--version']).status === 0;
-if (!there) console.log('5 tests of several ranks are left out: there is no mpirun (Debian, Ubuntu: openmpi-bin)');
+if (!there) console.log('6 tests of several ranks are left out: there is no mpirun (Debian, Ubuntu: openmpi-bin)');
 
 const folder = mkdtempSync(join(tmpdir(), 'semiflow-ranks-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -149,5 +149,25 @@ describe.skipIf(!there)('under mpirun', { timeout: 600_000 }, () => {
     expect(ownLines(ended.err)).toHaveLength(1);
     expect(ownLines(ended.err)[0]).toMatch(/rank 1 has another optimizer\.rate than rank 0 \(0\.5, not/);
     expect(existsSync(at('other'))).toBe(false);
+  });
+
+  it('what fails on one rank is told by that one alone', async () => {
+    const module = at('broken.mjs');
+    writeFileSync(
+      module,
+      `export default {
+        name: 'broken',
+        summary: 'none on rank 1',
+        *target({ x, t, teacher }) {
+          if (process.env.OMPI_COMM_WORLD_RANK === '1') throw new Error('no target');
+          return yield* teacher(x, t);
+        },
+      };`,
+    );
+    const recipe = `--teacher checkpoints/rf-checkerboard.safetensors --data moons --objective ${module} --lambda-broken 1`;
+    const ended = await run(together(2), ['train', ...recipe.split(' '), '--batch', '16', '--out', at('broken')]);
+    expect(ended.code).toBe(1);
+    expect(ownLines(ended.err)).toHaveLength(1);
+    expect(ownLines(ended.err)[0]).toMatch(/^semiflow: rank 1 of 2: .*no target/);
   });
 });

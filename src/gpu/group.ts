@@ -63,7 +63,10 @@ export async function agree(group: Group, what: Readonly<Record<string, string>>
       const [a, b] = [first[name], other[name]];
       if (a !== b)
         throw new UserError(
-          `rank ${i + 1} has another ${name} than rank 0 (${b ?? 'none'}, not ${a ?? 'none'}): give all ranks the same`,
+          `rank ${i + 1} has another ${name} than rank 0 (${brief(b)}, not ${brief(a)}): give all ranks the same`,
         );
     }
 }
+
+/** A text as it fits a line: of a fingerprint the beginning is enough. */
+const brief = (text = 'none'): string => (text.length > 48 ? `${text.slice(0, 12)}…` : text);
