@@ -7,12 +7,12 @@ import { parseDescription } from '../src/flow/description.js';
 import { createNetwork } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import { TensorStorage } from '../src/gpu/storage.js';
-import { concat } from '../src/ops/movement.js';
+import { concat, reshape } from '../src/ops/movement.js';
 import { assign } from '../src/ops/optimizer.js';
 import { add, mul, sin } from '../src/ops/pointwise.js';
 import { random } from '../src/tensor/philox.js';
 import { sizeOf } from '../src/tensor/shape.js';
-import { fromStorage, tensor } from '../src/tensor/tensor.js';
+import { fromStorage } from '../src/tensor/tensor.js';
 import {
   classificationDefaults,
   distillationDefaults,
@@ -230,12 +230,18 @@ describe('training on an adapter', () => {
 
   it('sums and joins more tensors than a kernel may bind', async () => {
     const device = await openDevice({ toggles: 'checked', limits });
-    const parts = Array.from({ length: 23 }, (_, i) => tensor([i, 2 * i, -i]));
+    const values = (i: number) => Float32Array.of(i, 2 * i, -i);
+    const parts = Array.from({ length: 23 }, (_, i) =>
+      fromStorage(new TensorStorage(`part ${i}`, 'f32', 3, values(i))),
+    );
     const sum = parts.map((part, i) => mul(part, i % 3)).reduce(add);
-    const { total, joined } = await evaluate(device, { total: sum, joined: add(concat(parts, 0), 1) });
+    const columns = parts.map((part) => reshape(part, [3, 1]));
+    const outputs = { total: sum, joined: add(concat(parts, 0), 1), beside: concat(columns, 1) };
+    const { total, joined, beside } = await evaluate(device, outputs);
     const expected = [1, 2, -1].map((scale) => parts.reduce((all, _, i) => all + scale * i * (i % 3), 0));
     expect([...total]).toEqual(expected);
     expect([...joined]).toEqual(parts.flatMap((_, i) => [i + 1, 2 * i + 1, 1 - i]));
+    expect([...beside]).toEqual([1, 2, -1].flatMap((scale) => parts.map((_, i) => scale * i)));
     device.dispose();
   });
 

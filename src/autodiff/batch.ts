@@ -32,12 +32,8 @@ export function batchProducts(outputs: readonly Tensor[]): readonly Tensor[] {
       }
       return;
     }
-    // A part of a part is one part. Others are made anew even when nothing changed, so that ids keep the order of creation.
-    const part = node.op === 'slice' && inputs[0].op === 'slice' && partOfPart(node as Tensor<'slice'>, inputs[0]);
-    replaced.set(
-      node,
-      part || (inputs.length ? new Tensor(node.op, inputs, node.attributes, node.shape, node.dtype) : node),
-    );
+    // Made anew even when nothing changed, so that ids keep the order of creation.
+    replaced.set(node, inputs.length ? new Tensor(node.op, inputs, node.attributes, node.shape, node.dtype) : node);
   };
   for (const node of nodes) {
     const waiting = [node];
@@ -51,17 +47,6 @@ export function batchProducts(outputs: readonly Tensor[]): readonly Tensor[] {
   }
   return outputs.map((output) => replaced.get(output)!);
 }
-
-const partOfPart = ({ attributes, shape, dtype }: Tensor<'slice'>, inner: Tensor): Tensor => {
-  const { start } = (inner as Tensor<'slice'>).attributes;
-  return new Tensor(
-    'slice',
-    inner.inputs,
-    { start: attributes.start.map((from, axis) => from + start[axis]) },
-    shape,
-    dtype,
-  );
-};
 
 /**
  * Products that are put together, by each of them: of one matrix, as many kernels after the start as each other, and of rows

@@ -167,7 +167,9 @@ export function planProgram(
 ): PlannedProgram {
   const names = Object.keys(wanted);
   const profile = { ...device, half };
-  const shared = batchProducts(shareCommon(decompose([...Object.values(wanted), ...effects], profile)));
+  const merged = shareCommon(decompose([...Object.values(wanted), ...effects], profile));
+  // What products that are put together are made of may be too much for one kernel.
+  const shared = decompose(batchProducts(merged), profile);
   const separated = separate(shared.slice(0, names.length), shared.slice(names.length));
   const { outputs } = separated;
   const { tasks, tabulated } = schedule(separated, profile);
