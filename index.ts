@@ -395,6 +395,7 @@ export {
   type StepMetrics,
   type Arena as StateArena,
   type Feed as DataFeed,
+  type Halves as HalfExchange,
   type Member as CompiledLearner,
   type OptimizerOptions,
   type PlannedTraining,
@@ -430,6 +431,7 @@ export {
 } from './trainers/study.js';
 export type { SampleSet } from './trainers/batches.js';
 export type { PartStorages } from './trainers/exchange.js';
+export type { HalfSum } from './trainers/halves.js';
 export type { PageStorages, Storages as LearnerStorages } from './trainers/learner-storages.js';
 export type { Alternative as SavingAlternative, Running, Savings, Ways as SavingWays } from './trainers/memory.js';
 export type { AverageLaw, RateSchedule } from './trainers/schedules.js';

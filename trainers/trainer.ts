@@ -659,7 +659,7 @@ export interface Member {
 const leftOf = ({ name }: Learner) => `${name}.left`;
 
 /** Where gradients travel in half. */
-interface Halves {
+export interface Halves {
   /** What sums them, by their storages. */
   halves?: ReadonlyMap<TensorStorage, HalfSum>;
   /** What rounding took away so far, as the arena lies. */
