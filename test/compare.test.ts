@@ -139,7 +139,7 @@ describe('semiflow compare', () => {
     const damaged = await made('semigroup/seed-0', 0, 1);
     await folderStore(damaged).write('evaluation.json', '{"report": ');
     for (const [args, says] of [
-      [[good, unfinished], /has no evaluation\.json: let it come to its end with `semiflow train --resume/],
+      [[good, unfinished], /has no evaluation\.json: let it come to its end with `(npx )?semiflow train --resume/],
       [[good, other], /is the training of a teacher/],
       [[good, damaged], /evaluation\.json is damaged/],
       [[good], /two runs and more/],
