@@ -106,6 +106,59 @@ describe.skipIf(!found)('recorded schedulers', () => {
   });
 });
 
+interface RecordedCase {
+  class: string;
+  config: Record<string, unknown>;
+  steps: number;
+  start: number;
+  eta: number;
+  timesteps: number[];
+  initial: number;
+  second: number[];
+  last: number[];
+}
+const recorded = readFileSync('test/fixtures/schedulers.jsonl', 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line) as RecordedCase);
+
+describe("drawn configurations of diffusers' classes", () => {
+  const three = (f: (k: number) => number) => Float64Array.from([0, 1, 2], f);
+  const data = three((k) => Math.sin(1 + 3 * k));
+  const z = three((k) => 1.4 * Math.cos(2 + 5 * k));
+  const a = three((k) => Math.sin(4 + 7 * k));
+  it.each([...new Set(recorded.map(({ class: name }) => name))])('%s', (name) => {
+    for (const one of recorded.filter((each) => each.class === name)) {
+      const said = JSON.stringify([one.config, one.steps, one.start, one.eta]);
+      const schedule = planOf(one, one.steps, one.start, one.eta);
+      expect(schedule.steps.length, said).toBe(one.timesteps.length);
+      schedule.steps.forEach(({ timestep }, i) => expect(timestep, said).toBeCloseTo(one.timesteps[i], 6));
+      if (!one.start) expect(schedule.initial / one.initial, said).toBeCloseTo(1, 9);
+      const from = one.start ? mixedAt(schedule.steps[0], data, z) : z.map((value) => value * schedule.initial);
+      const walk = new Trajectory(schedule, from);
+      let draws = 0;
+      const draw = () => {
+        const i = draws++;
+        return three((k) => 1.3 * Math.cos(1 + 7 * i + 5 * k));
+      };
+      for (let i = 0; walk.step; i++) {
+        const { timestep, signal, noise } = walk.step;
+        const scale = schedule.straight ? 1 : 1 / Math.hypot(signal, noise);
+        walk.advance(
+          output(
+            walk.x.map((value) => value * scale),
+            timestep,
+            a,
+          ),
+          draw,
+        );
+        if (!i) expect(apart(walk.x, one.second), said).toBeLessThan(1e-8);
+      }
+      expect(apart(walk.x, one.last), said).toBeLessThan(1e-7);
+    }
+  });
+});
+
 const vp = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: 'scaled_linear' };
 const scheduled = Object.entries(samplers).flatMap(([name, { schedulers = [] }]) =>
   schedulers.map((scheduler) => [name as SamplerName, scheduler.className] as const),
@@ -166,6 +219,35 @@ describe('schedulers', () => {
     expect(Math.max(...left)).toBeLessThan(0.2);
   });
 
+  // Data N(0, 0.5²): the ODE leads every state x to x s'/s with s² = (0.5 signal)² + noise², and x̂0 is known in closed form.
+  it.each([
+    ['DDIMScheduler', {}, 1],
+    ['EulerDiscreteScheduler', { timestep_spacing: 'trailing' }, 1],
+    ['DPMSolverMultistepScheduler', { solver_order: 1, lower_order_final: false }, 1],
+    ['DPMSolverMultistepScheduler', { solver_order: 2, lower_order_final: false }, 2],
+    ['DPMSolverMultistepScheduler', { solver_order: 2, solver_type: 'heun', lower_order_final: false }, 2],
+    ['DPMSolverMultistepScheduler', { solver_order: 3, lower_order_final: false }, 2.5],
+  ] as const)('%s with %j converges to the flow of Gaussian data with order %d', (className, options, order) => {
+    const errorOf = (steps: number) => {
+      const config = { ...vp, clip_sample: false, use_karras_sigmas: false, ...options };
+      const schedule = planOf({ class: className, config }, steps, 0);
+      const spread = ({ signal, noise }: { signal: number; noise: number }) => Math.hypot(0.5 * signal, noise);
+      const walk = new Trajectory(schedule, Float64Array.of(spread(schedule.steps[0])));
+      // Up to a level that all numbers of steps share.
+      for (const step of schedule.steps) {
+        if (step.timestep < 400) {
+          return Math.abs(walk.x[0] - spread(step)) / spread(step);
+        }
+        const guess = (0.25 * step.signal * walk.x[0]) / spread(step) ** 2;
+        walk.advance([(walk.x[0] - step.signal * guess) / step.noise], () => [0]);
+      }
+      throw new Error('no step there');
+    };
+    const [coarse, fine] = [errorOf(25), errorOf(200)];
+    expect(Math.log2(coarse / fine) / 3).toBeGreaterThan(0.85 * order);
+    expect(fine).toBeLessThan(order > 1 ? 2e-4 : 5e-3);
+  });
+
   it('sampled by one name, whatever the path of the network', () => {
     expect(schedulerFor('euler', { kind: 'straight' }).className).toBe('FlowMatchEulerDiscreteScheduler');
     expect(() => schedulerFor('lcm', { kind: 'straight' })).toThrow(
@@ -180,6 +262,11 @@ describe('schedulers', () => {
     [{ class: 'DDIMScheduler', config: { ...vp, steps_offset: 1 } }, 1000, /1000 steps reach the timestep 1000/],
     [{ class: 'DDIMScheduler', config: { ...vp, thresholding: true } }, 4, /thresholding: true is not supported/],
     [{ class: 'PNDMScheduler', config: vp }, 4, /skip_prk_steps: false is not supported/],
+    [
+      { class: 'PNDMScheduler', config: { ...vp, skip_prk_steps: true, prediction_type: 'sample' } },
+      4,
+      /this one says the data: take ddim/,
+    ],
     [{ class: 'EulerDiscreteScheduler', config: { ...vp, timestep_spacing: 'odd' } }, 4, /timestep_spacing/],
     [
       { class: 'DDIMScheduler', config: { ...vp, rescale_betas_zero_snr: true, timestep_spacing: 'trailing' } },

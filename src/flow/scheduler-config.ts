@@ -35,6 +35,21 @@ const diffusions: Readonly<Record<string, { start: number; end: number; schedule
   TCDScheduler: latent,
 };
 
+/** Those of them that can rescale their schedule to end in noise alone; others pass the option over. */
+const rescalable = [
+  'DDPMScheduler',
+  'DDPMParallelScheduler',
+  'DDIMScheduler',
+  'DDIMParallelScheduler',
+  'DDIMInverseScheduler',
+  'EulerDiscreteScheduler',
+  'EulerAncestralDiscreteScheduler',
+  'DPMSolverMultistepScheduler',
+  'UniPCMultistepScheduler',
+  'LCMScheduler',
+  'TCDScheduler',
+];
+
 /** Schedulers of flow matching: the straight path, velocity, and times of 1 for noise as 1000. */
 const flows = ['FlowMatchEulerDiscreteScheduler', 'FlowMatchHeunDiscreteScheduler'];
 
@@ -99,7 +114,7 @@ export function lawOf(config: Readonly<Record<string, unknown>>, origin: string)
   if (stated.timestep_type && stated.timestep_type !== 'discrete')
     throw new UserError(`${origin}: timestep_type: ${stated.timestep_type} is not supported, only discrete`);
   const prediction = choose(predictions, wanted, 'prediction_type', origin);
-  const zeroTerminal = stated.rescale_betas_zero_snr ? { zeroTerminal: true } : {};
+  const zeroTerminal = stated.rescale_betas_zero_snr && rescalable.includes(name) ? { zeroTerminal: true } : {};
   const { trained_betas: betas } = stated;
   if (betas)
     return {

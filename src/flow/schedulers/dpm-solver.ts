@@ -21,6 +21,7 @@ export const dpmSolverScheduler = defineScheduler({
     thresholding: fixed(false),
     final_sigmas_type: option(z.enum(['zero', 'sigma_min']), 'zero'),
     lambda_min_clipped: z.number().nullish(),
+    beta_schedule: z.string().nullish(),
   }),
   plan: (options, { bars: given, prediction, steps, start }) => {
     const { timestep_spacing: spacing, steps_offset: offset, solver_order: order } = options;
@@ -35,7 +36,9 @@ export const dpmSolverScheduler = defineScheduler({
       return timesteps({ spacing, levels, steps: steps + 1, offset }).slice(0, -1);
     };
     const karras = options.use_karras_sigmas ? karrasSigmas(table[table.length - 1], table[0], steps) : null;
-    const times = karras?.map((sigma) => roundHalfEven(timestepOf(sigma, table))) ?? spaced();
+    // Under a cosine law diffusers cuts fractions off.
+    const whole = options.beta_schedule === 'squaredcos_cap_v2' ? Math.floor : roundHalfEven;
+    const times = karras?.map((sigma) => whole(timestepOf(sigma, table))) ?? spaced();
     const end = options.final_sigmas_type === 'zero' ? 0 : table[0];
     const sigmas = [...(karras ?? times.map((time) => interpolated(table, time))), end];
     const lambda = (i: number) => -Math.log(sigmas[i]);

@@ -53,22 +53,21 @@ export const eulerScheduler = defineScheduler({
     const table = sigmasOf(withFiniteEnd(request.bars));
     const given = timesteps({ spacing, levels: table.length, steps, offset, fractional: true });
     const [least, most] = [table[0], table[table.length - 1]];
+    const logarithmic = options.interpolation_type === 'log_linear';
+    const ratio = Math.log(least / most) / steps;
+    // By logarithms there is one σ more than steps, the least.
+    const equal = logarithmic
+      ? Array.from({ length: steps + 1 }, (_, i) => most * Math.exp(i * ratio))
+      : given.map((time) => interpolated(table, time));
     const ladder = (): Ladder => {
-      if (options.use_karras_sigmas) {
-        const [high, low] = [given[0], given[given.length - 1]].map((time) => interpolated(table, time));
-        const sigmas = karrasSigmas(options.sigma_max ?? high, options.sigma_min ?? low, steps);
-        return { sigmas, times: sigmas.map((sigma) => timestepOf(sigma, table)) };
-      }
-      if (options.interpolation_type === 'log_linear') {
-        const ratio = Math.log(least / most) / steps;
-        return { sigmas: given.map((_, i) => most * Math.exp(i * ratio)), times: given };
-      }
-      return { sigmas: given.map((time) => interpolated(table, time)), times: given };
+      if (!options.use_karras_sigmas) return { sigmas: equal.slice(0, given.length), times: given };
+      const [high, low] = [options.sigma_max ?? equal[0], options.sigma_min ?? equal[equal.length - 1]];
+      const sigmas = karrasSigmas(high, low, steps);
+      return { sigmas, times: sigmas.map((sigma) => timestepOf(sigma, table)) };
     };
     const { sigmas, times } = ladder();
-    // By logarithms there is one σ more than steps, the least, and no step goes beyond it.
-    const reaches =
-      options.final_sigmas_type === 'zero' && (options.use_karras_sigmas || options.interpolation_type === 'linear');
+    // By logarithms alone no step goes beyond the least σ.
+    const reaches = options.final_sigmas_type === 'zero' && (options.use_karras_sigmas || !logarithmic);
     const end = reaches ? 0 : least;
     return planned({ sigmas: [...sigmas, end], times }, spacing, request, (from, to) => ({
       x: to / from,

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { UserError } from '../../errors.js';
 import type { Combination } from './schedule.js';
 import { defineScheduler, levelAt, option, spacingOptions } from './scheduler.js';
 import { timesteps } from './spacing.js';
@@ -15,6 +16,11 @@ export const pndmScheduler = defineScheduler({
     skip_prk_steps: option(z.boolean(), false).refine((skipped) => skipped, 'false is not supported, only true'),
   }),
   plan: (options, { bars, prediction, steps, start }) => {
+    if (prediction !== 'noise' && prediction !== 'v')
+      throw new UserError(
+        'PNDMScheduler averages what networks say of noise or v, and this one says the data: take ddim',
+        'sampler',
+      );
     const { timestep_spacing: spacing, steps_offset: offset } = options;
     const levels = bars.length;
     const distance = Math.floor(levels / steps);
