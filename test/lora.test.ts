@@ -156,6 +156,37 @@ describe('guidance', () => {
     guided.forEach((value, i) => expect(value).toBeCloseTo(free[i] + 2.5 * (given[i] - free[i]), 4));
   });
 
+  it('counts between two times alone, where the description says so', async () => {
+    const between = (from: number, to: number) => ({ ...teacher.description, guidanceTimes: { from, to } });
+    const ask = async (guidance: number, description = teacher.description) => {
+      const runner = new Runner(device, { ...teacher, description }, 2, guidance);
+      const v = await runner.velocity({ x, t, labels });
+      runner.dispose();
+      return v;
+    };
+    const [plain, guided, late, early] = [
+      await ask(1),
+      await ask(2.5),
+      await ask(2.5, between(0.5, 1)),
+      await ask(2.5, between(0.1, 0.7)),
+    ];
+    expect(plain.every((value, i) => value !== guided[i])).toBe(true);
+    // The first sample is at t = .8, the second at .3.
+    plain.forEach((value, i) => {
+      const [first, second] = i < 16 ? [guided[i], value] : [value, guided[i]];
+      expect(late[i]).toBeCloseTo(first, 5);
+      expect(early[i]).toBeCloseTo(second, 5);
+    });
+    expect(() => parseDescription(between(0.7, 0.3), 'it')).toThrow(/guidanceTimes: they go from the earlier/);
+  });
+
+  it('at some times alone is refused to samplers of noise levels', async () => {
+    const network = { ...teacher, description: { ...teacher.description, guidanceTimes: { from: 0.3, to: 0.7 } } };
+    const runner = new Runner(device, network, 2, 2);
+    expect(() => runner.output({ x, t, labels })).toThrow(/take euler, heun or rk4/);
+    runner.dispose();
+  });
+
   it('is learned by a student as an input', async () => {
     const defaults = distillationDefaults([1, 4, 4], 'velocity');
     // One objective: each compiles kernels of its own.

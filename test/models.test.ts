@@ -4,11 +4,13 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { compile } from '../src/autodiff/compile.js';
 import { evaluate } from '../src/autodiff/eager.js';
+import { readDescription } from '../cli/networks.js';
 import { openDevice } from '../node/device.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { readSafetensors, writeSafetensors } from '../node/files.js';
 import { parseDescription } from '../src/flow/description.js';
 import { createNetwork, exportNetwork, loadNetwork } from '../src/flow/network.js';
+import { Runner } from '../src/flow/runner.js';
 import type { Device } from '../src/gpu/device.js';
 import { TensorStorage } from '../src/gpu/storage.js';
 import { buildModel, type Architecture } from '../src/models/index.js';
@@ -115,6 +117,22 @@ const mnistVit: Architecture = {
 };
 
 describe.skipIf(!haveShared)('public teachers', () => {
+  it('MNIST transformer: samples guided by 2 between two times, as its author draws them, within 1e-4', async () => {
+    const description = await readDescription('docs/teachers/mnist-flow-vit.yaml');
+    const file = await readSafetensors(`${shared}/mnist-flow-vit/model.safetensors`);
+    const flow = await readSafetensors(`${shared}/mnist-flow-vit/ref-flow.safetensors`);
+    const teacher = await loadNetwork(file, { ...description, guidanceTimes: { from: 0.3, to: 0.7 } });
+    const labels = Uint32Array.from(await flow.readF32('y'));
+    const runner = new Runner(await device('fast'), teacher, labels.length, 2);
+    const [t, s] = [new Float32Array(labels.length).fill(1), new Float32Array(labels.length)];
+    for (const steps of [4, 50]) {
+      const reached = await runner.integrate({ x: await flow.readF32('x0'), t, s, labels }, steps, 'euler');
+      const expected = await flow.readF32(`euler${steps}_w2`);
+      reached.forEach((value, i) => expect(Math.abs(value - expected[i])).toBeLessThan(1e-4));
+    }
+    runner.dispose();
+  });
+
   it('MNIST transformer: velocity within 2e-5, gradients within 1e-4', async () => {
     const model = buildModel(mnistVit);
     const { layout, parameters } = await bindFile(model, `${shared}/mnist-flow-vit/model.safetensors`);

@@ -72,12 +72,14 @@ const fields = z.strictObject({
   sampler: z.enum(['jump', 'consistency', 'euler']).optional(),
   /** Of a flow map: whether it also learned to jump from data towards noise. */
   forward: z.boolean().optional(),
+  /** Between which times guidance of a teacher counts (Kynkäänniemi et al., 2024); elsewhere it is 1. Left out, everywhere. */
+  guidanceTimes: z.strictObject({ from: z.number().min(0).max(1), to: z.number().min(0).max(1) }).optional(),
   /** Of a flow map: the classifier-free guidance that it learned; a range is an input of the network. */
   guidance: z.strictObject({ from: z.number(), to: z.number() }).optional(),
 });
 
 /** @see fields */
-export const descriptionSchema = fields.superRefine(({ prediction, path, time }, context) => {
+export const descriptionSchema = fields.superRefine(({ prediction, path, time, guidanceTimes }, context) => {
   const refuse = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message });
   if (path.kind !== 'straight' && time === 'data-at-1')
     refuse('time', `a ${path.kind} path counts its own levels of noise: leave time out`);
@@ -87,6 +89,11 @@ export const descriptionSchema = fields.superRefine(({ prediction, path, time },
     refuse('path', `betas are a list for each of ${path.steps} steps, and belong to the schedule betas`);
   if (prediction === 'v' && path.kind !== 'vp') refuse('prediction', 'v = α z - σ x0 belongs to a vp path');
   if (prediction === 'edm' && path.kind !== 've') refuse('prediction', 'edm belongs to a ve path');
+  if (guidanceTimes && guidanceTimes.from >= guidanceTimes.to)
+    refuse(
+      'guidanceTimes',
+      `they go from the earlier to the later, not from ${guidanceTimes.from} to ${guidanceTimes.to}`,
+    );
 });
 
 /** What a file of weights means, checked and completed. */

@@ -2,7 +2,7 @@ import type { Parameters } from '../nn/parameters.js';
 import { predictionOf, type Conditions, type Model } from '../models/model.js';
 import { expand } from '../ops/broadcast.js';
 import { concat, reshape, split } from '../ops/movement.js';
-import { add, mul, sub } from '../ops/pointwise.js';
+import { add, greater, mul, sub, where } from '../ops/pointwise.js';
 import { constant, type Tensor } from '../tensor/tensor.js';
 import type { Description } from './description.js';
 import { parametrization, perSample } from './parametrization.js';
@@ -45,9 +45,10 @@ export function velocityOf(
   condition: Condition = {},
 ): Velocity {
   const { point, time, velocity } = parametrization(description);
+  const { guidanceTimes } = description;
   const ask = (x: Tensor, t: Tensor, told: Told) =>
     velocity(x, t, predictionOf(model, parameters, { x: point(x, t), time: time(t), ...told }));
-  return guided(ask, model, condition);
+  return guided(ask, model, condition, guidanceTimes);
 }
 
 /** What a network returns for x and times as it is shown them, under guidance if that is asked for. */
@@ -58,11 +59,15 @@ export function outputOf(model: Model, parameters: Parameters, condition: Condit
 
 type Told = Pick<Condition, 'labels' | 'conditions'>;
 
-/** What is asked for samples, or, under guidance, for each with and without what it is told. */
+/**
+ * What is asked for samples, or, under guidance, for each with and without what it is told.
+ * @param times between which guidance counts
+ */
 function guided(
   ask: (x: Tensor, t: Tensor, told: Told) => Tensor,
   model: Model,
   { labels, guidance, conditions, negative }: Condition,
+  times?: Description['guidanceTimes'],
 ): Velocity {
   if (!guidance) return (x, t) => ask(x, t, { labels, conditions });
   const none = labels && model.nullClass ? constant(model.classes, labels.shape, 'u32') : labels;
@@ -78,7 +83,8 @@ function guided(
   };
   return (x, t) => {
     const [free, given] = split(ask(twice(x), twice(t), told), 0, 2);
-    return add(free, mul(perSample(guidance, x), sub(given, free)));
+    const scale = times ? where(greater(t, times.from), where(greater(times.to, t), guidance, 1), 1) : guidance;
+    return add(free, mul(perSample(scale, x), sub(given, free)));
   };
 }
 

@@ -122,8 +122,14 @@ export class Runner extends Resource {
   /**
    * What the network says, in its own terms.
    * @param batch with x as the network is shown it, and its own times
+   * @throws UserError where guidance counts at some times only, which are not the network's own
    */
   output(batch: Omit<Batch, 's'>): Promise<Float32Array> {
+    if (isGuided(this.network, this.guidance) && this.network.description.guidanceTimes)
+      throw new UserError(
+        'guidance counts at some times only here (guidanceTimes), which a sampler of noise levels does not know: take euler, heun or rk4',
+        'sampler',
+      );
     return this.turns.take(() => this.asked(batch));
   }
 
