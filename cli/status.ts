@@ -10,8 +10,8 @@ interface Phase {
 }
 
 let phase: Phase | null = null;
-/** When something was last said elsewhere than on a terminal. */
-let told = -Infinity;
+/** When the last phase ended, and when something was last said elsewhere than on a terminal. */
+let [ended, told] = [-Infinity, -Infinity];
 
 const terminal = () => process.stderr.isTTY;
 /** Milliseconds between two drawings of the line, and between two lines of a log: silence is shorter than 5 s. */
@@ -25,9 +25,11 @@ export function begin(what: string): void {
   const timer = setInterval(show, terminal() ? redraw : moment);
   // What waits must not keep the process.
   timer.unref();
-  phase = { what, detail: '', since: performance.now(), timer };
-  told = Math.max(told, performance.now() - repeat + moment);
-  if (terminal()) show();
+  const now = performance.now();
+  phase = { what, detail: '', since: now, timer };
+  // A moment passes before anything is said; of short phases that follow each other none puts it off.
+  if (now - ended >= moment) told = Math.max(told, now - repeat + moment);
+  show();
 }
 
 /** How far it is, such as `12 of 80 kernels`. */
@@ -39,7 +41,7 @@ export function detail(text: string): void {
 export function done(): void {
   if (!phase) return;
   clearInterval(phase.timer);
-  phase = null;
+  [phase, ended] = [null, performance.now()];
   if (terminal()) process.stderr.write('\r\x1b[K');
 }
 
