@@ -2,7 +2,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { followTraining, trainOptions } from '../cli/training-flags.js';
 import { begin, detail, done, say } from '../cli/status.js';
 import { alone } from '../src/gpu/group.js';
-import type { Training } from '../trainers/train.js';
+import { Training, type Progress, type Task } from '../trainers/train.js';
+import type { Trainer } from '../trainers/trainer.js';
 
 let lines: { at: number; text: string }[];
 let start: number;
@@ -63,6 +64,72 @@ describe('a wait of many short phases', () => {
     }
     const times = [0, ...lines.map(({ at }) => at), 30_000];
     times.slice(1).forEach((time, i) => expect(time - times[i]).toBeLessThan(5000));
+  });
+});
+
+describe('the time that is left', () => {
+  /** What is said of it, and what it then takes: a training whose steps cost so many milliseconds. */
+  async function said(
+    steps: number,
+    cost: (step: number) => number,
+  ): Promise<{ at: number; left: number; true: number }[]> {
+    const trainer = {
+      stepsDone: 0,
+      device: { group: alone },
+      scheduleOf: () => ({}),
+      async advance(count: number) {
+        const end = Math.min(steps, this.stepsDone + count);
+        const metrics = [];
+        for (; this.stepsDone < end; metrics.push({ step: this.stepsDone, loss: 1 }))
+          vi.advanceTimersByTime(cost(++this.stepsDone));
+        return metrics;
+      },
+    };
+    const began = performance.now();
+    const told: { at: number; left: number }[] = [];
+    const onProgress = (progress: Progress) => {
+      if (progress.phase !== 'training') return;
+      const left = (progress.steps - progress.step) / progress.stepsPerSecond;
+      told.push({ at: (performance.now() - began) / 1000, left });
+    };
+    const settings = { onProgress, logEvery: 10, saveEvery: 60 };
+    const training = new Training(trainer as unknown as Trainer, { steps } as Task<unknown>, null, settings);
+    for await (const _ of training);
+    const took = (performance.now() - began) / 1000;
+    return told.map((line) => ({ ...line, true: took - line.at }));
+  }
+  const worst = (lines: { left: number; true: number }[]) =>
+    Math.max(...lines.map(({ left, true: truth }) => Math.abs(left - truth) / truth));
+
+  it.each([3, 40, 700, 6000])(
+    'is right from the second window on, of steps of %i ms, where the first compile',
+    async (ms) => {
+      const lines = await said(Math.ceil(90_000 / ms), (step) => (step === 1 ? 40_000 : ms));
+      const early = lines.filter(({ at, true: truth }) => at <= 50 && truth > 0);
+      expect(early.length).toBeGreaterThan(0);
+      expect(worst(early)).toBeLessThan(0.02);
+    },
+  );
+
+  it.each([
+    [20, 60],
+    [60, 20],
+    [900, 2500],
+    [4000, 1000],
+  ])('follows within ten seconds where steps of %i ms become steps of %i', async (before, after) => {
+    const change = Math.ceil(40_000 / before);
+    const lines = await said(change + Math.ceil(60_000 / after), (step) => (step <= change ? before : after));
+    const later = lines.filter(({ at, true: truth }) => at > 51 && truth > 0);
+    expect(later.length).toBeGreaterThan(3);
+    expect(worst(later)).toBeLessThan(0.3);
+  });
+
+  it.each([30, 500])('is the mean of unsteady steps of %i ms', async (ms) => {
+    // Some steps wait for others' work: five times as long, every seventh.
+    const lines = await said(Math.ceil(60_000 / ms), (step) => (step % 7 ? ms / 3 : 5 * ms));
+    const from = lines.filter(({ at, true: truth }) => at > 10 && truth > 3);
+    expect(from.length).toBeGreaterThan(10);
+    expect(worst(from)).toBeLessThan(0.3);
   });
 });
 

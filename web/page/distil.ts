@@ -268,15 +268,20 @@ export const distilPart: Part = {
 
     const controls = h('div', { class: 'knobs' });
     const build = ({ methods, objectives }: DistilMenu) => {
-      const summary = () => methods.find(({ name }) => name === knobs.method)!.summary;
-      const hint = h('small', {}, summary());
+      /** What a method is, with λ_L as it is printed. */
+      const summary = () =>
+        methods
+          .find(({ name }) => name === knobs.method)!
+          .summary.split(/_(\w)/)
+          .map((text, i) => (i % 2 ? h('sub', {}, text) : text));
+      const hint = h('small', {}, ...summary());
       const method = choice(
         methods.map(({ name }) => [name, name] as const),
         knobs.method,
         (value) =>
           void engine.call('distilKnobs', value).then(({ lambda, epsilon, rate }) => {
             set({ method: value, lambda, epsilon, rate });
-            hint.textContent = summary();
+            hint.replaceChildren(...summary());
             fill();
           }),
       );
@@ -351,7 +356,7 @@ export const distilPart: Part = {
             { class: 'pair' },
             field('Law of ε', law),
             ...(epsilon.kind === 'anneal'
-              ? [epsilonAt('from', 'ε from'), epsilonAt('to', 'to'), epsilonAt('until', 'by this share')]
+              ? [epsilonAt('from', 'ε from'), epsilonAt('to', 'to'), epsilonAt('until', 'by share of steps')]
               : epsilon.kind === 'constant'
                 ? [epsilonAt('to', 'ε')]
                 : []),

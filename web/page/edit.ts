@@ -2,10 +2,10 @@
 import type { Edited, Picture } from '../protocol.js';
 import { namedMask, type MaskName } from '../../src/experiments/masks.js';
 import { chooser, Status, type Chosen } from './chosen.js';
-import { h } from './dom.js';
+import { field, h } from './dom.js';
 import { newest } from './engine.js';
 import type { Part } from './main.js';
-import { drawMosaic } from './pictures.js';
+import { drawMosaic, readPicture } from './pictures.js';
 
 /** Fillings shown of each paradigm. */
 const shown = 4;
@@ -56,8 +56,8 @@ export const editPart: Part = {
       fillings.replaceChildren(
         ...[...results.values()].map(({ name, x }) => {
           const mosaic = h('canvas', { role: 'img', 'aria-label': `filled by ${name}` });
-          drawMosaic(mosaic, chosen.family, x);
-          return h('figure', {}, mosaic, h('figcaption', {}, h('span', { class: `who ${colourOf(name)}` }, name)));
+          drawMosaic(mosaic, chosen.family, x, undefined, shown);
+          return h('figure', {}, h('figcaption', {}, h('span', { class: `who ${colourOf(name)}` }, name)), mosaic);
         }),
       );
     };
@@ -92,6 +92,12 @@ export const editPart: Part = {
       status.say('Noise and back…');
       const rows = new Map<string, HTMLElement>();
       table.replaceChildren();
+      const before = picture.x;
+      const panel = (title: string, values: Float32Array, role = '') => {
+        const canvas = h('canvas', { role: 'img', 'aria-label': title });
+        drawMosaic(canvas, chosen.family, values);
+        return h('figure', { class: role }, canvas, h('figcaption', {}, title));
+      };
       try {
         await engine.call(
           'rounds',
@@ -109,11 +115,10 @@ export const editPart: Part = {
                     'aria-label': `${name}, round by round`,
                   })),
                 );
+                row.append(panel('before', before));
                 table.append(h('article', {}, h('h4', { class: `who ${colourOf(name)}` }, name), row));
               }
-              const after = h('canvas', { role: 'img', 'aria-label': `${name} after round ${round! + 1}` });
-              drawMosaic(after, chosen.family, x);
-              row.append(after);
+              row.append(panel(`round ${round! + 1}`, x, round ? '' : 'apart'));
             },
           },
         );
@@ -125,20 +130,26 @@ export const editPart: Part = {
 
     const start = async (now: Chosen) => {
       chosen = now;
+      status.say('Drawing a picture…');
+      await take(() => engine.call('picture', subject()));
+    };
+    /** Another picture, of which nothing has been made yet. */
+    const take = async (find: () => Promise<Picture>) => {
+      const now = chosen;
       picture = null;
       results.clear();
       fillings.replaceChildren();
       table.replaceChildren();
       try {
-        status.say('Drawing a picture…');
-        const drawn = await engine.call('picture', subject());
+        const found = await find();
         if (chosen !== now) return;
-        picture = drawn;
+        picture = found;
         const [rows, columns] = now.family.shape.slice(-2);
         if (rows !== height || columns !== width || !hidden.some(Boolean)) {
           [height, width] = [rows, columns];
           hidden = Uint8Array.from(namedMask('centre', height, width, 0).hidden);
         }
+        status.say('');
         draw();
         work(null);
       } catch (error) {
@@ -146,6 +157,16 @@ export const editPart: Part = {
         status.fail(error);
       }
     };
+
+    const own = h('input', {
+      type: 'file',
+      accept: 'image/*',
+      onchange: () => {
+        const file = own.files?.[0];
+        const { family, label } = chosen;
+        if (file) void take(async () => ({ x: await readPicture(file, family), label }));
+      },
+    });
 
     const paint = (x: number, y: number, value: number) => {
       cursor = { x, y };
@@ -217,6 +238,7 @@ export const editPart: Part = {
         status,
         (now) => void start(now),
         (now) => void start(now),
+        field('A picture of your own', own),
       ),
       status.element,
       h(

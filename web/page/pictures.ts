@@ -16,10 +16,10 @@ export function drawMosaic(
   { shape: [channels, height, width], range: [black, white] }: Pick<Law, 'shape' | 'range'>,
   x: Float32Array,
   colour: (value: number) => readonly [number, number, number] = grey,
+  columns = Math.ceil(Math.sqrt(x.length / (channels * height * width))),
 ): void {
   const size = channels * height * width;
   const count = x.length / size;
-  const columns = Math.ceil(Math.sqrt(count));
   const rows = Math.ceil(count / columns);
   canvas.width = columns * (width + 1) - 1;
   canvas.height = rows * (height + 1) - 1;
@@ -37,6 +37,39 @@ export function drawMosaic(
     context.putImageData(image, (n % columns) * (width + 1), Math.floor(n / columns) * (height + 1));
   }
 }
+
+/**
+ * Values [channels, height, width] of a picture in a file: its middle in the form of the family, without colours where the
+ * family has none.
+ * @throws Error where the file is no picture that the browser reads, or the family makes none of 1 or 3 channels
+ */
+export async function readPicture(
+  file: Blob,
+  { shape: [channels, height, width], range: [black, white] }: Pick<Law, 'shape' | 'range'>,
+): Promise<Float32Array> {
+  if (channels !== 1 && channels !== 3) throw new Error('these networks do not make pictures of 1 or 3 channels');
+  const bitmap = await createImageBitmap(file).catch(() => {
+    throw new Error('this file is no picture that the browser can read: take a PNG or a JPEG');
+  });
+  const scale = Math.max(width / bitmap.width, height / bitmap.height);
+  const [wide, high] = [bitmap.width * scale, bitmap.height * scale];
+  const context = new OffscreenCanvas(width, height).getContext('2d')!;
+  context.fillStyle = 'white';
+  context.fillRect(0, 0, width, height);
+  context.imageSmoothingQuality = 'high';
+  context.drawImage(bitmap, (width - wide) / 2, (height - high) / 2, wide, high);
+  bitmap.close();
+  const { data } = context.getImageData(0, 0, width, height);
+  const level = (channel: number, i: number): number =>
+    channels === 3 ? data[4 * i + channel] : luminance.reduce((sum, share, k) => sum + share * data[4 * i + k], 0);
+  return Float32Array.from(
+    { length: channels * height * width },
+    (_, i) => black + ((white - black) * level(Math.floor(i / (height * width)), i % (height * width))) / 255,
+  );
+}
+
+/** Shares of red, green and blue in grey (BT.709). */
+const luminance = [0.2126, 0.7152, 0.0722];
 
 const grey = (value: number): [number, number, number] => {
   const level = Math.round(255 * Math.min(1, Math.max(0, value)));

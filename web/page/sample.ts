@@ -72,7 +72,7 @@ export const samplePart: Part = {
         const canvas = h('canvas', { role: 'img', 'aria-label': label });
         const time = h('output', {}, '…');
         tiles.set(`${name} ${column}`, { canvas, time });
-        const how = role === 'teacher' ? `${name}, ${sampler}` : name;
+        const how = role === 'teacher' ? `${name}, ${sampler === 'euler' ? 'Euler' : sampler}` : name;
         return h(
           'figure',
           {},

@@ -9,16 +9,16 @@ import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import type { Edited, FillRequest, Picture, RoundsRequest, Subject } from '../protocol.js';
 import type { Models } from './models.js';
 
-/** Calls of the flow map that draw the picture to be edited. */
-const drawingCalls = 8;
+/** Calls of the teacher that draw the picture to be edited: it should look like one of the data. */
+const drawingCalls = 16;
 
 /** A picture to edit. @throws UserError where the family has none */
 export async function picture(models: Models, { family, seed, label }: Subject): Promise<Picture> {
-  const { flowMap } = await compared(models, family);
-  const { x, labels } = await drawSamplesBy(flowMap, {
+  const { teacher } = await compared(models, family);
+  const { x, labels } = await drawSamplesBy(teacher, {
     count: 1,
     seed: seedFor(seed, hostStreams.sceneImages),
-    label: label ?? (flowMap.network.model.classes ? seed % flowMap.network.model.classes : undefined),
+    label: label ?? (teacher.network.model.classes ? seed % teacher.network.model.classes : undefined),
     steps: drawingCalls,
   });
   return { x, label: labels?.[0] ?? null };
