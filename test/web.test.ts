@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { deflateSync, gzipSync } from 'node:zlib';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { build, preview, type PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,7 +16,8 @@ import type { Device } from '../src/gpu/device.js';
 import { drift } from '../src/metrics/flow-map.js';
 import { distillationDefaults } from '../trainers/config.js';
 import { distil } from '../trainers/runs.js';
-import type { DistilNews, FromWorker, SampleTile, TeacherNews, Walk } from '../web/protocol.js';
+import type { DistilNews, Edited, FromWorker, SampleTile, TeacherNews, Walk } from '../web/protocol.js';
+import { chunk, pngSignature } from './png-maker.js';
 import { seriousFaults } from './support/axe.js';
 import { chromiumFlags, chromiumPath } from './support/chromium.js';
 import { full } from './support/full.js';
@@ -300,6 +301,42 @@ describe.skipIf(!chromiumPath)('the page in headless Chromium', () => {
     await forget();
     const tiles = await hear(isTile, 4);
     expect(tiles.every(({ member, x }) => member === 'teacher' && x.every(Number.isFinite))).toBe(true);
+  });
+
+  it('fills what is brushed on a picture of one’s own by four paradigms, and leaves the rest as it is', async () => {
+    const side = 28;
+    const grey = Uint8Array.from({ length: side * side }, (_, i) => (37 * i) % 256);
+    const rows = Array.from({ length: side }, (_, y) => Buffer.from([0, ...grey.subarray(y * side, (y + 1) * side)]));
+    const head = Buffer.from([0, 0, 0, side, 0, 0, 0, side, 8, 0, 0, 0, 0]);
+    const data = chunk('IDAT', deflateSync(Buffer.concat(rows)));
+    const buffer = Buffer.concat([pngSignature, chunk('IHDR', head), data, chunk('IEND')]);
+    const isEdited = (part: object): part is Edited => 'name' in part && 'x' in part;
+    const edit = page.locator('#edit');
+    await page.evaluate(() => (location.hash = '#edit/fashion'));
+    await forget();
+    await hear(isEdited);
+    const own = edit.getByLabel('A picture of your own');
+    await own.setInputFiles('README.md');
+    await edit.getByText('this file is no picture that the browser can read').waitFor();
+    await edit.getByRole('slider', { name: 'Calls of the network' }).fill('1');
+    await own.setInputFiles({ name: 'own.png', mimeType: 'image/png', buffer });
+    const isOwn = (part: object): part is Edited => isEdited(part) && Math.abs(part.x[0] + 1) < 1e-5;
+    await hear(isOwn, 4);
+    await forget();
+    await edit.getByRole('button', { name: 'Clear' }).click();
+    await edit.locator('canvas.brush').focus();
+    await page.keyboard.press('Space');
+    const fillings = await hear(isOwn, 4);
+    expect(new Set(fillings.map(({ name }) => name)).size).toBe(4);
+    // The brush, of radius 3, stands in the middle.
+    const brushed = (i: number) => Math.hypot((i % side) - 14, Math.floor(i / side) - 14) < 3;
+    for (const { x } of fillings) {
+      const changed = [...x].flatMap((value, i) =>
+        Math.abs(value - (2 * grey[i % grey.length]) / 255 + 1) > 1e-5 ? [i % grey.length] : [],
+      );
+      expect(changed.filter((i) => !brushed(i))).toEqual([]);
+      expect(changed.length).toBeGreaterThan(0.9 * 4 * [...grey.keys()].filter(brushed).length);
+    }
   });
 
   it('is found nothing serious by axe-core, and has room at 360 pixels, in light and dark', async () => {

@@ -27,6 +27,8 @@ export const editPart: Part = {
     const status = new Status();
     const fillings = h('div', { class: 'fillings' });
     const table = h('div', { class: 'rounds' });
+    /** All that is about a picture. */
+    const body = h('div', { class: 'editing' });
     const results = new Map<string, Edited>();
 
     const canvas = h('canvas', {
@@ -128,43 +130,53 @@ export const editPart: Part = {
       }
     });
 
-    const start = async (now: Chosen) => {
-      chosen = now;
-      status.say('Drawing a picture…');
-      await take(() => engine.call('picture', subject()));
-    };
-    /** Another picture, of which nothing has been made yet. */
-    const take = async (find: () => Promise<Picture>) => {
-      const now = chosen;
+    const forget = () => {
       picture = null;
       results.clear();
       fillings.replaceChildren();
       table.replaceChildren();
+    };
+    const start = async (now: Chosen) => {
+      chosen = now;
+      own.value = '';
+      forget();
+      status.say('Drawing a picture…');
       try {
-        const found = await find();
-        if (chosen !== now) return;
-        picture = found;
-        const [rows, columns] = now.family.shape.slice(-2);
-        if (rows !== height || columns !== width || !hidden.some(Boolean)) {
-          [height, width] = [rows, columns];
-          hidden = Uint8Array.from(namedMask('centre', height, width, 0).hidden);
-        }
-        status.say('');
-        draw();
-        work(null);
+        const drawn = await engine.call('picture', subject());
+        if (chosen === now) take(drawn);
       } catch (error) {
-        canvas.width = canvas.height = 1;
+        if (chosen !== now) return;
+        body.hidden = true;
         status.fail(error);
       }
     };
-
+    /** Another picture, of which nothing has been made yet. */
+    const take = (found: Picture) => {
+      forget();
+      picture = found;
+      const [rows, columns] = chosen.family.shape.slice(-2);
+      if (rows !== height || columns !== width || !hidden.some(Boolean)) {
+        [height, width] = [rows, columns];
+        hidden = Uint8Array.from(namedMask('centre', height, width, 0).hidden);
+      }
+      body.hidden = false;
+      status.say('');
+      draw();
+      work(null);
+    };
     const own = h('input', {
       type: 'file',
       accept: 'image/*',
-      onchange: () => {
+      onchange: async () => {
         const file = own.files?.[0];
-        const { family, label } = chosen;
-        if (file) void take(async () => ({ x: await readPicture(file, family), label }));
+        const now = chosen;
+        if (!file) return;
+        try {
+          const x = await readPicture(file, now.family);
+          if (chosen === now) take({ x, label: now.label });
+        } catch (error) {
+          status.fail(error);
+        }
       },
     });
 
@@ -241,6 +253,9 @@ export const editPart: Part = {
         field('A picture of your own', own),
       ),
       status.element,
+      body,
+    );
+    body.append(
       h(
         'div',
         { class: 'edit' },

@@ -9,19 +9,26 @@ import { hostStreams, seedFor } from '../../src/tensor/streams.js';
 import type { Edited, FillRequest, Picture, RoundsRequest, Subject } from '../protocol.js';
 import type { Models } from './models.js';
 
-/** Calls of the teacher that draw the picture to be edited: it should look like one of the data. */
-const drawingCalls = 16;
+/** Calls of the teacher that draw the picture to be edited, and how many it is chosen from. */
+const [drawingCalls, drawn] = [16, 16];
 
-/** A picture to edit. @throws UserError where the family has none */
+/**
+ * A picture to edit that looks like its class: of some samples of the teacher the one that is nearest to their mean.
+ * @throws UserError where the family has none
+ */
 export async function picture(models: Models, { family, seed, label }: Subject): Promise<Picture> {
   const { teacher } = await compared(models, family);
   const { x, labels } = await drawSamplesBy(teacher, {
-    count: 1,
+    count: drawn,
     seed: seedFor(seed, hostStreams.sceneImages),
     label: label ?? (teacher.network.model.classes ? seed % teacher.network.model.classes : undefined),
     steps: drawingCalls,
   });
-  return { x, label: labels?.[0] ?? null };
+  const size = x.length / drawn;
+  const pictures = Array.from({ length: drawn }, (_, n) => x.slice(n * size, (n + 1) * size));
+  const mean = Float32Array.from({ length: size }, (_, i) => pictures.reduce((sum, own) => sum + own[i], 0) / drawn);
+  const distances = pictures.map((own) => own.reduce((sum, value, i) => sum + (value - mean[i]) ** 2, 0));
+  return { x: pictures[distances.indexOf(Math.min(...distances))], label: labels?.[0] ?? null };
 }
 
 /** Fills what a mask hides by the four paradigms, from several noises. @throws UserError where it hides nothing or all */
