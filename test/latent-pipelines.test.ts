@@ -11,6 +11,7 @@ import type { SafetensorsFile } from '../src/checkpoint/safetensors.js';
 import type { Picture } from '../src/data/picture.js';
 import { lanczos } from '../src/data/lanczos.js';
 import { samplerOfClass, samplers } from '../src/flow/samplers.js';
+import { memoryStore } from '../src/files/store.js';
 import type { Device } from '../src/gpu/device.js';
 import { decodeLatents, encodePictures } from '../src/pipelines/coder.js';
 import { generate } from '../src/pipelines/generate.js';
@@ -59,6 +60,25 @@ describe.skipIf(!found)('a tokenizer', () => {
       expect([...tokens].slice(0, wanted.length), prompt).toEqual(wanted);
       if (padded && !others) expect([...tokens], prompt).toEqual(padded);
     }
+  });
+
+  it.each([
+    // Stable Diffusion 2's, which is filled up with "!".
+    [{ pad_token: '<|endoftext|>' }, { pad_token: '!' }, '!'],
+    [{ pad_token: '<|endoftext|>' }, { pad_token: { content: '!' } }, '!'],
+    [{ pad_token: '!' }, {}, '!'],
+    [{ pad_token: '<|endoftext|>', added_tokens_decoder: { 0: {} } }, { pad_token: '!' }, '<|endoftext|>'],
+    [{ added_tokens_decoder: { 0: {} } }, { pad_token: '!' }, '!'],
+    [{}, {}, '<|endoftext|>'],
+  ])('%j beside %j fills texts up with %s', async (config, special, filler) => {
+    const vocabulary = ['!', 'a', 'a</w>', '<|startoftext|>', '<|endoftext|>'];
+    const store = memoryStore();
+    await store.write('vocab.json', JSON.stringify(Object.fromEntries(vocabulary.map((token, i) => [token, i]))));
+    await store.write('merges.txt', '#version: 0.2\n');
+    await store.write('tokenizer_config.json', JSON.stringify(config));
+    await store.write('special_tokens_map.json', JSON.stringify(special));
+    const { tokens } = (await openTokenizer(store, 6)).encode('A');
+    expect([...tokens]).toEqual([3, 2, 4, ...Array.from({ length: 3 }, () => vocabulary.indexOf(filler))]);
   });
 
   it('says what a folder lacks', async () => {

@@ -30,20 +30,16 @@ interface Summary {
 export const latentSteps: LatentExperiment = async (context) => {
   const { subject, parts, mask, originals, count, pixels } = context;
   const { pipelines, seed, onProgress } = subject;
-  const fine = Float32Array.from(
-    await parts.part('latent steps fine', async () => {
-      onProgress(progressLine('steps', 'the teacher', fineSteps));
-      const ode = paradigmsOf(pipelines)[1];
-      return [...(await painted(context, ode, [fineSteps]))[0]];
-    }),
-  );
   const methods = paradigmsOf(pipelines);
+  const fineLatents = await parts.part('latent steps fine latents', () => {
+    onProgress(progressLine('steps', 'the teacher', fineSteps));
+    return painted(context, methods[1], [fineSteps]);
+  });
+  const [fine] = await decoded(context, fineLatents);
   const filled: { method: string; images: Float32Array[] }[] = [];
   for (const method of methods) {
-    const values = await parts.part(`latent steps ${method.name}`, async () =>
-      (await painted(context, method, budgets)).map((images) => [...images]),
-    );
-    filled.push({ method: method.name, images: values.map((images) => Float32Array.from(images)) });
+    const latents = await parts.part(`latent steps ${method.name} latents`, () => painted(context, method, budgets));
+    filled.push({ method: method.name, images: await decoded(context, latents) });
   }
   const hidden = Uint8Array.from({ length: pixels }, (_, i) => mask.hidden[i % mask.hidden.length]);
   const test = { size: pixels, count, hidden };
@@ -134,25 +130,30 @@ export const latentSteps: LatentExperiment = async (context) => {
   };
 };
 
-/** What a method paints by each budget, in pixels. */
+/** What a method paints by each budget, in latents: pictures are too much to be kept as text. */
 async function painted(
-  { subject, open, decode }: LatentContext,
+  { subject, open }: LatentContext,
   { name, pipeline, sampler }: ReturnType<typeof paradigmsOf>[number],
   counts: readonly number[],
-): Promise<Float32Array[]> {
+): Promise<number[][]> {
   const painter = await open(pipeline);
-  const latents: Float32Array[] = [];
+  const latents: number[][] = [];
   try {
     for (const steps of counts) {
       subject.onProgress(progressLine('steps', name, steps));
-      latents.push(await painter.paint({ sampler, steps }));
+      latents.push([...(await painter.paint({ sampler, steps }))]);
     }
   } finally {
     painter.dispose();
   }
-  const images = await decode(Float32Array.from(latents.flatMap((values) => [...values])));
-  const each = images.length / counts.length;
-  return counts.map((_, i) => images.subarray(i * each, (i + 1) * each));
+  return latents;
+}
+
+/** Latents by each budget as pictures. */
+async function decoded({ decode }: LatentContext, latents: readonly (readonly number[])[]): Promise<Float32Array[]> {
+  const images = await decode(Float32Array.from(latents.flat()));
+  const each = images.length / latents.length;
+  return latents.map((_, i) => images.subarray(i * each, (i + 1) * each));
 }
 
 function summarize(method: string, rows: readonly Row[], seed: number): Summary {

@@ -29,7 +29,9 @@ const contentOf = (token: unknown): string | undefined =>
 export async function openTokenizer(files: Files, most: number): Promise<Tokenizer> {
   const config = (await readJson(files, 'tokenizer_config.json')) ?? {};
   const special = (await readJson(files, 'special_tokens_map.json')) ?? {};
-  const named = (name: string, usual: string) => contentOf(config[name]) ?? contentOf(special[name]) ?? usual;
+  // Configurations from before they listed tokens are overruled by the map beside them, as transformers reads them.
+  const order = config.added_tokens_decoder ? [config, special] : [special, config];
+  const named = (name: string, usual: string) => contentOf(order[0][name]) ?? contentOf(order[1][name]) ?? usual;
   const [start, end] = [named('bos_token', '<|startoftext|>'), named('eos_token', '<|endoftext|>')];
   const whole = (await readJson(files, 'tokenizer.json')) ?? (await clipTokenizer(files, start, end));
   const model = made(files.name, () => new Model(whole, config));
