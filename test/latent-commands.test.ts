@@ -136,12 +136,28 @@ describe('captions', () => {
       { picture: 'b.png', text: 'second' },
       { picture: 'a.png', text: 'first' },
     ]);
+    writeFileSync(join(folder, '._a.png'), 'left by a program');
     writeFileSync(list, '{"file_name": "z.png", "text": "none"}\n');
     await expect(readCaptions(files)).rejects.toThrow(/metadata.jsonl:1 names z.png, which is not there/);
     writeFileSync(list, '{"file_name": "a.png"}\n');
     await expect(readCaptions(files)).rejects.toThrow(/metadata.jsonl:1 has no text, caption, prompt/);
     writeFileSync(list, 'a.png\n');
     await expect(readCaptions(files)).rejects.toThrow(/metadata.jsonl:1 is no JSON object/);
+    const listing = (content: string | Uint8Array) => {
+      writeFileSync(list, content);
+      return readCaptions(files);
+    };
+    expect(await listing('\ufeff{"file_name": ".\\\\a.png", "text": ["one", "two"], "id": 5}\r\n')).toEqual([
+      { picture: 'a.png', text: 'one' },
+      { picture: 'a.png', text: 'two' },
+    ]);
+    await expect(listing('{"text": "x"}\n')).rejects.toThrow(/metadata.jsonl:1 has no file_name/);
+    await expect(listing('{"file_name": "a.png", "text": 5}\n')).rejects.toThrow(/:1 has no text, caption, prompt/);
+    await expect(listing(' \n')).rejects.toThrow(/metadata.jsonl is empty/);
+    // Another encoding would be other words.
+    await expect(listing(Buffer.from('{"file_name": "a.png", "text": "café"}', 'latin1'))).rejects.toThrow(
+      /metadata.jsonl is not in UTF-8/,
+    );
     writeFileSync(list, ['a', 'b', 'c'].map((name) => `{"file_name": "${name}.png", "text": "${name}"}`).join('\n'));
     const prompts = join(place, 'prompts.txt');
     writeFileSync(prompts, 'a cat\n\n a dog \n');
