@@ -124,6 +124,12 @@ export const distillationKnobs = (): KnobGroup[] => [
       { flag: 'init', path: 'student.init', help: 'where the student starts: teacher, scratch' },
       { flag: 'lora-rank', path: 'student.loraRank', help: 'train a low-rank adapter alone; 0 trains all weights' },
       { flag: 'lora-alpha', path: 'student.loraAlpha', help: 'its scale, over the rank' },
+      {
+        flag: 'inherited-rate',
+        path: 'student.rates.inherited',
+        help: 'what weights of the teacher learn at, times the rate',
+      },
+      { flag: 'own-rate', path: 'student.rates.own', help: 'what weights learn at that only the student has' },
       ...average('ema', 'ema.export', 'the exported weights'),
       ...average('target-ema', 'ema.target', 'the target network'),
       ...optimizer,

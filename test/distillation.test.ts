@@ -15,7 +15,7 @@ import { concat, gather, reshape } from '../src/ops/movement.js';
 import { add, mul } from '../src/ops/pointwise.js';
 import { Tensor } from '../src/tensor/tensor.js';
 import { checkFit, type SampleSet } from '../trainers/batches.js';
-import { distillationDefaults, lambdaOf } from '../trainers/config.js';
+import { distillationDefaults, lambdaOf, override, type DistillationConfig } from '../trainers/config.js';
 import { methodRecipe } from '../trainers/methods.js';
 import { registerObjective } from '../trainers/objectives/index.js';
 import { distil } from '../trainers/runs.js';
@@ -75,6 +75,39 @@ const set = (labels: number[] | null, count = 60): SampleSet => ({
   values: Float32Array.from({ length: 2 * count }, (_, i) => Math.sin(7 * i)),
   range: [0, 1],
   ...(labels && { labels: Uint32Array.from({ length: count }, (_, i) => labels[i % labels.length]) }),
+});
+
+describe('rates of a student', () => {
+  /** How far weights move in a first step, by where they come from. */
+  async function moved(student: Partial<DistillationConfig['student']>) {
+    const defaults = methodRecipe('fmap', distillationDefaults([2], 'velocity'), true);
+    const optimizer = { rate: 1e-2, warmup: 0 };
+    const ema = { export: { law: 'decay', decay: 0 } };
+    const recipe = override(defaults, { batch: 8, optimizer, ema, student });
+    const teacher = network(true);
+    const run = await distil({ device, teacher, data: set([0, 1, 2]) }, recipe);
+    const start = await (await run.now()).weights.read('layer.weight');
+    await run.trainer.advance(1);
+    const { weights } = await run.now();
+    const farthest = (values: Float32Array, from: Float32Array = new Float32Array(values.length)) =>
+      Math.max(...values.map((value, i) => Math.abs(value - from[i])));
+    const inherited = farthest(await weights.read('layer.weight'), start);
+    const own = farthest(await weights.read('jump_embedder.2.bias'));
+    run.dispose();
+    return { inherited, own };
+  }
+
+  // A first step of Adam is as long as its rate, whatever the gradient.
+  it.each([
+    [{}, 1e-2, 1e-2],
+    [{ rates: { inherited: 0.25, own: 2 } }, 2.5e-3, 2e-2],
+    [{ rates: { inherited: 0, own: 0.5 } }, 0, 5e-3],
+    [{ init: 'scratch' as const, rates: { inherited: 0.25, own: 2 } }, 1e-2, 1e-2],
+  ])('%o', async (student, inherited, own) => {
+    const steps = await moved(student);
+    expect(steps.inherited).toBeCloseTo(inherited, 5);
+    expect(steps.own).toBeCloseTo(own, 5);
+  });
 });
 
 describe('classes of a student', () => {

@@ -21,7 +21,16 @@ describe('Adam over flat arenas', () => {
   afterAll(() => device.dispose());
 
   const length = 160;
-  const settings = { learningRate: 3e-3, beta1: 0.9, beta2: 0.99, epsilon: 1e-6, weightDecay: 0.1, clipNorm: 2 };
+  const settings = {
+    learningRate: 3e-3,
+    ownRate: 7e-4,
+    beta1: 0.9,
+    beta2: 0.99,
+    epsilon: 1e-6,
+    weightDecay: 0.1,
+    clipNorm: 2,
+  };
+  const own = { start: 48, end: 132 };
   const decays = [0.9, 0.99];
 
   /** Two gradients of 100 and 29 elements at 0 and 128 of the arena; the elements between and after them get none. */
@@ -32,8 +41,9 @@ describe('Adam over flat arenas', () => {
       firstMoment: new TensorStorage('first moment', 'f32', length),
       secondMoment: new TensorStorage('second moment', 'f32', length),
       averages: new TensorStorage('averages', 'f32', 2 * length, Float32Array.from([...initial, ...initial])),
+      own,
     };
-    const scalars = new TensorStorage('scalars', 'f32', 12);
+    const scalars = new TensorStorage('scalars', 'f32', adamScalars.length + decays.length);
     const incoming = new TensorStorage('gradient', 'f32', 129);
     const scaled = mul(fromStorage(incoming), scale);
     const parts = [fromStorage(incoming, [100]), fromStorage(incoming, [29], 100)].map((part) => mul(part, scale));
@@ -68,7 +78,8 @@ describe('Adam over flat arenas', () => {
         v[i] = settings.beta2 * v[i] + (1 - settings.beta2) * (g[i] * clip) ** 2;
         const corrected = Math.sqrt(v[i] / (1 - settings.beta2 ** k)) + settings.epsilon;
         const decayed = i < 100 || (i >= 128 && i < 157) ? settings.weightDecay * p[i] : 0;
-        p[i] -= settings.learningRate * (m[i] / (1 - settings.beta1 ** k) / corrected + decayed);
+        const rate = i >= own.start && i < own.end ? settings.ownRate : settings.learningRate;
+        p[i] -= rate * (m[i] / (1 - settings.beta1 ** k) / corrected + decayed);
         decays.forEach((decay, a) => (averages[a][i] = decay * averages[a][i] + (1 - decay) * p[i]));
       }
     }

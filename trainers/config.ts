@@ -133,7 +133,16 @@ export const distillationSchema = () =>
     /** Share of labels that are hidden, so that the student can also be asked without a class; runs of before had none. */
     labelDropout: share.default(0),
     /** Where the student starts, and whether all of it is trained (rank 0) or a low-rank adapter. */
-    student: z.strictObject({ init: z.enum(['teacher', 'scratch']), loraRank: whole, loraAlpha: positive }),
+    student: z.strictObject({
+      init: z.enum(['teacher', 'scratch']),
+      loraRank: whole,
+      loraAlpha: positive,
+      /**
+       * What is trained in full learns at, over the optimizer's rate: what comes from the teacher, and what only a student
+       * has. Slow where it is inherited, a student keeps the teacher's velocity while it learns jumps. From scratch both are 1.
+       */
+      rates: z.strictObject({ inherited: notNegative, own: positive }).default({ inherited: 1, own: 1 }),
+    }),
     /** Distribution matching; runs of before had none. */
     distribution: distributionSchema.default(distributionDefaults),
     /** Samples of the teacher that x_t is mixed from where no data is given, and the steps that draw each. */
@@ -248,7 +257,12 @@ export function distillationDefaults(
     ema: { target: warmedUp(0.95), export: warmedUp(0.998) },
     guidance: { from: 1, to: 1 },
     labelDropout: nullClass ? 0.1 : 0,
-    student: { init: 'teacher', loraRank: 0, loraAlpha: 16 },
+    student: {
+      init: 'teacher',
+      loraRank: 0,
+      loraAlpha: 16,
+      rates: points ? { inherited: 1, own: 1 } : { inherited: 0.1, own: 4 },
+    },
     distribution: distributionDefaults,
     pool: points ? { samples: 65536, steps: 64 } : { samples: 4096, steps: 25 },
   };

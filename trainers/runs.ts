@@ -255,7 +255,8 @@ function distillationTask(
   const initial = joinedWeights(network.weights, (name) => own.has(name), layout.drawn(seed));
   const fake = fakeFor();
   const loss = distillationLoss(teacher, network, source, recipe, undefined, fake);
-  const learners = [{ ...student, layout, initial, loss }, ...(fake ? [fake.learner] : [])];
+  const rates = start.init === 'teacher' ? start.rates : undefined;
+  const learners = [{ ...student, layout, initial, loss, rates }, ...(fake ? [fake.learner] : [])];
   return { ...common, learners, ...wholeNetwork('student', network, exportNetwork) };
 }
 

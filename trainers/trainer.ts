@@ -69,6 +69,8 @@ export interface Learner {
   /** Moving averages of the weights, by name. */
   averages: Readonly<Record<string, AverageLaw>>;
   optimizer: OptimizerOptions;
+  /** What its weights learn at, over the optimizer's rate: those that a teacher has too, and its own. By default 1 each. */
+  rates?: { readonly inherited: number; readonly own: number };
   /** The mean loss of a batch, as a graph. */
   loss: (context: LossContext) => Loss;
   /** It moves at every step (1), every second (2), … */
@@ -477,7 +479,7 @@ export class Trainer extends Resource {
     device.write(shared.slot, Float32Array.of(step % ringLength));
     for (const member of this.members) {
       const { learner, storages } = member;
-      const { every = 1, turns = 1, averages, optimizer } = learner;
+      const { every = 1, turns = 1, averages, optimizer, rates = { inherited: 1, own: 1 } } = learner;
       if (step % every) continue;
       const { rate, beta1, beta2, epsilon, weightDecay, clipNorm } = optimizer;
       for (let turn = 0; turn < turns; turn++) {
@@ -485,7 +487,9 @@ export class Trainer extends Resource {
         const word = step + turn * 2 ** turnBits;
         device.write(shared.key, Uint32Array.of(plan.seed >>> 0, Math.floor(plan.seed / 2 ** 32), word));
         const decays = lawsOf(averages).map((law) => decayAt(law, Math.floor(step / every) * turns + turn));
-        const scalars = [rateAt(rate, step, plan.steps), beta1, beta2, epsilon, weightDecay, clipNorm, ...decays];
+        const learningRate = rateAt(rate, step, plan.steps);
+        const both = [rates.inherited * learningRate, rates.own * learningRate];
+        const scalars = [...both, beta1, beta2, epsilon, weightDecay, clipNorm, ...decays];
         device.write(storages.scalars, Float32Array.from(scalars));
         yield member;
       }
@@ -742,7 +746,7 @@ const squaredNormOf = (pages: Gradient['pages'], storages: Storages['pages']) =>
 
 /** A learner's update as effects, a row in its ring, its progress. */
 function updateOf(
-  { optimizer, turns = 1 }: Learner,
+  { layout, optimizer, turns = 1 }: Learner,
   storages: Storages,
   { pages, reported: { loss, ...parts } }: Gradient,
   slot: TensorStorage,
@@ -753,9 +757,14 @@ function updateOf(
   const [scale, , taken] = [0, 1, 2].map((i) => slice(progress, 0, i, i + 1));
   const squaredNorm = squaredNormOf(pages, storages.pages);
   const scalars = scalarsOf(storages.scalars, taken, optimizer, steps * turns);
-  const updates = pages.flatMap((gradient, i) =>
-    gradient ? [adam(gradient, squaredNorm, scalars, storages.pages[i], half ? scale : undefined)] : [],
-  );
+  const { studentSpan } = layout;
+  const updates = pages.flatMap((gradient, i) => {
+    const { start, end } = storages.pages[i];
+    const within = (at: number) => Math.min(Math.max(at, start), end) - start;
+    const own = { start: within(studentSpan.start), end: within(studentSpan.end) };
+    const state = { ...storages.pages[i], own };
+    return gradient ? [adam(gradient, squaredNorm, scalars, state, half ? scale : undefined)] : [];
+  });
   const reported: Record<string, Tensor> = {
     loss,
     gradientNorm: half ? div(sqrt(squaredNorm), scale) : sqrt(squaredNorm),

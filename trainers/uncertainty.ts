@@ -12,7 +12,7 @@ const width = 64;
 export const uncertaintyParameters: readonly Parameter[] = [
   ...linearParameters('uncertainty.0', 2 * harmonicsWidth, width),
   ...linearParameters('uncertainty.2', width, 1, zeros, zeros),
-];
+].map((parameter) => ({ ...parameter, student: true }));
 
 /** The logarithm of the error that is to be expected at (t, s), [B]: a small network, 0 at the start (Karras et al., 2024). */
 export function logVariance(parameters: Parameters, t: Tensor, s: Tensor): Tensor {

@@ -132,6 +132,13 @@ export class ParameterLayout {
     return { start: this.offsets[i], end: this.offsets[i] + sizeOf(this.parameters[i].shape) };
   }
 
+  /** What a student has beyond its teacher, from the first such parameter to the last, padding included; else nothing. */
+  get studentSpan(): Span {
+    const own = this.parameters.flatMap(({ student }, i) => (student ? [i] : []));
+    if (!own.length) return { start: 0, end: 0 };
+    return { start: this.offsets[own[0]], end: this.offsets[own.at(-1)! + 1] ?? this.length };
+  }
+
   /**
    * Reads the weights of a span of the arena, a tensor at a time.
    * @param write gets values and the place in the span that they begin at; what it does not get is padding

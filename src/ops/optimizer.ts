@@ -15,6 +15,8 @@ export interface OptimizerState {
   averages: TensorStorage;
   /** Where f16 is used: parameters and averages, one after another, rounded. */
   rounded?: TensorStorage;
+  /** Elements of the arena that learn at `ownRate`, in multiples of 4; by default none. */
+  own?: { readonly start: number; readonly end: number };
 }
 
 declare module '../tensor/tensor.js' {
@@ -28,6 +30,7 @@ declare module '../tensor/tensor.js' {
 /** Scalars of an optimizer step, in this order, then one decay for each average. All are data, so that none can go stale. */
 export const adamScalars = [
   'learningRate',
+  'ownRate',
   'beta1',
   'beta2',
   'epsilon',
@@ -77,13 +80,15 @@ export function adam(
   state: OptimizerState,
   lossScale: Tensor = constant(1, [1]),
 ): Tensor<'adam'> {
-  const { parameters, firstMoment, secondMoment, averages } = state;
+  const { parameters, firstMoment, secondMoment, averages, own } = state;
   const { length } = parameters;
   if (length % 4) throw new UserError(`an arena of ${length} parameters: its length is a multiple of 4`);
   for (const other of [gradient.size, firstMoment.length, secondMoment.length])
     if (other !== length) throw new UserError(`an arena of ${other} values beside one of ${length} parameters`);
   if (averages.length % length)
     throw new UserError(`${averages.length} values are no averages of ${length} parameters`);
+  if (own && (own.start % 4 || own.end % 4))
+    throw new UserError(`a rate of its own from ${own.start} to ${own.end}: both are multiples of 4`);
   // One small table rather than a binding for each.
   const numbers = concat([reshape(squaredNorm, [1]), lossScale, scalars], 0);
   return new Tensor('adam', [gradient, numbers], { state }, [1]);
@@ -133,7 +138,11 @@ export const adamRule: KernelRule<'adam'> = {
   },
   kernel: ({ inputs: [gradient, numbers], attributes: { state } }) => ({
     source: 'adam',
-    numbers: { VECTORS: gradient.size / 4 },
+    numbers: {
+      VECTORS: gradient.size / 4,
+      OWN_START: (state.own?.start ?? 0) / 4,
+      OWN_END: (state.own?.end ?? 0) / 4,
+    },
     constants: { AVERAGES: u32(state.averages.length / state.parameters.length) },
     operands: [
       { name: 'gradient', tensor: gradient, fusion: 'none', run: gradient.size },
