@@ -27,8 +27,16 @@ export async function compare(paths: readonly string[], flags: CompareFlags): Pr
   const outputs = [...new Set(flags.out ?? [])];
   for (const out of outputs) await checkOutput(out, endings);
   const folders = (await Promise.all(paths.map(runsAt))).flat();
-  const runs: ComparedRun[] = [];
-  for (const folder of new Set(folders)) runs.push(await readRun(folder));
+  const found: (ComparedRun | string)[] = [];
+  for (const folder of new Set(folders)) found.push(await readRun(folder));
+  const runs = found.filter((run) => typeof run !== 'string');
+  const unjudged = found.filter((run) => typeof run === 'string');
+  if (unjudged.length === 1)
+    throw new UserError(`${unjudged[0]} has no evaluation: \`${called} train --resume ${unjudged[0]}\` makes one`);
+  if (unjudged.length)
+    throw new UserError(
+      `${unjudged.join(', ')} have no evaluation: \`${called} train --resume FOLDER\` makes one, for each of them`,
+    );
   if (runs.length < 2) throw new UserError('two runs and more are compared: give their folders, or that of a study');
   const comparison = compareRuns(runs);
   const { table, notes } = comparison;
@@ -79,16 +87,14 @@ async function runsAt(path: string): Promise<string[]> {
   return below;
 }
 
-async function readRun(folder: string): Promise<ComparedRun> {
+/** A run; its folder alone where it was not evaluated. */
+async function readRun(folder: string): Promise<ComparedRun | string> {
   const store = folderStore(folder);
   const mark = (await readMark(store))!;
   if (mark.kind !== 'flow-map')
     throw new UserError(`${folder} is the training of a ${mark.kind}: flow maps are compared`);
   const text = await readText(store, 'evaluation.json');
-  if (text === null)
-    throw new UserError(
-      `${folder} has no evaluation.json: let it come to its end with \`${called} train --resume ${folder}\``,
-    );
+  if (text === null) return folder;
   let evaluation: Evaluation;
   try {
     evaluation = JSON.parse(text) as Evaluation;

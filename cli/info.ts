@@ -15,6 +15,7 @@ import { loadComponent, type ModelFolder } from '../src/flow/folder.js';
 import { missingSummary, networkSummary, storageSummary, tensorSummary } from '../src/flow/summary.js';
 import { folderClasses } from '../src/models/diffusers/index.js';
 import type { DistillationConfig } from '../trainers/config.js';
+import { nounOf } from '../trainers/evaluation/words.js';
 import { objectives } from '../trainers/objectives/index.js';
 import { readMark } from '../trainers/run-files.js';
 import { textTable } from '../src/report/table.js';
@@ -185,7 +186,7 @@ async function describeLora(path: string): Promise<void> {
 
 function describe(file: SafetensorsFile, network: Network, more: readonly (readonly [string, string])[] = []): void {
   console.log(
-    `${file.name}: a ${network.description.role === 'teacher' ? 'teacher, v(x, t)' : 'flow map, f(x, t, s)'}`,
+    `${file.name}: a ${network.description.role === 'teacher' ? 'teacher, v(x, t)' : `${nounOf(network)}, f(x, t, s)`}`,
   );
   const lines = [...networkSummary(file, network), ...more];
   for (const [name, value] of lines) console.log(`  ${name.padEnd(14)}${value}`);

@@ -15,7 +15,7 @@ import { keepChoices, readChoices, wereMeasured } from '../src/tuning/cache.js';
 import { called } from './called.js';
 import { noteAdapter } from './failures.js';
 import { endRanks, joinRanks } from './ranks.js';
-import { begin, detail, done } from './status.js';
+import { begin, done, piece } from './status.js';
 
 /** Choices of a device that every command takes; the environment gives what the command line does not. */
 export interface DeviceFlags {
@@ -50,10 +50,7 @@ export async function openBare(flags: DeviceFlags): Promise<Device> {
     onFailure: (message) => {
       endRanks(message, 1);
     },
-    onWork: (done, total, of) => {
-      const compiling = done < total ? `compiling ${done} of ${total} kernels` : '';
-      detail(of === 'kernels' ? compiling : `${Math.floor((100 * done) / total)} %`);
-    },
+    onWork: piece,
   });
   noteAdapter(device.profile.description);
   const { description, family, maxBindingBytes, choices = {} } = device.profile;

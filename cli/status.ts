@@ -1,10 +1,14 @@
+import type { OnWork } from '../src/gpu/device.js';
+
 /**
  * What a command is at while one waits. On a terminal it is a line of stderr that changes; elsewhere a line of stdout where
  * something takes longer than a moment, and again every few seconds, so that nothing looks like a hang.
  */
 interface Phase {
   what: string;
+  /** How far it is as a whole, and what the device is at in one piece of it. */
   detail: string;
+  piece: string;
   since: number;
   timer: NodeJS.Timeout;
 }
@@ -26,7 +30,7 @@ export function begin(what: string): void {
   // What waits must not keep the process.
   timer.unref();
   const now = performance.now();
-  phase = { what, detail: '', since: now, timer };
+  phase = { what, detail: '', piece: '', since: now, timer };
   // A moment passes before anything is said; of short phases that follow each other none puts it off.
   if (now - ended >= moment) told = Math.max(told, now - repeat + moment);
   show();
@@ -34,8 +38,16 @@ export function begin(what: string): void {
 
 /** How far it is, such as `12 of 80 kernels`. */
 export function detail(text: string): void {
-  if (phase) phase.detail = text;
+  if (phase) [phase.detail, phase.piece] = [text, ''];
 }
+
+/** How far the device is in a piece of it, of which there may be many: a share is said where nothing is known of the whole. */
+export const piece: OnWork = (done, total, of) => {
+  if (!phase) return;
+  if (done >= total) phase.piece = '';
+  else if (of === 'kernels') phase.piece = `compiling ${done} of ${total} kernels`;
+  else phase.piece = phase.detail ? '' : `${Math.floor((100 * done) / total)} %`;
+};
 
 /** Nothing is waited for any longer. */
 export function done(): void {
@@ -55,7 +67,7 @@ export function say(line: string): void {
 function show(): void {
   if (!phase) return;
   const seconds = Math.round((performance.now() - phase.since) / 1000);
-  const text = `${[phase.what, phase.detail].filter(Boolean).join(', ')}${seconds ? `, ${seconds}s` : ''}`;
+  const text = `${[phase.what, phase.detail, phase.piece].filter(Boolean).join(', ')}${seconds ? `, ${seconds}s` : ''}`;
   if (terminal()) process.stderr.write(`\r\x1b[K${text.slice(0, (process.stderr.columns || 80) - 1)}`);
   else if (performance.now() - told >= repeat) {
     told = performance.now();

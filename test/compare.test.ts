@@ -134,12 +134,17 @@ describe('semiflow compare', () => {
 
   it('refuses in one line what it cannot compare, before anything is written', async () => {
     const unfinished = await made('emd/seed-0', 0, null);
+    const idle = await made('lmd/seed-9', 9, null);
     const other = await made('rf', 0, 1, 'teacher');
     const good = await made('ctm/seed-0', 0, 1);
     const damaged = await made('semigroup/seed-0', 0, 1);
     await folderStore(damaged).write('evaluation.json', '{"report": ');
     for (const [args, says] of [
-      [[good, unfinished], /has no evaluation\.json: let it come to its end with `(npx )?semiflow train --resume/],
+      [[good, unfinished], /emd.seed-0 has no evaluation: `(npx )?semiflow train --resume \S*emd.seed-0` makes one$/],
+      [
+        [unfinished, good, idle],
+        /emd.seed-0, \S*lmd.seed-9 have no evaluation: `(npx )?semiflow train --resume FOLDER`/,
+      ],
       [[good, other], /is the training of a teacher/],
       [[good, damaged], /evaluation\.json is damaged/],
       [[good], /two runs and more/],
@@ -150,7 +155,7 @@ describe('semiflow compare', () => {
       const { line, exitCode } = await runHere([
         'compare',
         ...args,
-        ...(args.length > 2 ? [] : ['--out', at('never.md')]),
+        ...(args.length > 3 ? [] : ['--out', at('never.md')]),
       ]);
       expect(line).toMatch(says);
       expect(line).not.toMatch(/fault of semiflow/);

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { followTraining, trainOptions } from '../cli/training-flags.js';
-import { begin, detail, done, say } from '../cli/status.js';
+import { begin, detail, done, piece, say } from '../cli/status.js';
 import { alone } from '../src/gpu/group.js';
 import { Training, type Progress, type Task } from '../trainers/train.js';
 import type { Trainer } from '../trainers/trainer.js';
@@ -51,6 +51,54 @@ describe('what a log says while one waits', () => {
     expect(lines.map(({ text }) => text)).toEqual(['a line']);
     vi.advanceTimersByTime(2000);
     expect(lines.map(({ text }) => text)).toEqual(['a line', 'a long one, 3s']);
+  });
+});
+
+describe('how far a phase of many pieces is', () => {
+  /** What is said a minute later of a phase in which some of this happened, without the time that it took. */
+  const said = (...happened: (() => void)[]) => {
+    begin('checking');
+    for (const one of happened) one();
+    vi.advanceTimersByTime(60_000);
+    return lines.at(-1)!.text.replace(/, \d+s$/, '');
+  };
+
+  it('is counted as a whole where that is known, and by the share of a piece elsewhere', () => {
+    expect(said(() => piece(3, 4, 'samples'))).toBe('checking, 75 %');
+    expect(
+      said(
+        () => detail('3 of 36 pairs'),
+        () => piece(1, 4, 'samples'),
+      ),
+    ).toBe('checking, 3 of 36 pairs');
+    expect(
+      said(
+        () => piece(1, 4, 'samples'),
+        () => detail('3 of 36 pairs'),
+      ),
+    ).toBe('checking, 3 of 36 pairs');
+  });
+
+  it('is never all while something is waited for', () => {
+    expect(said(() => piece(4, 4, 'samples'))).toBe('checking');
+    expect(
+      said(
+        () => detail('3 of 36 pairs'),
+        () => piece(4, 4, 'samples'),
+      ),
+    ).toBe('checking, 3 of 36 pairs');
+    expect(said(() => piece(7, 7, 'kernels'))).toBe('checking');
+  });
+
+  it('names what is compiled on the way', () => {
+    const compiling = 'compiling 2 of 7 kernels';
+    expect(said(() => piece(2, 7, 'kernels'))).toBe(`checking, ${compiling}`);
+    expect(
+      said(
+        () => detail('3 of 36'),
+        () => piece(2, 7, 'kernels'),
+      ),
+    ).toBe(`checking, 3 of 36, ${compiling}`);
   });
 });
 

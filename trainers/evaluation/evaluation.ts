@@ -41,6 +41,7 @@ export async function evaluateStudent(
   { device, teacher, student, data = null }: EvaluationSubject,
   {
     densitySamples = 200_000,
+    judged,
     classifier,
     moments,
     shared = new SharedFigures(),
@@ -50,6 +51,8 @@ export async function evaluateStudent(
     samples?: number;
     seed?: number;
     densitySamples?: number;
+    /** Images that are held against data by their pixels, at most. */
+    judged?: number;
     classifier?: ClassifierNetwork;
     /** Statistics of the classifier's features, for Fréchet distances to them instead of to the data. */
     moments?: Moments;
@@ -76,7 +79,7 @@ export async function evaluateStudent(
   if (fit) tables.unshift(fitTable(fit, data.name));
   const extractor = classifier && (await Extractor.create(device, classifier, data.shape, data.range));
   const subject = { device, teacher, student, data, extractor, moments };
-  const quality = await sampleQuality(subject, { shared, onProgress }).finally(() => extractor?.dispose());
+  const quality = await sampleQuality(subject, { shared, judged, onProgress }).finally(() => extractor?.dispose());
   tables.push(qualityTable(data, quality));
   if (densitySamples && data.name === 'checkerboard')
     tables.push(await checkerboardKl(device, teacher, student, densitySamples, { shared, onProgress }));

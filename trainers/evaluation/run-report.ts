@@ -26,6 +26,8 @@ import { nounOf } from './words.js';
  * .03, and it takes seconds. `semiflow eval` takes more.
  */
 const [fewPoints, fewSamples] = [3000, 5000];
+/** Images for the same on a processor, where those of `semiflow eval` would take longer than the training did. */
+const fewImages = { samples: 64, judged: 128 };
 
 /** What a run's report is made of. */
 export interface RunReportOptions {
@@ -59,7 +61,7 @@ export async function reportRun(
 ): Promise<Evaluation | null> {
   const { evaluate = true, densities = true, metrics = [], config, making = {}, origin, classifier } = options;
   const { shared = new SharedFigures(), onProgress } = options;
-  const { student, teacher } = subject;
+  const { device, student, teacher } = subject;
   const drawn = await drawPictures({ ...subject, shared, onProgress }, files);
   const sections: ReportSection[] = [
     {
@@ -71,8 +73,8 @@ export async function reportRun(
   let evaluation: Evaluation | null = null;
   if (evaluate) {
     const densitySamples = densities ? fewSamples : 0;
-    const samples = isPoints(teacher.model.sampleShape) ? { samples: fewPoints } : {};
-    evaluation = await evaluateStudent(subject, { ...samples, densitySamples, classifier, shared, onProgress });
+    const few = isPoints(teacher.model.sampleShape) ? { samples: fewPoints } : device.profile.software ? fewImages : {};
+    evaluation = await evaluateStudent(subject, { ...few, densitySamples, classifier, shared, onProgress });
     await files.write('evaluation.json', `${JSON.stringify(evaluation, null, 2)}\n`);
     sections.push(
       { heading: 'Error against network evaluations', svgs: [await errorPlot(evaluation.report, nounOf(student))] },

@@ -62,10 +62,10 @@ export interface QualitySubject {
  */
 export async function sampleQuality(
   { device, teacher, student, data, extractor, moments }: QualitySubject,
-  { shared = new SharedFigures(), onProgress = () => {} }: QualityOptions = {},
+  { shared = new SharedFigures(), judged = most.images, onProgress = () => {} }: QualityOptions = {},
 ): Promise<SampleQuality> {
   const held = shuffledHeldOut(data);
-  const images = extractor ? most.features : affordable(teacher, most.images, fewImages);
+  const images = extractor ? most.features : Math.min(judged, affordable(teacher, most.images, fewImages));
   const limit = isPoints(teacher.model.sampleShape) ? most.points : images;
   const [floor, rest] = disjoint(held, limit);
   const { count } = floor;
@@ -146,6 +146,8 @@ type Drawn = { x: Float32Array; labels?: Uint32Array };
 export interface QualityOptions {
   /** What other students of the teacher were judged by. */
   shared?: SharedFigures;
+  /** Images that are judged by their pixels, at most. */
+  judged?: number;
   onProgress?: (what: string) => void;
 }
 

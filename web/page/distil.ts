@@ -9,6 +9,8 @@ import { drawSamples } from './pictures.js';
 type Look = Extract<DistilNews, { look: unknown }>['look'];
 
 const points = (range: Look['range']) => ({ kind: 'points', shape: [2], range }) as const;
+/** What is said before anything is begun. */
+const invitation = 'Start distils this teacher by the method and knobs of now.';
 /** Milliseconds in which points move to where a later student sends them. */
 const moving = 500;
 
@@ -262,7 +264,7 @@ export const distilPart: Part = {
       [teacher, started, file] = [name, false, null];
       load.value = '';
       clear();
-      status.say(taught.has(name) ? '' : `A teacher of ${name} is to be trained first.`);
+      status.say(taught.has(name) ? invitation : `A teacher of ${name} is to be trained first.`);
       show();
     };
 
@@ -432,6 +434,7 @@ export const distilPart: Part = {
       taught.add(teacher);
       teachers.replaceChildren(...menu.teachers.map((name) => h('option', { value: name }, name)));
       build(menu);
+      status.say(invitation);
     });
     return draw;
   },

@@ -98,7 +98,8 @@ function drawPoints(
 ): void {
   const { context, at, side, scale } = plot(canvas, extent);
   const colours = hues();
-  const size = Math.max(1.35 * scale, side / 180);
+  // As much ink however many there are.
+  const size = Math.max(1.35 * scale, side / (3 * Math.sqrt(x.length)));
   context.globalAlpha = 0.75;
   for (let i = 0; i + 1 < x.length; i += 2) {
     context.fillStyle = colours[hueOf(origin[i], origin[i + 1])];

@@ -28,7 +28,7 @@ import { Turns } from '../../src/flow/turns.js';
 import type { DistillationConfig } from '../../trainers/config.js';
 import { objectives } from '../../trainers/objectives/index.js';
 import type { DistilMenu, DistilNews, Families, Knobs, TeacherNews } from '../protocol.js';
-import { pointsShown, type Models } from './models.js';
+import { memberName, pointsShown, type Models } from './models.js';
 
 /** Euler steps that are measured at first; more are, by doubling, once the student is better. */
 const eulerSteps = [1, 2, 4, 8, 16];
@@ -240,7 +240,7 @@ export class Distillation {
       'distilled',
       'distilled here',
       new Map([
-        ['flow map', student],
+        [memberName(student), student],
         ['teacher', teacher],
       ]),
     );

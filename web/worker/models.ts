@@ -11,6 +11,7 @@ import {
   type Network,
 } from '../../index.js';
 import { isPoints } from '../../src/models/model.js';
+import { nounOf } from '../../trainers/evaluation/words.js';
 import type { Families, Family, Member } from '../protocol.js';
 
 /** A family before its files are read. */
@@ -39,6 +40,10 @@ const shipped: Readonly<Record<string, Shipped>> = {
     ],
   },
 };
+
+/** What a network is called among those of its family. */
+export const memberName = (network: Network): string =>
+  network.description.role === 'teacher' ? 'teacher' : nounOf(network).replace(' model', '');
 
 /** Points that parts show: what a processor, or a GPU, moves while one drags. */
 export const pointsShown = ({ profile }: Device): number => (profile.software ? 512 : 2048);

@@ -1,13 +1,14 @@
 import { parse } from 'yaml';
-import { blobSource, loadNetwork, parseDescription, samplerOf, UserError } from '../../index.js';
+import { blobSource, loadNetwork, parseDescription, UserError } from '../../index.js';
 import { openWeights } from '../../src/checkpoint/weights.js';
 import { isClassifier } from '../../src/features/classifier-file.js';
 import { excessOf } from '../../src/files/yaml-bounds.js';
 import { adapterKey, metadataKey, type Description } from '../../src/flow/description.js';
 import { fitFor } from '../../src/flow/network.js';
 import { missingSummary, networkSummary, storageSummary, tensorSummary } from '../../src/flow/summary.js';
+import { nounOf } from '../../trainers/evaluation/words.js';
 import type { Opened } from '../protocol.js';
-import type { Models } from './models.js';
+import { memberName, type Models } from './models.js';
 
 /**
  * What a file is, read by ranges; a network in it becomes one that all parts can choose.
@@ -42,12 +43,10 @@ export async function open(models: Models, file: File, description: File | null)
   const { model } = network;
   const lines = [...networkSummary(weights, network), ...(weights.notes ?? []).map((note) => ['note', note] as const)];
   const needed = Object.entries(model.conditions).filter(([, { optional }]) => !optional);
-  const title = role === 'teacher' ? 'a teacher, v(x, t)' : 'a flow map, f(x, t, s)';
+  const title = role === 'teacher' ? 'a teacher, v(x, t)' : `a ${nounOf(network)}, f(x, t, s)`;
   if (needed.length)
     return { ...known, title, lines, missing: needed.map(([name]) => [name, 'it is told this of each sample']) };
-  const { name: sampler } = samplerOf(network);
-  const member = role === 'teacher' ? 'teacher' : sampler === 'consistency' ? 'consistency' : 'flow map';
-  models.add('opened', file.name, new Map([[member, network]]));
+  models.add('opened', file.name, new Map([[memberName(network), network]]));
   return { ...known, title, lines, families: models.families };
 }
 
