@@ -81,20 +81,17 @@ export async function captionFile(
     return file;
   }
   await mkdir(folder, { recursive: true });
-  const pictures = pictured
-    ? await Promise.all(
-        captions.map(async ({ picture }) =>
-          readPicture(await readAll((await files.open(picture!))!), `${path}/${picture}`, decodePicture),
-        ),
-      )
-    : undefined;
+  const pictureOf = async (i: number) => {
+    const { picture } = captions[i];
+    return readPicture(await readAll((await files.open(picture!))!), `${path}/${picture}`, decodePicture);
+  };
   const masks = (i: number) => {
     const name = (['strokes', 'centre', 'half'] as const)[i % 3];
     return Float32Array.from(namedMask(name, ...sides, seedFor(seed, hostStreams.maskStrokes, i)).hidden);
   };
   const tensors = await captionTensors(device, pipeline, {
     texts: captions.map(({ text }) => text),
-    pictures,
+    ...(pictured && { picture: pictureOf }),
     masks,
     sides,
     negative: '',

@@ -139,6 +139,9 @@ async function paint(flags: GenerateFlags, scene: () => Promise<Pick<GenerateOpt
       ? usualSteps[role]
       : wholeNumber('--steps', flags.steps, { least: 1, most: 1000, because: 'as many as networks have timesteps' });
   const sampler = samplerFor(flags, pipeline);
+  const own = String(pipeline.scheduler._class_name);
+  if (flags.sampler === undefined && role === 'teacher' && !samplerOfClass(own))
+    console.log(`the folder's ${own} is none of the samplers here: ${sampler.name} takes its place`);
   const wanted = { ...options, ...(await scene()), steps, sampler, count };
   prepareGeneration(pipeline, wanted);
   const device = await openSession(flags);

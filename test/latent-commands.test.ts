@@ -126,6 +126,7 @@ describe('captions', () => {
   it('are a list beside pictures, a text beside each, or prompts alone', async () => {
     const folder = join(place, 'listed');
     cpSync(captions, folder, { recursive: true });
+    writeFileSync(join(folder, '._a.png'), 'left by a program');
     const files = (await filesAt(folder))!;
     expect(await readCaptions(files)).toEqual(
       ['a', 'b', 'c'].map((name) => ({ picture: `${name}.png`, text: `the letter ${name}` })),
@@ -136,7 +137,6 @@ describe('captions', () => {
       { picture: 'b.png', text: 'second' },
       { picture: 'a.png', text: 'first' },
     ]);
-    writeFileSync(join(folder, '._a.png'), 'left by a program');
     writeFileSync(list, '{"file_name": "z.png", "text": "none"}\n');
     await expect(readCaptions(files)).rejects.toThrow(/metadata.jsonl:1 names z.png, which is not there/);
     writeFileSync(list, '{"file_name": "a.png"}\n');
@@ -177,7 +177,7 @@ describe('data of captions', () => {
     const one = await captionTensors(device, pipeline, {
       ...common,
       texts: ['a', 'b'],
-      pictures: [picture, picture],
+      picture: () => Promise.resolve(picture),
       masks,
     });
     expect(shapesOf(one)).toEqual({
@@ -224,6 +224,24 @@ describe('commands', () => {
     const { error, line } = await runHere(args);
     if (error) throw new Error(line, { cause: error });
   };
+
+  it.skipIf(full)("say what takes the place of a folder's scheduler, and what of a text is left out", async () => {
+    const folder = join(place, 'other');
+    await writeTinyPipeline(folder, { channels: 4, scheduler: { _class_name: 'UniPCMultistepScheduler' } });
+    const { output } = await runHere([
+      'generate',
+      '--pipeline',
+      folder,
+      '--prompt',
+      'a cat on a mat',
+      '--steps',
+      '1',
+      '--out',
+      out('other.png'),
+    ]);
+    expect(output).toMatch(/the folder's UniPCMultistepScheduler is none of the samplers here: euler takes its place/);
+    expect(output).toMatch(/the last 4 tokens of "a cat on a mat…" are left out: a text has 8 at most/);
+  });
 
   it.skipIf(!full)('paint, write adapters for others, and compare', async () => {
     await done([
@@ -411,6 +429,11 @@ describe('commands', () => {
     [['experiment', 'steps', '--pipeline', plain, '--image', image], /--prompt: a pipeline paints to a text/],
     [['experiment', 'editing', '--pipeline', plain], /editing is not made of pipelines: steps and drift are/],
     [['train', '--teacher', plain, '--data', painting, '--lora-rank', '2'], /--data: .*inpainting holds no captions/],
+    // Before anything is encoded.
+    [
+      ['train', '--teacher', plain, '--data', captions, '--lora-rank', '2', '--batch', '2', '--print-config'],
+      /--batch: a batch of 2 cannot be shared by 5 objectives/,
+    ],
     [['teacher', '--arch', plain, '--data', join(place, 'prompts.txt')], /--data: .*holds prompts alone/],
     [['teacher', '--arch', plain, '--prediction', 'v', '--data', 'moons'], /--prediction v stands beside .*plain/],
     [['teacher', '--data', 'moons', '--out', `${place}/`], /--out: a network of kind mlp is no class of diffusers/],

@@ -2,6 +2,7 @@ import { UserError } from '../src/errors.js';
 import { lambdaOf, override, type DistillationConfig } from './config.js';
 import { objectiveNamed, objectives } from './objectives/index.js';
 import type { Objective } from './objectives/objective.js';
+import { sharesOf } from './shares.js';
 
 /** Some keys of a recipe, at any depth. */
 export type Part<T> = { readonly [K in keyof T]?: T[K] extends object ? Part<T[K]> : T[K] };
@@ -156,7 +157,7 @@ export function checkRecipe(recipe: DistillationConfig, hasTeacher: boolean): vo
       'weighting.kind',
     );
   const used = usedObjectives(recipe);
-  if (!used.length) throw new UserError('every λ is 0: give at least one objective a weight', 'lambda');
+  sharesOf(lambda, recipe.batch);
   const asking = used.find(({ needsTeacher, fake }) => needsTeacher || fake);
   if (velocity === 'data' && asking)
     throw new UserError(

@@ -4,17 +4,18 @@ import type { Sides } from '../data/resample.js';
 import type { AvailableMemory } from '../flow/memory.js';
 import type { Device } from '../gpu/device.js';
 import { Asking } from './asking.js';
-import { channelsOf, encoded, noiseBySeed } from './painter.js';
+import { channelsOf, encoded, noiseBySeed, type NoisePurpose } from './painter.js';
 import { networkFor, type Pipeline } from './pipeline.js';
 import { preparedImage, type PreparedPicture } from './preparation.js';
+import { sizeOf } from '../tensor/shape.js';
 import { encodeTexts } from './text.js';
 import { walkOf } from './walk.js';
 
 /** What a flow map in latents is to learn from. */
 export interface CaptionData {
   readonly texts: readonly string[];
-  /** A picture for each text; without them the teacher paints some. */
-  readonly pictures?: readonly Picture[];
+  /** The picture of each text, read when it is its turn; without them the teacher paints some. */
+  readonly picture?: (i: number) => Promise<Picture>;
   /** Where a network of inpainting paints in each picture, [height · width] with 1 where it does. */
   readonly masks?: (i: number) => Float32Array;
   readonly sides: Sides;
@@ -38,7 +39,7 @@ export async function captionTensors(
   pipeline: Pipeline,
   data: CaptionData,
 ): Promise<Record<string, TensorData>> {
-  const { texts, pictures, sides, seed, negative, guidance, available, onProgress = () => {} } = data;
+  const { texts, picture, sides, seed, negative, guidance, available, onProgress = () => {} } = data;
   const network = networkFor(pipeline, sides);
   const { context, channels } = network.model.conditions;
   const count = texts.length;
@@ -46,17 +47,12 @@ export async function captionTensors(
     onProgress('encoding texts', done, total),
   );
   const contexts = joined(states.slice(0, count));
+  const pictures = picture && (await encodedPictures(device, pipeline, data, picture));
   const options = { prompt: '', seed, available, onProgress };
-  const images = pictures?.map((picture) => preparedImage(picture, sides));
-  const scenes = images?.map((image, i): PreparedPicture => {
-    const mask = data.masks?.(i) ?? new Float32Array(sides[0] * sides[1]).fill(1);
-    return { image, mask, masked: image.map((value, k) => (mask[k % mask.length] ? 0 : value)) };
-  });
-  const told = channels && (await channelsOf(device, pipeline, scenes, sides, options));
+  const told = channels && (pictures?.told ?? (await channelsOf(device, pipeline, undefined, sides, options)));
   const conditions = { context: contexts, ...(told && { channels: told }) };
   const shape = network.model.sampleShape;
-  const draw = async (): Promise<Float32Array> => {
-    if (images) return encoded(device, pipeline, joined(images), 'picture', sides, options);
+  const painted = async (): Promise<Float32Array> => {
     const telling = { conditions, negative: { context: states[count] }, guidance };
     const asking = Asking.fitting(device, network, telling, { count, available });
     try {
@@ -80,11 +76,53 @@ export async function captionTensors(
     data: values,
   });
   return {
-    x: tensor(await draw(), [count, ...shape]),
+    x: tensor(pictures?.x ?? (await painted()), [count, ...shape]),
     context: tensor(contexts, [count, ...context.shape]),
     'negative.context': tensor(states[count], context.shape),
     ...(told && { channels: tensor(repeated(told, count, channels.shape), [count, ...channels.shape]) }),
   };
+}
+
+/** Values of pictures that are in memory at a time. */
+const together = 2 ** 24;
+
+/** Latents of pictures, drawn from what the encoder says, and what a network of inpainting is told of each. */
+async function encodedPictures(
+  device: Device,
+  pipeline: Pipeline,
+  { texts, sides, seed, masks, available, onProgress = () => {} }: CaptionData,
+  picture: (i: number) => Promise<Picture>,
+): Promise<{ x: Float32Array; told?: Float32Array }> {
+  const { sampleShape, conditions } = networkFor(pipeline, sides).model;
+  const [count, size, area] = [texts.length, sizeOf(sampleShape), sides[0] * sides[1]];
+  const draws = new Map<NoisePurpose, Float32Array>();
+  const drawn = (purpose: NoisePurpose): Float32Array => {
+    const values = draws.get(purpose) ?? noiseBySeed(seed)(purpose, count * size);
+    draws.set(purpose, values);
+    return values;
+  };
+  const [x, told]: Float32Array[][] = [[], []];
+  const step = Math.max(1, Math.floor(together / (3 * area)));
+  for (let from = 0; from < count; from += step) {
+    const scenes: PreparedPicture[] = [];
+    for (let i = from; i < Math.min(count, from + step); i++) {
+      const image = preparedImage(await picture(i), sides);
+      const mask = masks?.(i) ?? new Float32Array(area).fill(1);
+      scenes.push({ image, mask, masked: image.map((value, k) => (mask[k % area] ? 0 : value)) });
+    }
+    const options = {
+      prompt: '',
+      seed,
+      available,
+      noise: (purpose: NoisePurpose, values: number) => drawn(purpose).subarray(from * size, from * size + values),
+      onProgress: (what: string, done?: number) =>
+        done === undefined ? onProgress(what) : onProgress(what, from + done, count),
+    };
+    const images = joined(scenes.map(({ image }) => image));
+    x.push(await encoded(device, pipeline, images, 'picture', sides, options));
+    if (conditions.channels) told.push(await channelsOf(device, pipeline, scenes, sides, options));
+  }
+  return { x: joined(x), ...(told.length && { told: joined(told) }) };
 }
 
 /** One for all samples, or one for each, as one for each. */
