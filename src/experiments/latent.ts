@@ -9,6 +9,7 @@ import type { Pipeline } from '../pipelines/pipeline.js';
 import type { PreparedPicture } from '../pipelines/preparation.js';
 import { figureOr, renderReport, type MissingFigure, type ReportImage } from '../report/html.js';
 import { labelledGrid, type LabelledGrid } from '../report/labelled-grid.js';
+import { joined } from '../tensor/joined.js';
 import type { ExperimentResult } from './experiment.js';
 import type { Mask } from './masks.js';
 import { Parts } from './parts.js';
@@ -137,7 +138,7 @@ export async function runLatentExperiments(
     count,
     pixels: 3 * height * width,
     mask: { name: 'mask', height, width, hidden },
-    originals: Float32Array.from(scenes.flatMap(({ image }) => [...image])),
+    originals: joined(scenes.map(({ image }) => image)),
     open: (pipeline) =>
       Painter.open(device, pipeline, {
         prompt,

@@ -3,11 +3,12 @@ import type { Picture } from '../data/picture.js';
 import type { Sides } from '../data/resample.js';
 import type { AvailableMemory } from '../flow/memory.js';
 import type { Device } from '../gpu/device.js';
+import { joined } from '../tensor/joined.js';
+import { sizeOf } from '../tensor/shape.js';
 import { Asking } from './asking.js';
 import { channelsOf, encoded, noiseBySeed, type NoisePurpose } from './painter.js';
 import { networkFor, type Pipeline } from './pipeline.js';
 import { preparedImage, type PreparedPicture } from './preparation.js';
-import { sizeOf } from '../tensor/shape.js';
 import { encodeTexts } from './text.js';
 import { walkOf } from './walk.js';
 
@@ -129,14 +130,4 @@ async function encodedPictures(
 function repeated(values: Float32Array, count: number, shape: readonly number[]): Float32Array {
   const size = shape.reduce((product, extent) => product * extent, 1);
   return values.length === count * size ? values : joined(Array.from({ length: count }, () => values));
-}
-
-function joined(rows: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(rows.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const row of rows) {
-    all.set(row, at);
-    at += row.length;
-  }
-  return all;
 }

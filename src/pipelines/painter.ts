@@ -6,6 +6,7 @@ import { checkGuidance, guidanceOf } from '../flow/runner.js';
 import type { Device } from '../gpu/device.js';
 import { Resource } from '../gpu/resource.js';
 import { guidanceSinusoids } from '../nn/timesteps.js';
+import { joined } from '../tensor/joined.js';
 import { normals } from '../tensor/philox.js';
 import { hostStreams } from '../tensor/streams.js';
 import { Asking } from './asking.js';
@@ -115,7 +116,7 @@ export class Painter extends Resource {
   known(): Promise<Float32Array> {
     const { scenes } = this.options;
     if (!scenes) throw new UserError('there is no picture to paint in');
-    const images = Float32Array.from(scenes.flatMap(({ image }) => [...image]));
+    const images = joined(scenes.map(({ image }) => image));
     return (this.picture ??= encoded(this.device, this.pipeline, images, 'picture', this.sides, this.options));
   }
 
@@ -123,7 +124,7 @@ export class Painter extends Resource {
   hidden(): Float32Array | null {
     const { scenes } = this.options;
     const { factor } = this.pipeline.vae.parts;
-    return scenes ? Float32Array.from(scenes.flatMap(({ mask }) => [...latentMask(mask, this.sides, factor)])) : null;
+    return scenes ? joined(scenes.map(({ mask }) => latentMask(mask, this.sides, factor))) : null;
   }
 
   /**
@@ -203,11 +204,11 @@ export async function channelsOf(
   const area = sides[0] * sides[1];
   const { factor } = pipeline.vae.parts;
   const shown = scenes ?? [{ mask: new Float32Array(area).fill(1), masked: new Float32Array(3 * area) }];
-  const pictures = Float32Array.from(shown.flatMap(({ masked }) => [...masked]));
+  const pictures = joined(shown.map(({ masked }) => masked));
   const latents = await encoded(device, pipeline, pictures, 'masked picture', sides, options);
   const size = latents.length / shown.length;
-  return Float32Array.from(
-    shown.flatMap(({ mask }, i) => [...latentMask(mask, sides, factor), ...latents.subarray(i * size, (i + 1) * size)]),
+  return joined(
+    shown.flatMap(({ mask }, i) => [latentMask(mask, sides, factor), latents.subarray(i * size, (i + 1) * size)]),
   );
 }
 
