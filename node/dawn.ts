@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { delimiter } from 'node:path';
 import { SemiflowError } from '../src/errors.js';
 import type { AdapterSource, Toggles } from '../src/gpu/adapter.js';
@@ -100,6 +101,9 @@ async function wait<T>(result: Promise<T>): Promise<T> {
   }
 }
 
+/** Devices beside the one that computes; each has a compiler's memory. */
+const mostHelpers = 3;
+
 /** The adapters that Dawn finds through the drivers of this machine. */
 export const dawnAdapters: AdapterSource = {
   // Dawn rejects where it finds none of that name, where the standard has null.
@@ -121,4 +125,5 @@ export const dawnAdapters: AdapterSource = {
   },
   mend: 'install a Vulkan driver (Debian, Ubuntu: mesa-vulkan-drivers of Mesa 25 or later)',
   wait,
+  helpers: Math.min(mostHelpers, availableParallelism() - 1),
 };

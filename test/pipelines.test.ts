@@ -3,7 +3,9 @@ import { compile } from '../src/autodiff/compile.js';
 import { parseDescription } from '../src/flow/description.js';
 import { createNetwork, studentOf } from '../src/flow/network.js';
 import { drawSamples } from '../src/flow/sampling.js';
-import type { Device } from '../src/gpu/device.js';
+import { Ahead } from '../src/gpu/ahead.js';
+import { Device } from '../src/gpu/device.js';
+import { alone } from '../src/gpu/group.js';
 import { sum } from '../src/ops/broadcast.js';
 import { add, exp } from '../src/ops/pointwise.js';
 import { tensor } from '../src/tensor/tensor.js';
@@ -101,5 +103,36 @@ describe('while kernels compile', () => {
     await expect(compile(device, { outputs, onProgress, signal: stop.signal })).rejects.toThrow(/abort/i);
     expect(heard).toBe(2);
     expect(device.memory).toEqual(before);
+  });
+  it.each([true, false])('slowly, other devices compile some of them and each counts once: %s', async (able) => {
+    const [asked, seen]: [string[], number[][]] = [[], []];
+    const opened: Device[] = [];
+    const open = async () => {
+      if (!able) throw new Error('there is no memory');
+      opened.push(await openNullDevice({ family: 'plain' }));
+      return opened.at(-1)!.gpu;
+    };
+    class Counted extends Ahead {
+      override compile(which: number, source: string, bindings: number) {
+        asked.push(source);
+        return super.compile(which, source, bindings);
+      }
+    }
+    const slowly = async <T>(result: Promise<T>): Promise<T> => {
+      await new Promise((done) => setTimeout(done, 100));
+      return result;
+    };
+    const { gpu, profile } = await openNullDevice({ family: 'plain' });
+    const ahead = new Counted(2, open, (result) => result);
+    const slow = new Device(gpu, { ...profile, software: true }, 'checked', undefined, slowly, alone, undefined, ahead);
+    const program = await compile(slow, { outputs, onProgress: (ready, total) => seen.push([ready, total]) });
+    const total = new Set(program.dispatches.map(({ pipeline }) => pipeline)).size;
+    expect(seen).toEqual(Array.from({ length: total }, (_, i) => [i + 1, total]));
+    expect(new Set(asked).size).toBe(asked.length);
+    expect(asked.length).toBeGreaterThan(1);
+    expect(opened.length).toBe(able ? 2 : 0);
+    program.dispose();
+    slow.dispose();
+    if (able) await Promise.all(opened.map((device) => device.gpu.lost));
   });
 });

@@ -28,15 +28,21 @@ const numbers = (...shape: number[]) =>
 /** Products in a graph. */
 const productsOf = (outputs: readonly Tensor[]) => reachable(outputs).filter(({ op }) => op === 'matmul').length;
 
+/** Sums with the bias of a layer. */
+const biasesOf = (outputs: readonly Tensor[]) =>
+  reachable(outputs).filter(
+    ({ op, inputs: [, b] }) => op === 'add' && b.op === 'expand' && b.inputs[0].op === 'storage',
+  ).length;
+
 /** A network of times [r] and of something else [r, 8] that takes all of its rows along: two layers of times, one of rows. */
 function network() {
   const [first, second, own] = [numbers(12, 8), numbers(8, 12), numbers(8, 8)];
-  const bias = numbers(12);
+  const [bias, secondBias] = [numbers(12), numbers(8)];
   const frequencies = numbers(1, 4);
   return (x: Tensor, t: Tensor) => {
     const angles = mul(reshape(t, [t.size, 1]), frequencies);
     const hidden = silu(linear(concat([cos(angles), sin(angles)], 1), first, bias));
-    return add(linear(x, own), linear(hidden, second));
+    return add(linear(x, own), linear(hidden, second, secondBias));
   };
 }
 
@@ -60,6 +66,7 @@ describe('rows that meet one matrix', () => {
         const batched = batchProducts(graph);
         // The rows of a call depend on those of the call before.
         expect(productsOf(batched)).toBe(2 + counts.length);
+        expect([biasesOf(graph), biasesOf(batched)]).toEqual([2 * counts.length, 2]);
         const [actual, expected] = [interpret(batched), interpret(graph)];
         actual.forEach((values, i) => expect(values).toEqual(expected[i]));
       }),

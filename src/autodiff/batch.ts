@@ -15,6 +15,7 @@ export function batchProducts(outputs: readonly Tensor[]): readonly Tensor[] {
   const nodes = reachable(outputs);
   const groups = groupsOf(nodes);
   if (!groups.size) return outputs;
+  const biased = biasedOf(nodes, outputs, groups);
   const replaced = new Map<Tensor, Tensor>();
   const join = rowsJoiner();
   const replace = (node: Tensor): void => {
@@ -25,11 +26,16 @@ export function batchProducts(outputs: readonly Tensor[]): readonly Tensor[] {
       const rows = join(group.map(({ inputs: [a] }) => replaced.get(a)!));
       const shape = [rows.shape[0], node.shape[1]];
       const product = new Tensor('matmul', [rows, matrix], (node as Product).attributes, shape);
+      const sums = biased.get(group);
+      const bias = sums && new Tensor('expand', [replaced.get(sums.bias)!], {}, shape);
+      const joined = bias ? new Tensor('add', [product, bias], {}, shape) : product;
       let start = 0;
-      for (const member of group) {
-        replaced.set(member, new Tensor('slice', [product], { start: [start, 0] }, member.shape));
+      (sums?.nodes ?? group).forEach((member) => {
+        replaced.set(member, new Tensor('slice', [joined], { start: [start, 0] }, member.shape));
         start += member.shape[0];
-      }
+      });
+      // What is read only by the sum with its bias goes with that.
+      if (sums) group.forEach((member, i) => replaced.set(member, replaced.get(sums.nodes[i])!));
       return;
     }
     // Made anew even when nothing changed, so that ids keep the order of creation.
@@ -40,7 +46,9 @@ export function batchProducts(outputs: readonly Tensor[]): readonly Tensor[] {
     while (waiting.length) {
       const next = waiting.at(-1)!;
       const members = groups.get(next) ?? [next];
-      const needed = members.flatMap(({ inputs }) => inputs.filter((input) => !replaced.has(input)));
+      const bias = biased.get(members as Product[])?.bias;
+      const inputs = [...members.flatMap((member) => member.inputs), ...(bias ? [bias] : [])];
+      const needed = inputs.filter((input) => !replaced.has(input));
       if (needed.length && !replaced.has(next)) waiting.push(...needed);
       else if (!replaced.has(waiting.pop()!)) replace(next);
     }
@@ -70,6 +78,36 @@ function groupsOf(nodes: readonly Tensor[]): Map<Tensor, Product[]> {
   }
   const groups = [...found.values()].filter((group) => group.length > 1);
   return new Map(groups.flatMap((group) => group.map((member) => [member, group] as const)));
+}
+
+/** What products of a group become that are all read once alone: the sum with one bias. */
+interface Biased {
+  bias: Tensor;
+  nodes: readonly Tensor[];
+}
+
+/** The groups whose products all get one bias, which they then get together. */
+function biasedOf(
+  nodes: readonly Tensor[],
+  outputs: readonly Tensor[],
+  groups: ReadonlyMap<Tensor, Product[]>,
+): Map<readonly Tensor[], Biased> {
+  const readers = new Map<Tensor, Tensor[]>([...groups.keys()].map((member) => [member, []]));
+  for (const node of nodes) for (const input of node.inputs) readers.get(input)?.push(node);
+  const found = new Map<readonly Tensor[], Biased>();
+  for (const group of new Set(groups.values())) {
+    const sums = group.map((member) => {
+      const [sum, ...others] = readers.get(member)!;
+      if (!sum || others.length || outputs.includes(member) || sum.op !== 'add' || sum.inputs[0] !== member)
+        return null;
+      const [, { op, inputs }] = sum.inputs;
+      return op === 'expand' && inputs[0].shape.length === 1 ? { sum, bias: inputs[0] } : null;
+    });
+    const bias = sums[0]?.bias;
+    if (bias && sums.every((each) => each?.bias === bias))
+      found.set(group, { bias, nodes: sums.map((each) => each!.sum) });
+  }
+  return found;
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { Ahead } from '../gpu/ahead.js';
 import { profile as profileDispatches, type KernelTime } from '../gpu/profiler.js';
 import type { Device } from '../gpu/device.js';
 import type { Profile } from '../gpu/profile.js';
@@ -274,12 +275,13 @@ export async function build(
 /**
  * Waits for the pipelines in the order in which they are needed, and tells of each. Software adapters compile a kernel when
  * it first runs: one workgroup of it runs here, into memory that the program writes anyway, so that it is known how far
- * compiling is and no step has to wait for it.
+ * compiling is and no step has to wait for it. Where one takes its time, which those that were compiled before do not, other
+ * devices compile what follows.
  * @param alone whether a task changes nothing beside its program's own memory
  */
 async function compileInOrder(
   device: Device,
-  sources: readonly { source: string }[],
+  sources: readonly { source: string; regions: readonly Region[] }[],
   dispatches: readonly Promise<Dispatch>[],
   alone: (i: number) => boolean,
   {
@@ -288,18 +290,54 @@ async function compileInOrder(
   }: Pick<CompileOptions, 'onProgress' | 'signal'>,
 ): Promise<void> {
   if (!onProgress && !signal) return;
+  const { ahead, profile } = device;
   const first = new Map<string, number>();
   sources.forEach(({ source }, i) => first.set(source, first.get(source) ?? i));
+  const waiting = [...first.values()];
+  const compiled: number[] = [];
   let ready = 0;
-  for (const i of first.values()) {
+  let helped: Promise<unknown>[] | undefined;
+  const run = async (i: number) => {
     const dispatch = await unlessAborted(dispatches[i], signal);
-    if (device.profile.software && alone(i)) {
-      submit(device, [{ ...dispatch, grid: [1, 1] }]);
-      await unlessAborted(device.finished(), signal);
+    if (!profile.software || !alone(i)) return;
+    submit(device, [{ ...dispatch, grid: [1, 1] }]);
+    await unlessAborted(device.finished(), signal);
+  };
+  const help = async (which: number, by: Ahead) => {
+    for (let i = waiting.shift(); i !== undefined; i = waiting.shift()) {
+      const { source, regions } = sources[i];
+      try {
+        await unlessAborted(by.compile(which, source, regions.length + 1), signal);
+      } catch {
+        waiting.push(i);
+        return;
+      }
+      compiled.push(i);
+      onProgress?.(++ready, first.size);
     }
-    onProgress?.(++ready, first.size);
+  };
+  const runWaiting = async () => {
+    for (let i = waiting.shift(); i !== undefined; i = waiting.shift()) {
+      const start = performance.now();
+      await run(i);
+      onProgress?.(++ready, first.size);
+      if (!profile.software || !ahead || helped || performance.now() - start < compiles) continue;
+      helped = Array.from({ length: ahead.count }, (_, which) => help(which, ahead));
+    }
+  };
+  try {
+    await runWaiting();
+    await Promise.all(helped ?? []);
+    // What the others failed at tells why here.
+    await runWaiting();
+    for (const i of compiled) await run(i);
+  } finally {
+    waiting.length = 0;
   }
 }
+
+/** Milliseconds beyond which a kernel that runs for the first time is taken to be compiled. */
+const compiles = 60;
 
 /** What is waited for, unless the signal comes first: one kernel alone may take a driver many seconds. */
 function unlessAborted<T>(work: Promise<T>, signal?: AbortSignal): Promise<T> {

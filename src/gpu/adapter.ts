@@ -30,6 +30,8 @@ export interface AdapterSource {
    * waiting takes nothing anyway.
    */
   wait?<T>(result: Promise<T>): Promise<T>;
+  /** How many devices of a software adapter may compile kernels for another at once; default none. */
+  readonly helpers?: number;
 }
 
 /** The page's own WebGPU, whose validation cannot be switched off and whose adapters have no names to choose by. */

@@ -1,6 +1,7 @@
 import { Float16Array } from '@petamoriken/float16';
 import { SemiflowError, UserError } from '../errors.js';
 import { browserAdapters, requestAdapter, type AdapterSource, type Toggles } from './adapter.js';
+import { Ahead } from './ahead.js';
 import { alone, type Group } from './group.js';
 import { profileOf, subgroupMatrix, type Choices, type KernelFamily, type Profile } from './profile.js';
 import { Resource } from './resource.js';
@@ -77,6 +78,8 @@ export class Device extends Resource {
     readonly group: Group = alone,
     /** Whoever wants to know how far its work is. */
     readonly onWork?: OnWork,
+    /** Who else compiles kernels for it. */
+    readonly ahead?: Ahead,
   ) {
     super('this device');
     gpu.addEventListener('uncapturederror', (event) => {
@@ -309,6 +312,7 @@ export class Device extends Resource {
   }
 
   protected free(): void {
+    this.ahead?.dispose();
     this.gpu.destroy();
     Object.assign(this.held, { buffers: 0, bytes: 0 });
   }
@@ -408,6 +412,21 @@ const wantedLimits = [
  */
 export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
   const { toggles = 'checked', source = browserAdapters } = options;
+  const [adapter, gpu] = await openOne(options);
+  const profile = profileOf(adapter, gpu, options.family, options.limits);
+  const choices = await options.choices?.(profile);
+  const wait = profile.software ? source.wait : undefined;
+  const { onFailure, group, onWork } = options;
+  // Processes that compute together compile the same.
+  const helpers = group && group.size > 1 ? 0 : source.helpers;
+  const another = () => openOne(options).then(([, device]) => device);
+  const ahead = wait && helpers ? new Ahead(helpers, another, wait) : undefined;
+  return new Device(gpu, choices ? { ...profile, choices } : profile, toggles, onFailure, wait, group, onWork, ahead);
+}
+
+/** A device as WebGPU has it, and the adapter that it is of: each gives one. */
+async function openOne(options: DeviceOptions): Promise<[GPUAdapter, GPUDevice]> {
+  const { toggles = 'checked', source = browserAdapters } = options;
   const adapter = await requestAdapter(source, toggles, options.adapter);
   const wanted = wantedLimits.map((limit) => [limit, options.limits?.[limit] ?? adapter.limits[limit]] as const);
   const gpu = await adapter
@@ -422,9 +441,5 @@ export async function openDevice(options: DeviceOptions = {}): Promise<Device> {
         `the adapter ${adapter.info.description || adapter.info.device} opens no device: ${error.message}`,
       );
     });
-  const profile = profileOf(adapter, gpu, options.family, options.limits);
-  const choices = await options.choices?.(profile);
-  const wait = profile.software ? source.wait : undefined;
-  const { onFailure, group, onWork } = options;
-  return new Device(gpu, choices ? { ...profile, choices } : profile, toggles, onFailure, wait, group, onWork);
+  return [adapter, gpu];
 }
