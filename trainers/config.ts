@@ -261,7 +261,7 @@ export function distillationDefaults(
       init: 'teacher',
       loraRank: 0,
       loraAlpha: 16,
-      rates: points ? { inherited: 1, own: 1 } : { inherited: 0.05, own: 4 },
+      rates: points ? { inherited: 1, own: 1 } : { inherited: 0.03, own: 4 },
     },
     distribution: distributionDefaults,
     pool: points ? { samples: 65536, steps: 64 } : { samples: 4096, steps: 25 },
