@@ -203,6 +203,36 @@ describe('data of captions', () => {
   });
 });
 
+describe('a network that is told the scale of guidance', () => {
+  it('is asked once a step, whatever the scale and the negative text', async () => {
+    const folder = join(place, 'told');
+    await writeTinyPipeline(folder, { channels: 4, unet: { time_cond_proj_dim: 8 } });
+    const device = full ? await openDevice({ toggles: 'fast' }) : await openHostDevice();
+    const pipeline = await pipelineAt(folder);
+    const painted = async (guidance: number, negative: string) => {
+      let calls = 0;
+      const onCall = () => void calls++;
+      const options = {
+        prompt: 'a cat',
+        negative,
+        guidance,
+        steps: 2,
+        seed: 3,
+        sampler: { name: 'lcm' },
+        onCall,
+      } as const;
+      const { latents } = await generate(device, pipeline, options);
+      return { calls, latents };
+    };
+    const [low, high, away] = [await painted(1, ''), await painted(7.5, ''), await painted(7.5, 'dogs')];
+    expect([low, high, away].map(({ calls }) => calls)).toEqual([2, 2, 2]);
+    expect(relative(high.latents, low.latents)).toBeGreaterThan(1e-3);
+    // It is not led away from another text.
+    expect(away.latents).toEqual(high.latents);
+    device.dispose();
+  });
+});
+
 describe('the paradigms', () => {
   it('sample the adapters of others at timesteps, and those that were distilled here by jumps of the same kind', async () => {
     const teacher = await pipelineAt(plain);

@@ -13,6 +13,8 @@ export interface TinyOptions {
   channels?: 4 | 9;
   /** The scheduler's configuration. */
   scheduler?: Record<string, unknown>;
+  /** Further options of its network. */
+  unet?: Record<string, unknown>;
 }
 
 /** Letters, which as bytes are all that a prompt of letters and spaces needs. */
@@ -24,7 +26,7 @@ const letters = 'abcdefghijklmnopqrstuvwxyz';
  */
 export async function writeTinyPipeline(
   folder: string,
-  { channels = 9, scheduler = {} }: TinyOptions = {},
+  { channels = 9, scheduler = {}, unet = {} }: TinyOptions = {},
 ): Promise<void> {
   const write = (path: string, content: object | string) => {
     const file = join(folder, path);
@@ -106,6 +108,7 @@ export async function writeTinyPipeline(
       cross_attention_dim: 8,
       attention_head_dim: 1,
       norm_num_groups: 2,
+      ...unet,
     },
     'diffusion_pytorch_model.safetensors',
   );
