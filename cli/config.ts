@@ -7,6 +7,7 @@ import { containsItself, excessOf } from '../src/files/yaml-bounds.js';
 import { override } from '../trainers/config.js';
 import { parseNumber } from './arguments.js';
 import { ofData, readFrom, type Place } from './places.js';
+import { issueText } from '../src/issue.js';
 
 /** A knob of a recipe as a command-line flag: the flag's name, the path in the configuration, what it is for. */
 export interface Knob {
@@ -100,8 +101,10 @@ export function check<S extends z.ZodType>(
   const [issue] = result.error.issues;
   const unknown = issue.code === 'unrecognized_keys';
   const path = unknown ? [...issue.path, issue.keys[0]] : issue.path;
-  const message = issue.message.replace(/^Invalid input: /, '');
-  throw new UserError(`${origin(path, unknown)}: ${path.join('.')}: ${message}`);
+  const place = origin(path, unknown);
+  // A flag says which value it is, a file has many.
+  const parts = place.startsWith('--') ? [place] : [place, path.join('.')];
+  throw new UserError([...parts, issueText(issue)].join(': '));
 }
 
 /** What a run was made with, as its config.yaml has it beside the recipe. */

@@ -1,4 +1,4 @@
-import { Argument, Command, Option } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { UserError } from '../src/errors.js';
 import { numberBetween, wholeNumber } from './arguments.js';
 import { called } from './called.js';
@@ -514,7 +514,46 @@ export async function runCommand(args: readonly string[]): Promise<void> {
   const known = ['help', ...program.commands.map((command) => command.name())];
   const unknown = word !== undefined && !word.startsWith('-') && !known.includes(word);
   // Asked for the help of what there is not, commander would show all there is.
-  await program.parseAsync(unknown ? [word] : args, { from: 'user' });
+  try {
+    await program.parseAsync(unknown ? [word] : args, { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError && error.code === 'commander.unknownOption')
+      error.message = withNearest(
+        error.message,
+        first,
+        program.commands.find((own) => own.name() === first)!,
+      );
+    throw error;
+  }
+}
+
+/** Flags under the names that other programs give them. */
+const otherNames: Readonly<Record<string, readonly string[]>> = {
+  lr: ['learning-rate'],
+  steps: ['nfe'],
+  nfe: ['steps'],
+  epochs: ['steps'],
+  iterations: ['steps'],
+  iters: ['steps'],
+  'max-steps': ['steps'],
+  'num-steps': ['steps', 'nfe'],
+  'batch-size': ['batch'],
+  dataset: ['data'],
+  'data-dir': ['data'],
+  output: ['out'],
+  'output-dir': ['out'],
+  checkpoint: ['model', 'teacher'],
+  samples: ['n'],
+  'num-samples': ['n', 'samples'],
+  count: ['n'],
+};
+
+/** What is said of an option that there is not, and the one that was meant, or where all are listed. */
+function withNearest(message: string, word: string, command: Command): string {
+  const [what, nearest = `(\`${called} ${word} --help\` shows what there is)`] = message.split('\n');
+  const [, name] = /unknown option '--?([^'=]+)/.exec(what) ?? [];
+  const meant = otherNames[name]?.find((own) => command.options.some(({ long }) => long === `--${own}`));
+  return `${what}\n${meant ? `(Did you mean --${meant}?)` : nearest}`;
 }
 
 const listed = Object.entries(samplers) as [string, SamplerEntry][];

@@ -129,6 +129,8 @@ describe('every option that takes a number refuses what is none, before any work
       expect(exitCode).toBe(2);
       expect(line).toContain(flag);
       expect(line).not.toContain('\n');
+      // In words, not as a schema says it, and the flag once.
+      expect(line).not.toMatch(/Too (small|big)|expected (number|int)|--[\w-]+: [\w.]+: /);
     }
     for (const path of enough[command].filter(
       (part) => part.startsWith(folder) && part !== recipe && part !== pictures,
@@ -154,6 +156,10 @@ describe('what is wrong with the words of a command is one line with the nearest
     [['xyzzy', '--help'], /unknown command 'xyzzy'/],
     [['xyzzy'], /unknown command 'xyzzy' \(`(npx )?semiflow help` shows what there is\)/],
     [['train', '--tecaher', 'x'], /unknown option '--tecaher' \(Did you mean --teacher\?\)/],
+    [['train', '--lr', '1'], /unknown option '--lr' \(Did you mean --learning-rate\?\)/],
+    [['sample', '--model', 'a', '--out', 'a.npy', '--steps', '4'], /unknown option '--steps' \(Did you mean --nfe\?\)/],
+    [['teacher', '--batch-size=4'], /unknown option '--batch-size=4' \(Did you mean --batch\?\)/],
+    [['teacher', '--xyzzy'], /unknown option '--xyzzy' \(`(npx )?semiflow teacher --help` shows what there is\)/],
     [['sample'], /--model/],
     [['sample', '--model'], /argument missing/],
     [['info'], /missing required argument/],

@@ -9,6 +9,7 @@ import { ParameterLayout, type Parameters } from '../nn/parameters.js';
 import { adapterKey, fileDescription, parseDescription, parseJson, type Description } from './description.js';
 import type { Weights } from '../nn/weights.js';
 import { fileWeights, studentOf, tensorsOf, type Network, type WeightsFile } from './network.js';
+import { issueText } from '../issue.js';
 
 /** A low-rank adapter over a fixed network. */
 export interface Adapter {
@@ -68,9 +69,9 @@ const adapterSchema = z.object({ rank: extent, alpha: z.number().positive(), des
 function parseAdapter(text: string, origin: string): z.infer<typeof adapterSchema> {
   const result = adapterSchema.safeParse(parseJson(text, adapterKey, origin));
   if (result.success) return result.data;
-  const [{ path, message }] = result.error.issues;
+  const [issue] = result.error.issues;
   throw new UserError(
-    `${origin}: its "${adapterKey}" metadata is damaged: ${path.join('.') || 'all of it'}: ${message}`,
+    `${origin}: its "${adapterKey}" metadata is damaged: ${issue.path.join('.') || 'all of it'}: ${issueText(issue)}`,
   );
 }
 

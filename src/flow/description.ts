@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { UserError } from '../errors.js';
 import { architectureSchema } from '../models/index.js';
 import { diffusionSchedules } from './noise-schedule.js';
+import { issueText } from '../issue.js';
 
 /** Where trajectories start: N(0, I), or a mixture of Gaussians of one width. */
 const sourceSchema = z.discriminatedUnion('kind', [
@@ -135,5 +136,5 @@ export function parseDescription(value: unknown, origin: string): Description {
   const result = descriptionSchema.safeParse(value);
   if (result.success) return result.data;
   const [issue] = result.error.issues;
-  throw new UserError(`${origin}: ${issue.path.join('.') || 'description'}: ${issue.message}`);
+  throw new UserError(`${origin}: ${issue.path.join('.') || 'description'}: ${issueText(issue)}`);
 }

@@ -11,6 +11,7 @@ import type { Weights } from '../nn/weights.js';
 import { parseDescription, type Description } from './description.js';
 import { fileWeights, loadNetwork, type Network } from './network.js';
 import { lawOf } from './scheduler-config.js';
+import { issueText } from '../issue.js';
 
 /** A class's options by their names in its config.json. */
 export type Options = Readonly<Record<string, unknown>>;
@@ -134,7 +135,7 @@ function completed({ files, className, options }: ModelFolder, { schema }: Backb
   const origin = `${files.name}/config.json`;
   if (issue.code === 'unrecognized_keys')
     throw new UserError(`${origin}: ${issue.keys[0]} is an option of ${className} that is not supported`);
-  throw new UserError(`${origin}: ${issue.path.join('.') || className}: ${issue.message}`);
+  throw new UserError(`${origin}: ${issue.path.join('.') || className}: ${issueText(issue)}`);
 }
 
 /**

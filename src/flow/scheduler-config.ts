@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { UserError } from '../errors.js';
 import type { Description } from './description.js';
+import { issueText } from '../issue.js';
 
 /** What a scheduler's configuration says of the network: the path that it was trained on, and what it predicts. */
 export type Law = Pick<Description, 'path' | 'prediction' | 'timeScale' | 'timeShift'>;
@@ -139,6 +140,6 @@ function choose<V>(known: Readonly<Record<string, V>>, value: string, option: st
 function parse<S extends z.ZodType>(schema: S, config: unknown, origin: string): z.infer<S> {
   const result = schema.safeParse(config);
   if (result.success) return result.data;
-  const [{ path, message }] = result.error.issues;
-  throw new UserError(`${origin}: ${path.join('.') || 'all of it'}: ${message}`);
+  const [issue] = result.error.issues;
+  throw new UserError(`${origin}: ${issue.path.join('.') || 'all of it'}: ${issueText(issue)}`);
 }

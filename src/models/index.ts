@@ -9,6 +9,7 @@ import { modelOf, type BuildOptions, type Model } from './model.js';
 import { sit } from './sit.js';
 import { unet } from './unet.js';
 import { vit } from './vit.js';
+import { issueText } from '../issue.js';
 
 export type { Architecture } from './backbone.js';
 
@@ -73,8 +74,8 @@ export const architectureSchema: z.ZodType<Architecture, Architecture> = z
 export function buildModel(architecture: Architecture, options: Partial<BuildOptions> = {}): Model {
   const result = architectureSchema.safeParse(architecture);
   if (!result.success) {
-    const [{ path, message }] = result.error.issues;
-    throw new UserError(`${['architecture', ...path].join('.')}: ${message}`, 'architecture');
+    const [issue] = result.error.issues;
+    throw new UserError(`${['architecture', ...issue.path].join('.')}: ${issueText(issue)}`, 'architecture');
   }
   const { kind, module: _, ...sizes } = result.data;
   const { twoTime = false, checkpointBlocks = false, guided = false } = options;

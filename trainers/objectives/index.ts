@@ -8,6 +8,7 @@ import { meanVelocity } from './mean-velocity.js';
 import { objectiveSchema, type Objective } from './objective.js';
 import { semigroup } from './semigroup.js';
 import { trajectory } from './trajectory.js';
+import { issueText } from '../../src/issue.js';
 
 /** In the order in which they share a batch. */
 const registry: Objective[] = [
@@ -45,9 +46,9 @@ export function objectiveNamed(name: string): Objective {
 export function registerObjective(objective: Objective): Objective {
   const checked = objectiveSchema.safeParse(objective);
   if (!checked.success) {
-    const [{ path, message }] = checked.error.issues;
+    const [issue] = checked.error.issues;
     const what = typeof objective?.name === 'string' ? `the objective ${objective.name}` : 'an objective';
-    throw new UserError(`${what}: ${[...path, message].join(': ')}`);
+    throw new UserError(`${what}: ${[...issue.path, issueText(issue)].join(': ')}`);
   }
   const { name } = objective;
   // The key of the steps of `mine` would be that of the solver of `mineSteps`.

@@ -4,6 +4,7 @@ import type { Law } from '../scheduler-config.js';
 import { flowMatchScheduler } from './flow-match.js';
 import type { Schedule } from './schedule.js';
 import type { Scheduler } from './scheduler.js';
+import { issueText } from '../../issue.js';
 
 /** What is wanted of a scheduler. */
 export interface ScheduleOptions {
@@ -36,7 +37,7 @@ export function scheduleOf(
   const parsed = scheduler.options.safeParse(config);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    throw new UserError(`${scheduler.className}: ${issue.path.join('.')}: ${issue.message}`);
+    throw new UserError(`${scheduler.className}: ${issue.path.join('.')}: ${issueText(issue)}`);
   }
   const levels = straight ? Infinity : bars.length;
   if (steps > levels)
