@@ -1,10 +1,19 @@
 import { describe, expect, it } from 'vitest';
+import { fileSource } from '../node/files.js';
+import { openSafetensors } from '../src/checkpoint/safetensors.js';
+import { UserError } from '../src/errors.js';
 import { readAll } from '../src/files/source.js';
 import { memoryStore, readText, type Store } from '../src/files/store.js';
+import { loadNetwork } from '../src/flow/network.js';
+import type { Device } from '../src/gpu/device.js';
+import { alone } from '../src/gpu/group.js';
 import { crc32c } from '../src/report/tensorboard.js';
 import { random } from '../src/tensor/philox.js';
 import { version } from '../src/version.js';
+import { distillationDefaults } from '../trainers/config.js';
 import { RunFiles, type RunIdentity } from '../trainers/run-files.js';
+import { distil } from '../trainers/runs.js';
+import type { Progress } from '../trainers/train.js';
 import type { TrainerState } from '../trainers/trainer.js';
 import packageJson from '../package.json' with { type: 'json' };
 import { stateOf, valuesOf } from './support/weights.js';
@@ -266,5 +275,31 @@ describe("a run's files", () => {
     await runOf(failed, 2);
     await expect(RunFiles.create(failed, identity)).rejects.toThrow(/holds a run already/);
     await expect(RunFiles.create(failed, identity, { disposable: true })).rejects.toThrow(/holds a run already/);
+  });
+});
+
+describe('a place that cannot be written to', () => {
+  const subject = async () => ({
+    device: { group: alone } as Device,
+    teacher: await loadNetwork(await openSafetensors(await fileSource('checkpoints/rf-checkerboard.safetensors'))),
+  });
+  const recipe = distillationDefaults([2], 'velocity');
+
+  it('is refused before a student of no data waits for samples of its teacher', async () => {
+    const store: Store = {
+      ...memoryStore('full'),
+      write: () => Promise.reject(new UserError('full cannot be written: choose another place')),
+    };
+    const heard: Progress[] = [];
+    const options = { store, onProgress: (progress: Progress) => void heard.push(progress) };
+    await expect(distil(await subject(), recipe, options)).rejects.toThrow('full cannot be written');
+    expect(heard).toEqual([]);
+  });
+
+  it('is tried, and left as it was', async () => {
+    const store = memoryStore();
+    await store.write('notes.txt', 'mine');
+    await RunFiles.checkWritable(store);
+    expect(await store.list()).toEqual(['notes.txt']);
   });
 });

@@ -97,6 +97,13 @@ export class RunFiles {
     return before?.files ?? [];
   }
 
+  /** Refuses a place that cannot be written to while nothing is lost by it. @throws UserError as the store does */
+  static async checkWritable(store: Store): Promise<void> {
+    const name = `${markFile}.try`;
+    await store.write(name, '');
+    await store.remove(name);
+  }
+
   /**
    * A run that is there already.
    * @throws UserError where there is none, or one of another kind

@@ -133,7 +133,10 @@ export async function distil(
   if (teacher) await checkWeights(teacher.layout, teacher.weights, 'the teacher');
   const weightsFile = 'student.safetensors';
   // What is refused is refused before anything is computed.
-  if (options.store && !options.resume) await RunFiles.checkFree(options.store, [weightsFile], options.disposable);
+  if (options.store && !options.resume) {
+    await RunFiles.checkFree(options.store, [weightsFile], options.disposable);
+    if (!device.group.rank) await RunFiles.checkWritable(options.store);
+  }
   if (data) noteFit(data, network.model, recipe.labelDropout, options);
   if (teacher && data && !options.resume) await noteTeacherFit(device, teacher, data, options);
   if (!data) planDistillation(subject, recipe, options);
