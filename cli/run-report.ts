@@ -24,7 +24,8 @@ export async function finishReport(
     console.log(
       `the student is saved and will be evaluated now; \`${called} train --resume ${files.name}\` does it anew where it is cut short`,
     );
-  const data = options.evaluate ? await evaluationDataset(teacher, given) : null;
+  // Real pictures stand beside those of a student that is not evaluated, too.
+  const data = await evaluationDataset(teacher, given);
   const metrics = await files.metrics();
   const making = { seconds: metrics.at(-1)?.seconds, ...options.making };
   const evaluation = await reportRun({ device, teacher, student, data }, files, {

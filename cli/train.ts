@@ -13,6 +13,7 @@ import type { Description } from '../src/flow/description.js';
 import { fitNetwork, loadNetwork, type Network } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import { buildModel } from '../src/models/index.js';
+import { called } from './called.js';
 import { parseRecipe, resolveConfig, type RecipeFile } from './config.js';
 import { distillationKnobs } from './knobs.js';
 import { readMadeDescription, readNetwork, readTeacher } from './networks.js';
@@ -172,9 +173,11 @@ async function report(
 ): Promise<Evaluation | null> {
   const { method, seed, steps } = run.recipe;
   const told = Object.entries(trained.model.conditions).find(([, { optional }]) => !optional)?.[0];
+  const unwanted = flags.evaluate === false;
   if (told) console.log(`not evaluated: the true flow would have to be told ${told} of each sample`);
-  return finishReport(device, files, teacher ?? trained, trained, run.data, {
-    evaluate: flags.evaluate !== false && !told,
+  else if (unwanted) console.log(`not evaluated: \`${called} train --resume ${files.name}\` does that`);
+  return finishReport(device, files, teacher ?? trained, trained, told ? undefined : run.data, {
+    evaluate: !unwanted && !told,
     densities: flags.densities !== false,
     origin,
     making: {

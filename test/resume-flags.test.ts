@@ -39,6 +39,7 @@ beforeAll(async () => {
   const flags = ['--teacher', 'teacher.safetensors', '--data', 'moons', '--method', 'lmd', '--batch', '8'];
   const made = await runHere(['train', ...flags, '--steps', '6', '--out', 'run', '--no-evaluate']);
   expect(made.line).toBe('');
+  expect(made.output).toMatch(/^not evaluated: `(npx )?semiflow train --resume run` does that$/m);
   const teacher = await runHere([
     'teacher',
     '--data',

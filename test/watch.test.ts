@@ -213,6 +213,8 @@ it('train serves its run while it goes on, and ends with it', async () => {
     await new Promise((done) => setTimeout(done, 100));
   }
   expect(last.runs[0].files.map(({ name }) => name)).toContain('report.html');
+  // A student that is not evaluated is drawn beside real data all the same.
+  expect(readFileSync(join(out, 'report.html'), 'utf8')).toContain('real, held out');
   expect((await ask(address, '/files/report.html')).text).toMatch(/^<!doctype html>/);
   expect(await ends).toBe(0);
   expect(readFileSync(join(out, 'metrics.jsonl'), 'utf8')).toContain('"step":2');

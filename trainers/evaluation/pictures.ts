@@ -46,6 +46,9 @@ const isPlane = (shape: readonly number[]) => shape.length === 1 && shape[0] ===
 const drawnCount = ({ sampleShape, classes }: Network['model']): number =>
   sampleShape.length === 1 ? 4000 : Math.max(30, classes * 3);
 
+/** Images in a row where there are no classes: each is the larger. */
+const fewColumns = 6;
+
 /** Samples under their title. */
 interface Drawn {
   title: string;
@@ -55,7 +58,7 @@ interface Drawn {
 /** Pictures of samples of one network, all by one scale: a file with titles for wherever, and open ones for a page. */
 function show(network: Network, drawn: readonly Drawn[], range: readonly [number, number]) {
   const { sampleShape, classes } = network.model;
-  const columns = sampleShape.length === 1 ? undefined : classes || 10;
+  const columns = sampleShape.length === 1 ? undefined : classes || fewColumns;
   const open = drawn.map(({ title, x }) => ({
     title,
     picture: picture(network, x, { range, columns, background: null }),
