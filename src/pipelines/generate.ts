@@ -71,6 +71,7 @@ export async function generate(device: Device, pipeline: Pipeline, options: Gene
     painter.dispose();
   }
   const latentShape = network.model.sampleShape as [number, number, number];
+  onProgress?.('decoding');
   const images = await decodeLatents(device, pipeline.vae, latents, [latentShape[1], latentShape[2]], {
     tile,
     available,

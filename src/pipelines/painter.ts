@@ -146,6 +146,7 @@ export class Painter extends Resource {
     else walk.begin(start);
     const plane = size / network.model.sampleShape[0];
     const kept = replaced ? { latents: known!, noise: start, hidden: this.hidden()!, size, plane } : null;
+    onProgress('steps');
     for (let step = 0; step < walk.steps; step++) {
       const call = await walk.go(step, (at) => noise(at, count * size));
       if (kept) putBack(walk, step, kept);
