@@ -75,6 +75,8 @@ export const methods: Readonly<Record<string, Method>> = {
         lambda: { ...lambda, distribution: others / 2 },
         epsilon: { kind: 'constant' },
         optimizer: { warmup: 20 },
+        // Samples of another distribution are no matter of the jump's embedding alone.
+        student: { rates: { inherited: 1, own: 1 } },
         // One jump from noise is where a map blurs most; where there are classes, guidance leads it to their middle.
         distribution: { guidance: labelDropout > 0 ? 1.5 : 1 },
       };
