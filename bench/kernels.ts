@@ -187,7 +187,7 @@ await measure('sum of squares 4 M', [sum(mul(large, large))], { bytes: 16 * 2 **
     averages: storage('average'),
   };
   const packed = pack([random([count])], [0], count);
-  const step = adam(packed, tensor([1]), tensor([1e-3, 0.9, 0.99, 1e-8, 0, 1, 0.1, 0.01, 0.99]), state);
+  const step = adam(packed, tensor([1]), tensor([1e-3, 1e-3, 0.9, 0.99, 1e-8, 0, 1, 0.1, 0.01, 0.99]), state);
   // Parameters, two moments and an average go both ways, the gradient one.
   await measure('Adam with an average, 4 M', [], { bytes: 9 * count * 4 }, [step]);
 }

@@ -94,6 +94,7 @@ describe('what cannot be is refused in one line, before it reaches a device', ()
     'an arena that is no whole vec4s': () => adam(packed, u, x, state(3)),
     'an arena beside a longer gradient': () => adam(packed, u, x, state(8)),
     'averages of other parameters': () => adam(packed, u, x, state(4, 6)),
+    'scalars of another number': () => adam(packed, u, x, state(4)),
   };
   it.each(Object.keys(refused))('%s', (name) => {
     let error: unknown;

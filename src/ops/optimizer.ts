@@ -71,7 +71,7 @@ export function pack(parts: readonly Tensor[], offsets: readonly number[], lengt
  * @param squaredNorm [1], Σ g²
  * @param scalars the values of `adamScalars`, then one decay per average
  * @param lossScale [1], what gradients were multiplied by
- * @throws UserError where the arenas' lengths do not fit each other
+ * @throws UserError where the arenas' lengths do not fit each other, or scalars are too few or too many
  */
 export function adam(
   gradient: Tensor,
@@ -87,6 +87,11 @@ export function adam(
     if (other !== length) throw new UserError(`an arena of ${other} values beside one of ${length} parameters`);
   if (averages.length % length)
     throw new UserError(`${averages.length} values are no averages of ${length} parameters`);
+  const wanted = adamScalars.length + averages.length / length;
+  if (scalars.size !== wanted)
+    throw new UserError(
+      `${scalars.size} scalars: ${wanted} are wanted, those of adamScalars and a decay for each average`,
+    );
   if (own && (own.start % 4 || own.end % 4))
     throw new UserError(`a rate of its own from ${own.start} to ${own.end}: both are multiples of 4`);
   // One small table rather than a binding for each.

@@ -245,7 +245,7 @@ function effectOf(g: RandomGraph): null {
 }
 
 const optimizers = 64;
-const scalars = [0.01, 0.9, 0.99, 1e-6, 0.1, 2, 0.1, 0.01, 0.9, 0.5];
+const scalars = [0.01, 0.03, 0.9, 0.99, 1e-6, 0.1, 2, 0.1, 0.01, 0.9, 0.5];
 
 function optimizerOf(g: RandomGraph, half = g.below(2) === 1): null {
   // Twice the same part now and then, which then needs memory twice.
@@ -263,6 +263,7 @@ function optimizerOf(g: RandomGraph, half = g.below(2) === 1): null {
     secondMoment: new TensorStorage('second moment', 'f32', length, numbers(length, 0.1, 2)),
     averages: new TensorStorage('averages', 'f32', 2 * length, numbers(2 * length, 1, 3)),
     rounded: half ? new TensorStorage('rounded', 'f16', 3 * length) : undefined,
+    own: g.pick([undefined, { start: 4, end: 96 }]),
   };
   const packed = pack([first, second], [0, optimizers], length);
   g.effects.push(adam(packed, sum(point.square(packed)), tensor(scalars), state, constant(1, [1])));
@@ -447,7 +448,9 @@ function step(
   [g, numbers]: Float64Array[],
   before: (storage: TensorStorage) => Float64Array,
 ): [TensorStorage, Float64Array][] {
-  const [norm, scale, rate, beta1, beta2, epsilon, decay, clipNorm, correction1, correction2, ...decays] = numbers;
+  const [norm, scale, ...rest] = numbers;
+  const [commonRate, ownRate, beta1, beta2, epsilon, decay, clipNorm, correction1, correction2, ...decays] = rest;
+  const { start, end } = state.own ?? { start: 0, end: 0 };
   const { length } = state.parameters;
   const [p, m, v, averages] = [state.parameters, state.firstMoment, state.secondMoment, state.averages].map((storage) =>
     before(storage),
@@ -457,6 +460,7 @@ function step(
     m[i] = beta1 * m[i] + (1 - beta1) * g[i] * clip;
     v[i] = beta2 * v[i] + (1 - beta2) * (g[i] * clip) ** 2;
     const decayed = v[i] > 0 ? decay * p[i] : 0;
+    const rate = i >= start && i < end ? ownRate : commonRate;
     p[i] -= rate * (m[i] / correction1 / (Math.sqrt(v[i] / correction2) + epsilon) + decayed);
     decays.forEach((share, a) => {
       averages[a * length + i] = share * averages[a * length + i] + (1 - share) * p[i];
