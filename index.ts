@@ -117,6 +117,7 @@ export { perSample } from './src/flow/parametrization.js';
 export { together, type Asking, type Question, type Tensors as TensorRecord } from './src/flow/questions.js';
 export { slope, type Solver } from './src/flow/solvers.js';
 export { describeFit, teacherFit, type TeacherFit } from './src/flow/teacher-fit.js';
+export type { Ahead } from './src/gpu/ahead.js';
 export { Device, openDevice, type DeviceMemory, type DeviceOptions, type OnWork } from './src/gpu/device.js';
 export type { Group } from './src/gpu/group.js';
 export { TensorStorage, type DType, type HostArray, type Filler } from './src/gpu/storage.js';

@@ -42,7 +42,7 @@ const isAfter = ([command]: readonly string[]) => command === 'compare';
 /** They take minutes: of them it is seen that they come as far as asking for a device. */
 const isLong = ([command, ...rest]: readonly string[]) =>
   ['eval', 'study', 'experiment', 'bias', 'teacher'].includes(command) ||
-  (command === 'train' && rest.includes('--data'));
+  (command === 'train' && rest.includes('--data') && !rest.includes('checkpoints/rf-checkerboard.safetensors'));
 
 describe('every command in README', () => {
   it('has an example of each that people need', () => {
