@@ -3,11 +3,11 @@ import type { Command } from 'commander';
 import { isMap, isPair, isScalar, LineCounter, parseDocument, type Node } from 'yaml';
 import * as z from 'zod';
 import { UserError } from '../src/errors.js';
+import { issueText } from '../src/issue.js';
 import { containsItself, excessOf } from '../src/files/yaml-bounds.js';
 import { override } from '../trainers/config.js';
 import { parseNumber } from './arguments.js';
 import { ofData, readFrom, type Place } from './places.js';
-import { issueText } from '../src/issue.js';
 
 /** A knob of a recipe as a command-line flag: the flag's name, the path in the configuration, what it is for. */
 export interface Knob {

@@ -17,6 +17,7 @@ import { samplerNames, samplers, type SamplerEntry } from '../src/flow/samplers.
 import { loadObjective } from '../node/module.js';
 import { solvers } from '../src/flow/solvers.js';
 import { version } from '../src/version.js';
+import { withNearest } from './other-names.js';
 import { orShipped } from './shipped.js';
 import { autoencodingKnobs, classificationKnobs, distillationKnobs, teacherKnobs } from './knobs.js';
 
@@ -525,35 +526,6 @@ export async function runCommand(args: readonly string[]): Promise<void> {
       );
     throw error;
   }
-}
-
-/** Flags under the names that other programs give them. */
-const otherNames: Readonly<Record<string, readonly string[]>> = {
-  lr: ['learning-rate'],
-  steps: ['nfe'],
-  nfe: ['steps'],
-  epochs: ['steps'],
-  iterations: ['steps'],
-  iters: ['steps'],
-  'max-steps': ['steps'],
-  'num-steps': ['steps', 'nfe'],
-  'batch-size': ['batch'],
-  dataset: ['data'],
-  'data-dir': ['data'],
-  output: ['out'],
-  'output-dir': ['out'],
-  checkpoint: ['model', 'teacher'],
-  samples: ['n'],
-  'num-samples': ['n', 'samples'],
-  count: ['n'],
-};
-
-/** What is said of an option that there is not, and the one that was meant, or where all are listed. */
-function withNearest(message: string, word: string, command: Command): string {
-  const [what, nearest = `(\`${called} ${word} --help\` shows what there is)`] = message.split('\n');
-  const [, name] = /unknown option '--?([^'=]+)/.exec(what) ?? [];
-  const meant = otherNames[name]?.find((own) => command.options.some(({ long }) => long === `--${own}`));
-  return `${what}\n${meant ? `(Did you mean --${meant}?)` : nearest}`;
 }
 
 const listed = Object.entries(samplers) as [string, SamplerEntry][];

@@ -1,7 +1,8 @@
 // One AdamW step with global-norm clipping and moving averages, over flat arenas.
-// Contract: numbers VECTORS, and OWN_START and OWN_END, between which vectors learn at a rate of their own; AVERAGES; load_gradient4 and load_numbers1 read (the squared norm, the loss scale, then the
-// scalars in the order of ops/optimizer.ts); parameters, first_moment, second_moment and averages (one after another) are changed in place;
-// store_rounded4 keeps parameters, then averages, in f16 where f16 is used.
+// Contract: numbers VECTORS, and OWN_START and OWN_END, between which vectors learn at a rate of their own; AVERAGES;
+// load_gradient4 and load_numbers1 read (the squared norm, the loss scale, then the scalars in the order of ops/optimizer.ts);
+// parameters, first_moment, second_moment and averages (one after another) are changed in place; store_rounded4 keeps
+// parameters, then averages, in f16 where f16 is used.
 // Dispatch: ceil(VECTORS / 256) workgroups of 64, each invocation 4 vectors, neighbours side by side, so that the scalars are
 // read once for them.
 // Numerics: f32 throughout. A gradient norm that is not finite (compared as bits: fast math may drop NaN tests)

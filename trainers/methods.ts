@@ -75,8 +75,6 @@ export const methods: Readonly<Record<string, Method>> = {
         lambda: { ...lambda, distribution: others / 2 },
         epsilon: { kind: 'constant' },
         optimizer: { warmup: 20 },
-        // Samples of another distribution are no matter of the jump's embedding alone.
-        student: { rates: { inherited: 1, own: 1 } },
         // One jump from noise is where a map blurs most; where there are classes, guidance leads it to their middle.
         distribution: { guidance: labelDropout > 0 ? 1.5 : 1 },
       };
@@ -103,12 +101,16 @@ function methodNamed(name: string): Method {
   throw new UserError(`${name} is none: choose one of ${methodNames.join(', ')}`, 'method');
 }
 
+/** Weights that all learn alike, by which the figures of every method but the default one were reached. */
+const alike = { student: { rates: { inherited: 1, own: 1 } } };
+
 /** A method's own changes of the defaults, whoever leads. */
 function changed(name: string, defaults: DistillationConfig): DistillationConfig {
   const { changes } = methodNamed(name);
   const part = typeof changes === 'function' ? changes(defaults) : changes;
   const { lambda, ...rest } = { ...part, method: name };
-  return { ...override(defaults, rest), ...(lambda && { lambda: lambdaOf(lambda as Record<string, number>) }) };
+  const from = name === 'fmap' ? defaults : override(defaults, alike);
+  return { ...override(from, rest), ...(lambda && { lambda: lambdaOf(lambda as Record<string, number>) }) };
 }
 
 /**
@@ -159,6 +161,7 @@ export function checkRecipe(recipe: DistillationConfig, hasTeacher: boolean): vo
       'weighting.kind',
     );
   const used = usedObjectives(recipe);
+  // Refuses what objectives cannot share.
   sharesOf(lambda, recipe.batch);
   const asking = used.find(({ needsTeacher, fake }) => needsTeacher || fake);
   if (velocity === 'data' && asking)

@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { openLora, withLoras, type PeftOptions } from '../checkpoint/lora.js';
 import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { UserError } from '../errors.js';
+import { issueText } from '../issue.js';
 import type { Model } from '../models/model.js';
 import { extent } from '../models/sides.js';
 import { adaptedParameters, loraParameters, mergeLora, type LoraOptions } from '../nn/lora.js';
@@ -9,7 +10,6 @@ import { ParameterLayout, type Parameters } from '../nn/parameters.js';
 import { adapterKey, fileDescription, parseDescription, parseJson, type Description } from './description.js';
 import type { Weights } from '../nn/weights.js';
 import { fileWeights, studentOf, tensorsOf, type Network, type WeightsFile } from './network.js';
-import { issueText } from '../issue.js';
 
 /** A low-rank adapter over a fixed network. */
 export interface Adapter {

@@ -1,6 +1,7 @@
 import { asWanted, openFolderWeights } from '../checkpoint/folder.js';
 import type { SafetensorsFile } from '../checkpoint/safetensors.js';
 import { UserError } from '../errors.js';
+import { issueText } from '../issue.js';
 import { readText, type Files } from '../files/store.js';
 import type { Backbone } from '../models/backbone.js';
 import type { Component, ComponentParts } from '../models/component.js';
@@ -11,7 +12,6 @@ import type { Weights } from '../nn/weights.js';
 import { parseDescription, type Description } from './description.js';
 import { fileWeights, loadNetwork, type Network } from './network.js';
 import { lawOf } from './scheduler-config.js';
-import { issueText } from '../issue.js';
 
 /** A class's options by their names in its config.json. */
 export type Options = Readonly<Record<string, unknown>>;

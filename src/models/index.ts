@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { UserError } from '../errors.js';
+import { issueText } from '../issue.js';
 import type { Architecture, Backbone, BackboneModule, InputShapes, SampleLaw } from './backbone.js';
 import { dit } from './diffusers/dit.js';
 import { unet2dCondition } from './diffusers/unet-2d-condition.js';
@@ -9,7 +10,6 @@ import { modelOf, type BuildOptions, type Model } from './model.js';
 import { sit } from './sit.js';
 import { unet } from './unet.js';
 import { vit } from './vit.js';
-import { issueText } from '../issue.js';
 
 export type { Architecture } from './backbone.js';
 

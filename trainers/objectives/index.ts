@@ -1,4 +1,5 @@
 import { UserError } from '../../src/errors.js';
+import { issueText } from '../../src/issue.js';
 import { consistency } from './consistency.js';
 import { diagonal } from './diagonal.js';
 import { distribution } from './distribution.js';
@@ -8,7 +9,6 @@ import { meanVelocity } from './mean-velocity.js';
 import { objectiveSchema, type Objective } from './objective.js';
 import { semigroup } from './semigroup.js';
 import { trajectory } from './trajectory.js';
-import { issueText } from '../../src/issue.js';
 
 /** In the order in which they share a batch. */
 const registry: Objective[] = [

@@ -1,10 +1,10 @@
 import { UserError } from '../../errors.js';
+import { issueText } from '../../issue.js';
 import { alphaBars } from '../noise-schedule.js';
 import type { Law } from '../scheduler-config.js';
 import { flowMatchScheduler } from './flow-match.js';
 import type { Schedule } from './schedule.js';
 import type { Scheduler } from './scheduler.js';
-import { issueText } from '../../issue.js';
 
 /** What is wanted of a scheduler. */
 export interface ScheduleOptions {
