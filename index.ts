@@ -152,7 +152,15 @@ export {
 } from './src/models/diffusers/clip-text.js';
 export type { FolderClass } from './src/models/diffusers/index.js';
 export { defineComponent, type Component, type ComponentParts } from './src/models/component.js';
-export type { BuildOptions, ConditionLaw, Conditions, Model, ModelParts, NetworkInputs } from './src/models/model.js';
+export type {
+  BuildOptions,
+  ConditionLaw,
+  Conditions,
+  Model,
+  ModelOptions,
+  ModelParts,
+  NetworkInputs,
+} from './src/models/model.js';
 export type { Classifier, ClassifierConfig } from './src/models/classifier.js';
 export { fanIn, normal as normalInitializer, ones, xavier, zeros, type Initializer } from './src/nn/initializers.js';
 export {
@@ -163,6 +171,7 @@ export {
   applyEmbedding,
   applyLineConvolution,
   applyLinear,
+  applyMatrix,
   applyTransposedConvolution,
   batchNormParameters,
   convolutionParameters,
@@ -186,6 +195,7 @@ export {
 } from './src/nn/layers.js';
 export { guidanceSinusoids, timestepSinusoids, type TimestepLayout } from './src/nn/timesteps.js';
 export type {
+  Opening,
   Parameter,
   Parameters,
   Page as ParameterPage,
@@ -362,6 +372,7 @@ export {
 export {
   checkRecipe,
   learnsFromData,
+  keepsVelocity,
   methodRecipe,
   methods,
   type Method,

@@ -125,6 +125,11 @@ export const distillationKnobs = (): KnobGroup[] => [
       { flag: 'lora-rank', path: 'student.loraRank', help: 'train a low-rank adapter alone; 0 trains all weights' },
       { flag: 'lora-alpha', path: 'student.loraAlpha', help: 'its scale, over the rank' },
       {
+        flag: 'jump-rank',
+        path: 'student.jumpRank',
+        help: 'rank of what jumps open beside weights of the teacher; 0 for nothing',
+      },
+      {
         flag: 'inherited-rate',
         path: 'student.rates.inherited',
         help: 'what weights of the teacher learn at, times the rate',

@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { distillationDefaults, distillationSchema, type DistillationConfig } from '../trainers/config.js';
-import { checkRecipe, learnsFromData, methodNames, methodRecipe } from '../trainers/methods.js';
+import { checkRecipe, keepsVelocity, learnsFromData, methodNames, methodRecipe } from '../trainers/methods.js';
 import { RunFiles } from '../trainers/run-files.js';
 import { distil } from '../trainers/runs.js';
 import { folderStore } from '../node/folder.js';
@@ -88,7 +88,7 @@ export interface PreparedRun extends SavedRun {
 export async function train(flags: TrainFlags): Promise<string | null> {
   if (flags.printConfig && !(flags.teacher ?? flags.data ?? flags.resume ?? flags.config)) {
     console.log('# of points in the plane: with --teacher or --data that of yours');
-    printTree(recipeOf(flags, undefined, distillationDefaults([2], 'velocity')));
+    printTree(recipeOf(flags, undefined, () => distillationDefaults([2], 'velocity')));
     return null;
   }
   const run = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
@@ -245,11 +245,15 @@ export async function prepare(flags: TrainFlags, given?: RecipeFile): Promise<Pr
     ? await readTeacher(path, arch, lora)
     : await fresh(flags, data, made.description === undefined ? undefined : described);
   const description = 'weights' in from ? from.description : from;
-  const { sampleShape, nullClass } = buildModel(description.architecture);
-  const defaults = distillationDefaults(sampleShape, description.prediction, nullClass);
+  const { sampleShape, nullClass, opens } = buildModel(description.architecture);
+  // A flow map that keeps no velocity so far does not begin to.
+  const start = student === undefined ? null : (await readNetwork(student)).description;
+  const able = opens !== null && (!start || start.jumpRank !== undefined);
+  const defaultsFor = (keeps: boolean) =>
+    distillationDefaults(sampleShape, description.prediction, nullClass, able && keeps);
   return {
     from,
-    recipe: recipeOf(flags, file, defaults, path !== undefined),
+    recipe: recipeOf(flags, file, defaultsFor, path !== undefined),
     ...(path ? { teacher: path, arch, lora } : { description }),
     ...(student !== undefined && { student }),
     ...(objectives.length && { objectives }),
@@ -258,11 +262,14 @@ export async function prepare(flags: TrainFlags, given?: RecipeFile): Promise<Pr
   };
 }
 
-/** The recipe that a method, a file and flags make of defaults. */
+/**
+ * The recipe that a method, a file and flags make of defaults.
+ * @param defaultsFor by whether the student keeps its teacher's velocity
+ */
 function recipeOf(
   flags: TrainFlags,
   file: RecipeFile | undefined,
-  defaults: DistillationConfig,
+  defaultsFor: (keeps: boolean) => DistillationConfig,
   hasTeacher?: boolean,
 ): DistillationConfig {
   const { recipe: given, locate } = parseRecipe(file);
@@ -276,10 +283,13 @@ function recipeOf(
       `${file!.name} is a recipe of ${String(stated)}, not of ${flags.method}: leave one out`,
       'method',
     );
+  const defaults = defaultsFor(true);
   const method = String(flags.method ?? stated ?? defaults.method);
   const led = hasTeacher ?? !learnsFromData(method, defaults);
-  const preset = methodRecipe(method, defaults, led);
-  const recipe = resolveConfig(distillationSchema(), preset, distillationKnobs(), flags, file);
+  const resolved = (defaults: DistillationConfig) =>
+    resolveConfig(distillationSchema(), methodRecipe(method, defaults, led), distillationKnobs(), flags, file);
+  const kept = resolved(defaults);
+  const recipe = keepsVelocity(kept) ? kept : resolved(defaultsFor(false));
   checkRecipe(recipe, led);
   return recipe;
 }

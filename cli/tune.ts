@@ -69,7 +69,12 @@ function programsOf(device: Device, network: Network, batch: number, precision: 
   runner.dispose();
   const { description, model } = network;
   if (description.role !== 'teacher') return [sampling];
-  const defaults = distillationDefaults(model.sampleShape, description.prediction, model.nullClass);
+  const defaults = distillationDefaults(
+    model.sampleShape,
+    description.prediction,
+    model.nullClass,
+    model.opens !== null,
+  );
   const recipe = { ...defaults, batch, precision };
   const { members } = planDistillation({ device, teacher: network }, recipe);
   return [...members.map(({ planned }) => planned), sampling];

@@ -91,6 +91,7 @@ describe('solverBias', () => {
       parameters: [],
       studentParameters: new Set(),
       adapted: /^$/,
+      opens: null,
       apply: (_, { x, time }) => {
         const t = reshape(time, [time.size, 1]);
         const keep = sub(1, t);

@@ -191,7 +191,13 @@ describe('training', () => {
 
   it('of an adapter: the student starts as the guided teacher, and is asked with the same conditions', async () => {
     const diagonal = lambdaOf({ diagonal: 1 });
-    const student = { init: 'teacher' as const, loraRank: 1, loraAlpha: 1, rates: { inherited: 1, own: 1 } };
+    const student = {
+      init: 'teacher' as const,
+      loraRank: 1,
+      loraAlpha: 1,
+      jumpRank: 0,
+      rates: { inherited: 1, own: 1 },
+    };
     const training = await distil(
       { device: await openedDevice(), teacher: network, data },
       recipe({ student, lambda: diagonal }),

@@ -179,6 +179,8 @@ describe('ONNX in onnxruntime', () => {
     ],
     ['edm', { prediction: 'edm', path: { kind: 've' } }, false, { steps: [1, 0.4, 0], sampler: { name: 'rk4' } }],
     ['jumps over times of its own', {}, true, { steps: [1, 0.7, 0.2, 0] }],
+    ['jumps that open weights', { jumpRank: 3 }, true, { steps: [1, 0.6, 0] }],
+    ['jumps that open convolutions', { architecture: pictures.unet, jumpRank: 2 }, true, { steps: 2 }],
     ['Euler steps of a flow map', {}, true, { steps: 4, sampler: { name: 'euler' } }],
     ['a sample of more axes', { architecture: { ...points, dim: [3, 2] } }, true, { steps: 1 }],
   ] as [string, object, boolean, OnnxOptions][])('is %s', async (_, description, twoTime, options) =>

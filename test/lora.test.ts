@@ -188,7 +188,7 @@ describe('guidance', () => {
   });
 
   it('is learned by a student as an input', async () => {
-    const defaults = distillationDefaults([1, 4, 4], 'velocity');
+    const defaults = distillationDefaults([1, 4, 4], 'velocity', false, false);
     // One objective: each compiles kernels of its own.
     const lambda = lambdaOf({ lmd: 1 });
     const recipe = {

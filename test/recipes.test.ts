@@ -135,14 +135,6 @@ describe('methods', () => {
     expect(() => methodRecipe(name, defaults, true)).toThrow(/is none: choose one of fmap/);
     expect(() => lambdaOf(Object.fromEntries([[name, 1]]))).toThrow(/is no objective/);
   });
-  it('keep slow what images inherit by the default alone', () => {
-    for (const name of methodNames) {
-      const [points, images] = kinds.map((kind) => methodRecipe(name, kind, true).student.rates);
-      expect(points).toEqual({ inherited: 1, own: 1 });
-      if (name !== 'fmap') expect(images).toEqual(points);
-      else expect(images.inherited).toBeLessThan(images.own);
-    }
-  });
   it('guidance has no one to guide where the data leads', () => {
     const recipe = { ...methodRecipe('meanflow', defaults, false), guidance: { from: 2, to: 2 } };
     expect(() => checkRecipe(recipe, false)).toThrow(/guidance/);

@@ -47,6 +47,7 @@ function network(role: 'teacher' | 'flow-map', forward = false): Network {
       parameters: [],
       studentParameters: new Set(),
       adapted: /^$/,
+      opens: null,
       apply: (_, { x, time: t, jump }) => {
         const v = mul(x, column(div(sub(t, mul(sub(1, t), c * c)), varianceOf(t))));
         if (!jump) return v;

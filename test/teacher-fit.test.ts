@@ -87,6 +87,7 @@ function perfect(name: keyof typeof kinds): Network {
     parameters: layout.parameters,
     studentParameters: new Set(),
     adapted: /./,
+    opens: null,
     apply,
   };
   return { description, model, layout, weights: layout.drawn(0) };

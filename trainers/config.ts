@@ -138,8 +138,14 @@ export const distillationSchema = () =>
       loraRank: whole,
       loraAlpha: positive,
       /**
+       * Rank of the products that jumps open beside the weights that the backbone names, 0 for none: room for jumps that
+       * leaves the velocity as it is. Not beside an adapter.
+       */
+      jumpRank: whole.default(0),
+      /**
        * What is trained in full learns at, over the optimizer's rate: what comes from the teacher, and what only a student
-       * has. Slow where it is inherited, a student keeps the teacher's velocity while it learns jumps. From scratch both are 1.
+       * has. Fixed where it is inherited (0), a student keeps the teacher's velocity while it learns jumps. From scratch both
+       * are 1.
        */
       rates: z.strictObject({ inherited: notNegative, own: positive }).default({ inherited: 1, own: 1 }),
     }),
@@ -222,13 +228,17 @@ export function lambdaOf(given: Readonly<Record<string, number>>): DistillationC
  * The default recipe, `fmap`, by what the teacher is. How it was found: docs/recipes.md.
  * @param prediction what the network returns
  * @param nullClass whether it can be asked without a class, which the student is then to learn as well
+ * @param keeps whether its velocity can stay the teacher's own, as `keepsVelocity` says of a recipe: then of images only
+ *   what a student has beyond it learns, and there is nothing to be learned on the diagonal
  */
 export function distillationDefaults(
   sampleShape: Shape,
   prediction: Description['prediction'],
   nullClass = false,
+  keeps = true,
 ): DistillationConfig {
   const points = isPoints(sampleShape);
+  const fixed = keeps && !points;
   return {
     method: 'fmap',
     steps: points ? 24000 : 10000,
@@ -244,9 +254,12 @@ export function distillationDefaults(
     },
     optimizer: { ...optimizerDefaults, rate: points ? 2e-3 : 5e-4 },
     velocity: 'teacher',
-    lambda: Object.fromEntries(
-      objectives().map(({ name, weight }) => [name, weight?.[points ? 'points' : 'images'] ?? 0]),
-    ),
+    lambda: {
+      ...Object.fromEntries(
+        objectives().map(({ name, weight }) => [name, weight?.[points ? 'points' : 'images'] ?? 0]),
+      ),
+      ...(fixed && { diagonal: 0 }),
+    },
     solver: solverSchema().parse({}),
     epsilon: { kind: 'anneal', from: 0.3, to: 0.05, until: 0.7 },
     split: 'uniform',
@@ -261,7 +274,8 @@ export function distillationDefaults(
       init: 'teacher',
       loraRank: 0,
       loraAlpha: 16,
-      rates: points ? { inherited: 1, own: 1 } : { inherited: 0.03, own: 4 },
+      jumpRank: fixed ? 16 : 0,
+      rates: fixed ? { inherited: 0, own: 4 } : { inherited: 1, own: 1 },
     },
     distribution: distributionDefaults,
     pool: points ? { samples: 65536, steps: 64 } : { samples: 4096, steps: 25 },

@@ -101,15 +101,27 @@ function methodNamed(name: string): Method {
   throw new UserError(`${name} is none: choose one of ${methodNames.join(', ')}`, 'method');
 }
 
-/** Weights that all learn alike, by which the figures of every method but the default one were reached. */
-const alike = { student: { rates: { inherited: 1, own: 1 } } };
+/**
+ * Whether a student's velocity is its teacher's own, which it can then keep for good: not where it is guided, that of the data,
+ * or learned from nothing, nor in an adapter.
+ */
+export const keepsVelocity = ({ velocity, guidance, student }: DistillationConfig): boolean =>
+  velocity === 'teacher' &&
+  guidance.from === 1 &&
+  guidance.to === 1 &&
+  student.init === 'teacher' &&
+  student.loraRank === 0;
+
+/** Weights that all learn alike, by which the figures of the other methods were reached. */
+const alike = { student: { jumpRank: 0, rates: { inherited: 1, own: 1 } } };
 
 /** A method's own changes of the defaults, whoever leads. */
 function changed(name: string, defaults: DistillationConfig): DistillationConfig {
   const { changes } = methodNamed(name);
   const part = typeof changes === 'function' ? changes(defaults) : changes;
   const { lambda, ...rest } = { ...part, method: name };
-  const from = name === 'fmap' ? defaults : override(defaults, alike);
+  // A short run from a flow map learns as that did.
+  const from = name === 'fmap' || name === 'distribution' ? defaults : override(defaults, alike);
   return { ...override(from, rest), ...(lambda && { lambda: lambdaOf(lambda as Record<string, number>) }) };
 }
 
@@ -132,7 +144,7 @@ export function methodRecipe(name: string, defaults: DistillationConfig, hasTeac
     const without = methodNames.filter((other) => learnsFromData(other, defaults));
     throw new UserError(`${name} needs a teacher; without one there are ${without.join(', ')}`, 'method');
   }
-  return override(recipe, { velocity: 'data', student: { init: 'scratch' } });
+  return override(recipe, { velocity: 'data', student: { init: 'scratch', jumpRank: 0 } });
 }
 
 /**
@@ -159,6 +171,11 @@ export function checkRecipe(recipe: DistillationConfig, hasTeacher: boolean): vo
     throw new UserError(
       'uncertainty trains weights beside the network, which an adapter does not have: choose another',
       'weighting.kind',
+    );
+  if (student.rates.inherited === 0 && student.init === 'teacher' && !student.loraRank && !keepsVelocity(recipe))
+    throw new UserError(
+      'weights of the teacher that do not learn keep its velocity, and the student is to learn another: let them (above 0)',
+      'student.rates.inherited',
     );
   const used = usedObjectives(recipe);
   // Refuses what objectives cannot share.

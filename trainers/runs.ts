@@ -94,7 +94,7 @@ async function* partsOf({ description, layout, weights }: Network): AsyncGenerat
 
 /** What a recipe's student is, given its teacher or the description of a network of one's own. */
 export function studentDescription(base: Description, config: DistillationConfig): Description {
-  const { guidance, times } = config;
+  const { guidance, times, student } = config;
   const used = usedObjectives(config);
   const sampler = used.length === 1 ? used[0].sampler : undefined;
   return {
@@ -102,6 +102,7 @@ export function studentDescription(base: Description, config: DistillationConfig
     role: 'flow-map',
     ...(sampler && { sampler }),
     ...(times.forwardShare > 0 && { forward: true }),
+    ...(student.jumpRank > 0 && !student.loraRank && { jumpRank: student.jumpRank }),
     ...((guidance.from !== 1 || guidance.to !== 1) && { guidance }),
   };
 }
@@ -180,13 +181,20 @@ function studentNetwork(subject: DistillationSubject, recipe: DistillationConfig
       'data',
     );
   if (!teacher && !data) throw new UserError('without a teacher a flow map learns from data: give some', 'data');
-  const description = studentDescription(base, recipe);
+  // Whatever the recipe says, weights that are there already are those of a network of their own rank.
+  const { jumpRank } = subject.start?.description ?? studentDescription(base, recipe);
+  const description = { ...studentDescription(base, recipe), jumpRank };
   const { seed, checkpointBlocks, student: start } = recipe;
   const fresh =
     teacher && start.init === 'teacher'
       ? studentOf(teacher, description, seed, checkpointBlocks)
       : createNetwork(description, seed, checkpointBlocks);
   const network = subject.start ? withWeightsOf(fresh, subject.start) : fresh;
+  if (jumpRank && !network.model.opens)
+    throw new UserError(
+      `the backbone "${description.architecture.kind}" names no weights beside which jumps open others (opens): leave the rank at 0, and let what is inherited learn`,
+      'student.jumpRank',
+    );
   const { nullClass, conditions } = network.model;
   const against = Object.keys(conditions)[0];
   const stronger = isJudged(recipe) && recipe.distribution.guidance !== 1;

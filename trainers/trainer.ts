@@ -701,10 +701,11 @@ interface Gradient {
   reported: Readonly<Record<string, Tensor>>;
 }
 
-/** The gradient of a learner's loss. */
-function trace({ layout, loss }: Learner, storages: Storages, context: LossContext, half: boolean): Gradient {
+/** The gradient of a learner's loss, by the weights that learn. */
+function trace({ layout, loss, rates }: Learner, storages: Storages, context: LossContext, half: boolean): Gradient {
   const { total, parts } = loss(context);
-  const wanted = layout.parameters.flatMap(({ frozen }, i) => (frozen ? [] : [i]));
+  const fixed = rates?.inherited === 0;
+  const wanted = layout.parameters.flatMap(({ frozen, student }, i) => (frozen || (fixed && !student) ? [] : [i]));
   const slopes = gradients(
     total,
     wanted.map((i) => context.parameters(layout.parameters[i].name)),

@@ -73,6 +73,8 @@ const fields = z.strictObject({
   sampler: z.enum(['jump', 'consistency', 'euler']).optional(),
   /** Of a flow map: whether it also learned to jump from data towards noise. */
   forward: z.boolean().optional(),
+  /** Of a flow map: the rank of the products that its jumps open beside weights of its backbone; left out, none. */
+  jumpRank: z.number().int().positive().optional(),
   /** Between which times guidance of a teacher counts (Kynkäänniemi et al., 2024); elsewhere it is 1. Left out, everywhere. */
   guidanceTimes: z.strictObject({ from: z.number().min(0).max(1), to: z.number().min(0).max(1) }).optional(),
   /** Of a flow map: the classifier-free guidance that it learned; a range is an input of the network. */

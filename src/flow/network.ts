@@ -100,9 +100,9 @@ export const checkpointed = (network: Network): Network => ({
 });
 
 /** The model that a description describes. */
-function modelOf({ role, guidance, architecture }: Description, checkpointBlocks: boolean): Model {
+function modelOf({ role, guidance, architecture, jumpRank }: Description, checkpointBlocks: boolean): Model {
   const guided = guidance !== undefined && guidance.from < guidance.to;
-  return buildModel(architecture, { twoTime: role === 'flow-map', checkpointBlocks, guided });
+  return buildModel(architecture, { twoTime: role === 'flow-map', checkpointBlocks, guided, jumpRank });
 }
 
 /** @throws UserError where a mixture's centres are not places of samples */

@@ -6,7 +6,7 @@ import { dit } from './diffusers/dit.js';
 import { unet2dCondition } from './diffusers/unet-2d-condition.js';
 import { unet2d } from './diffusers/unet-2d.js';
 import { mlp } from './mlp.js';
-import { modelOf, type BuildOptions, type Model } from './model.js';
+import { modelOf, type Model, type ModelOptions } from './model.js';
 import { sit } from './sit.js';
 import { unet } from './unet.js';
 import { vit } from './vit.js';
@@ -71,15 +71,16 @@ export const architectureSchema: z.ZodType<Architecture, Architecture> = z
  * The network, without weights, that an architecture describes.
  * @throws UserError naming the key whose value cannot work
  */
-export function buildModel(architecture: Architecture, options: Partial<BuildOptions> = {}): Model {
+export function buildModel(architecture: Architecture, options: Partial<ModelOptions> = {}): Model {
   const result = architectureSchema.safeParse(architecture);
   if (!result.success) {
     const [issue] = result.error.issues;
     throw new UserError(`${['architecture', ...issue.path].join('.')}: ${issueText(issue)}`, 'architecture');
   }
   const { kind, module: _, ...sizes } = result.data;
-  const { twoTime = false, checkpointBlocks = false, guided = false } = options;
-  const model = modelOf(registry.get(kind)!.backbone.build(sizes, { twoTime, checkpointBlocks, guided }));
+  const { twoTime = false, checkpointBlocks = false, guided = false, jumpRank = 0 } = options;
+  const parts = registry.get(kind)!.backbone.build(sizes, { twoTime, checkpointBlocks, guided });
+  const model = modelOf(parts, twoTime ? jumpRank : 0);
   for (const [wanted, prefix, what] of [
     [twoTime, 'jump_embedder.', 'second time input: put what jumpParameters gives among its parameters'],
     [guided, 'guidance_embedder.', 'input of guidance: put what guidanceParameters gives among its parameters'],

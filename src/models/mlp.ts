@@ -1,5 +1,4 @@
 import * as z from 'zod';
-import { linear } from '../ops/matmul.js';
 import { concat, reshape, split } from '../ops/movement.js';
 import { add, mul } from '../ops/pointwise.js';
 import {
@@ -63,11 +62,12 @@ export const mlp = defineBackbone({
       sampleShape,
       parameters: [...parameters, ...(twoTime ? modulationParameters(width, depth * width) : [])],
       adapted: /^net\./,
+      opens: /^net\./,
       apply: (p, { x, time: t, jump }) => {
         const when = time === 'concat' ? reshape(t, [t.size, 1]) : harmonics(t);
         const flat = reshape(x, [x.shape[0], size]);
         const scaled = time === 'concat' ? flat : mul(flat, inputScale);
-        let h = linear(concat([scaled, when], 1), p('net.0.weight'), p('net.0.bias'));
+        let h = applyLinear(p, 'net.0', concat([scaled, when], 1));
         const [shift, gain] = jump ? modulateByJump(p, jump, quickHarmonics) : [];
         if (shift) h = add(h, shift);
         const gains = gain && split(gain, 1, depth);

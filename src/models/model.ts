@@ -1,7 +1,9 @@
 import { UserError } from '../errors.js';
 import type { Jump } from '../nn/layers.js';
-import { slice } from '../ops/movement.js';
+import { opened, openedParameters } from '../nn/opened.js';
 import type { Parameter, Parameters } from '../nn/parameters.js';
+import { slice } from '../ops/movement.js';
+import { sub } from '../ops/pointwise.js';
 import { sizeOf, type Shape } from '../tensor/shape.js';
 import { constant, type Tensor } from '../tensor/tensor.js';
 
@@ -49,6 +51,11 @@ export interface ModelParts {
    */
   readonly adapted?: RegExp;
   /**
+   * Names of the matrices and convolutions beside which a student's jumps open products of low rank: of those that
+   * `applyLinear`, `applyMatrix` and `applyConvolution` apply. None where it is left out.
+   */
+  readonly opens?: RegExp;
+  /**
    * The network's output [B, ...sampleShape]. Of pictures it may have further channels behind those of the sample, such as
    * a variance: `predictionOf` leaves them out.
    */
@@ -56,7 +63,9 @@ export interface ModelParts {
 }
 
 /** A network without weights. */
-export interface Model extends Required<ModelParts> {
+export interface Model extends Required<Omit<ModelParts, 'opens'>> {
+  /** Names of the weights beside which jumps can open products; null where the backbone names none. */
+  readonly opens: RegExp | null;
   /** Names of the parameters that a student has beyond its teacher; at the start they change nothing. */
   readonly studentParameters: ReadonlySet<string>;
 }
@@ -74,11 +83,19 @@ export interface BuildOptions {
   guided: boolean;
 }
 
+/** In which form a network is made of what a backbone builds. */
+export interface ModelOptions extends BuildOptions {
+  /** Rank of the products that jumps open beside the weights that the backbone names; 0 for none. */
+  jumpRank: number;
+}
+
 /**
  * A network without weights from what a backbone built.
+ * @param jumpRank rank of what its jumps open, 0 for nothing
  * @throws UserError where shapes or names cannot be
  */
-export function modelOf(parts: ModelParts): Model {
+export function modelOf({ opens, ...given }: ModelParts, jumpRank = 0): Model {
+  const parts = jumpRank && opens ? opening(given, opens, jumpRank) : given;
   const { sampleShape, parameters } = parts;
   for (const shape of [sampleShape, ...parameters.map((parameter) => parameter.shape)])
     if (shape.some((extent) => !(Number.isInteger(extent) && extent > 0)) || !Number.isSafeInteger(sizeOf(shape)))
@@ -93,8 +110,26 @@ export function modelOf(parts: ModelParts): Model {
     nullClass: false,
     conditions: {},
     adapted: /./,
+    opens: opens ?? null,
     ...parts,
     studentParameters: new Set(parameters.flatMap(({ name, student }) => (student ? [name] : []))),
+  };
+}
+
+/** A student whose jumps open products of low rank beside weights; what only a student has comes last. */
+function opening(parts: ModelParts, opens: RegExp, rank: number): ModelParts {
+  const beside = parts.parameters.filter(({ name, shape }) => shape.length > 1 && opens.test(name));
+  const names = new Set(beside.map(({ name }) => name));
+  const [own, inherited] = [true, false].map((ofStudent) =>
+    parts.parameters.filter(({ student = false }) => student === ofStudent),
+  );
+  return {
+    ...parts,
+    parameters: [...inherited, ...own, ...openedParameters(beside, rank)],
+    apply: (p, inputs) => {
+      const { jump } = inputs;
+      return parts.apply(jump ? opened(p, names, sub(jump.t, jump.s)) : p, inputs);
+    },
   };
 }
 

@@ -1,6 +1,5 @@
 import * as z from 'zod';
 import { attention } from '../ops/attention.js';
-import { linear } from '../ops/matmul.js';
 import { concat, patchify, permute, reshape, slice, split } from '../ops/movement.js';
 import { layerNorm, modulate } from '../ops/normalization.js';
 import { geluTanh, silu } from '../ops/activations.js';
@@ -9,6 +8,7 @@ import { gridPositions, normal, xavier, zeros } from '../nn/initializers.js';
 import {
   applyLinear,
   applyLinears,
+  applyMatrix,
   embedGuidance,
   embedJump,
   embedLabels,
@@ -123,7 +123,7 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
   const modulations = Array.from({ length: depth }, (_, i) => `blocks.${i}.adaLN_modulation.1`);
 
   const qkv = (p: Parameters, name: string, x: Tensor) =>
-    qkvBias ? applyLinear(p, name, x) : linear(x, p(`${name}.weight`));
+    applyMatrix(p, `${name}.weight`, x, qkvBias ? `${name}.bias` : undefined);
   const positions = (p: Parameters) =>
     savedPositions ? p('pos_embed') : tensor(gridPositions(columns)(positionShape, 0, 0), positionShape);
 
@@ -145,6 +145,7 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
     nullClass: numClasses > 0 && nullClass,
     parameters,
     adapted: /^blocks\.\d+\.(attn|mlp)\./,
+    opens: /^blocks\.\d+\.(attn|mlp)\./,
     apply: (p, { x, time, jump, labels, guidance: w }) => {
       const batch = x.shape[0];
       let c = embedTime(p, time);

@@ -85,6 +85,8 @@ function defaults({ shape, classes }: SampleLaw): z.input<typeof schema> | null 
     channelMult: Array.from({ length: levels }, (_, level) => Math.min(2, level + 1)),
     attentionResolutions: [Math.max(1, Math.floor(columns()))],
     numHeads: 2,
+    // Of one channel a group, a sum in front of a norm leaves nothing: time and class would not be heard.
+    useScaleShiftNorm: true,
     numClasses: classes,
   };
 }
@@ -194,6 +196,7 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks }: Bu
     nullClass: false,
     parameters,
     adapted: /(_layers\.[23]|skip_connection|qkv|proj_out|op|conv|input_blocks\.0\.0|^out\.2)\.weight$/,
+    opens: /(out_layers\.3|qkv|proj_out)\.weight$/,
     apply: (p, { x, time, jump, labels }) => {
       let embedding = embedTime(p, time);
       if (jump) embedding = add(embedding, embedJump(p, jump));

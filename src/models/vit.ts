@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { attention } from '../ops/attention.js';
-import { linear, matmul } from '../ops/matmul.js';
+import { matmul } from '../ops/matmul.js';
 import { concat, patchify, reshape, slice, split, unpatchify } from '../ops/movement.js';
 import { modulate } from '../ops/normalization.js';
 import { add } from '../ops/pointwise.js';
@@ -9,6 +9,7 @@ import {
   activations,
   affineLayerNorm,
   applyLinear,
+  applyMatrix,
   embedGuidance,
   embedJump,
   embedLabels,
@@ -111,7 +112,7 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
   const modulated = (h: Tensor, shift?: Tensor, scale?: Tensor) => (shift && scale ? modulate(h, scale, shift) : h);
   const branches = (p: Parameters, layer: string, [shift1, scale1, shift2, scale2]: Tensor[]) => ({
     attend: (x: Tensor) => {
-      const qkv = linear(x, p(`${layer}.self_attn.in_proj_weight`), p(`${layer}.self_attn.in_proj_bias`));
+      const qkv = applyMatrix(p, `${layer}.self_attn.in_proj_weight`, x, `${layer}.self_attn.in_proj_bias`);
       const [q, k, v] = split(qkv, 2, 3);
       return applyLinear(p, `${layer}.self_attn.out_proj`, attention(q, k, v, heads));
     },
@@ -126,6 +127,7 @@ function build(config: z.infer<typeof schema>, { twoTime, checkpointBlocks, guid
     nullClass: classes > 0 && nullClass,
     parameters,
     adapted: /^transformer\.\d+\./,
+    opens: /^transformer\.\d+\./,
     apply: (p, { x, time, jump, labels, guidance: w }) => {
       const batch = x.shape[0];
       const patches = add(applyLinear(p, 'patch_embed', patchify(padSides(x, 2, padded), patchSize)), p('pos_embed'));

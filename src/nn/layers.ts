@@ -17,6 +17,7 @@ import { add, cos, mul, sin, sub } from '../ops/pointwise.js';
 import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
 import { fromStorage, tensor, withGradient, type Tensor } from '../tensor/tensor.js';
 import { fanIn, normal, ones, zeros, type Initializer } from './initializers.js';
+import { besideConvolution, besideMatrix, byGap } from './opened.js';
 import type { Parameter, Parameters } from './parameters.js';
 
 export const activations = { silu, selu, gelu, 'gelu-tanh': geluTanh } as const;
@@ -36,9 +37,14 @@ export function linearParameters(
 }
 
 /** The linear layer of that name; a convolution's weight [out, in, p, p] is taken as a matrix over patches. */
-export function applyLinear(parameters: Parameters, name: string, x: Tensor): Tensor {
-  const weight = parameters(`${name}.weight`);
-  return linear(x, reshape(weight, [weight.shape[0], -1]), parameters(`${name}.bias`));
+export const applyLinear = (parameters: Parameters, name: string, x: Tensor): Tensor =>
+  applyMatrix(parameters, `${name}.weight`, x, `${name}.bias`);
+
+/** x times the weight of that name, transposed, with the bias of another name if there is one. */
+export function applyMatrix(parameters: Parameters, name: string, x: Tensor, bias?: string): Tensor {
+  const weight = parameters(name);
+  const y = linear(x, reshape(weight, [weight.shape[0], -1]), bias === undefined ? undefined : parameters(bias));
+  return besideMatrix(parameters, name, x, y);
 }
 
 /** Weights that are put together for one product: more are not worth the copy. */
@@ -151,7 +157,9 @@ export function applyConvolution(
   x: Tensor,
   options: ConvolutionOptions = {},
 ): Tensor {
-  return conv2d(x, parameters(`${name}.weight`), parameters(`${name}.bias`), options);
+  const weight = `${name}.weight`;
+  const y = conv2d(x, parameters(weight), parameters(`${name}.bias`), options);
+  return besideConvolution(parameters, weight, x, y, options);
 }
 
 /** The convolution of that name over lines [N, L, C]. */
@@ -290,19 +298,21 @@ export const modulationParameters = (width: number, units: number): Parameter[] 
 
 /**
  * The second time input of every backbone: an embedding [B, outputs] of t and of the length t - s. Harmonics, and not the
- * backbone's own sinusoids, which hardly tell lengths in [0, 1] apart where its time is not scaled up.
+ * backbone's own sinusoids, which hardly tell lengths in [0, 1] apart where its time is not scaled up. Where jumps open
+ * weights it is zero at s = t as they are.
  */
 export function embedJump(
   parameters: Parameters,
   { t, s }: Jump,
   multiples: readonly number[] = slowHarmonics,
 ): Tensor {
-  return applyLinear(parameters, 'jump_embedder.2', jumpHidden(parameters, { t, s }, multiples));
+  return byGap(parameters, applyLinear(parameters, 'jump_embedder.2', jumpHidden(parameters, { t, s }, multiples)));
 }
 
 /** The embedding [B, width] beside gains [B, units], which scale hidden units by one plus each. */
 export function modulateByJump(parameters: Parameters, jump: Jump, multiples: readonly number[]): Tensor[] {
-  return applyLinears(parameters, ['jump_embedder.2', 'jump_embedder.gains'], jumpHidden(parameters, jump, multiples));
+  const hidden = jumpHidden(parameters, jump, multiples);
+  return applyLinears(parameters, ['jump_embedder.2', 'jump_embedder.gains'], hidden).map((y) => byGap(parameters, y));
 }
 
 function jumpHidden(parameters: Parameters, { t, s }: Jump, multiples: readonly number[]): Tensor {

@@ -24,7 +24,19 @@ export interface Parameter {
 }
 
 /** Where parameters get their tensors from while a network's graph is built. */
-export type Parameters = (name: string) => Tensor;
+export interface Parameters {
+  (name: string): Tensor;
+  /** Of a student: what its jumps open (`opened.ts`). */
+  readonly opening?: Opening;
+}
+
+/** What jumps open: products of low rank beside some weights, by how far each sample jumps. */
+export interface Opening {
+  /** Length t - s of each sample's jump [B], below 0 towards noise. */
+  readonly gap: Tensor;
+  /** The weights that have such a product. */
+  readonly weights: ReadonlySet<string>;
+}
 
 /** Elements from `start` to before `end` of an arena. */
 export interface Span {

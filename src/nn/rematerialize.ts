@@ -1,6 +1,7 @@
 import { gradients, reachable } from '../autodiff/gradients.js';
 import { barrier } from '../ops/movement.js';
 import { withGradient, type Tensor } from '../tensor/tensor.js';
+import { opened } from './opened.js';
 import type { Parameters } from './parameters.js';
 
 /** Part of a network, as a function of parameters and activations. */
@@ -12,18 +13,22 @@ export type Block = (parameters: Parameters, ...inputs: Tensor[]) => Tensor;
  */
 export function rematerialize(block: Block, parameters: Parameters, inputs: readonly Tensor[]): Tensor {
   const used = new Map<string, Tensor>();
-  const value = block(
-    (name) => {
-      const parameter = parameters(name);
-      used.set(name, parameter);
-      return parameter;
-    },
-    ...inputs,
-  );
-  return withGradient(value, [...inputs, ...used.values()], (g) => {
+  const { opening } = parameters;
+  // Lengths of jumps are an input as well.
+  const given = opening ? [...inputs, opening.gap] : inputs;
+  const run = (parameters: Parameters, given: readonly Tensor[]) => {
+    const told = opening ? opened(parameters, opening.weights, given[inputs.length]) : parameters;
+    return block(told, ...given.slice(0, inputs.length));
+  };
+  const value = run((name) => {
+    const parameter = parameters(name);
+    used.set(name, parameter);
+    return parameter;
+  }, given);
+  return withGradient(value, [...given, ...used.values()], (g) => {
     // Behind barriers, or the second pass would be merged with the first. What was made later runs later where it may: after g.
-    const again = inputs.map(barrier);
-    const y = block(parameters, ...again);
+    const again = given.map(barrier);
+    const y = run(parameters, again);
     const needed = new Set(reachable([y]));
     const wrt = [...again, ...used.values()];
     const flowing = gradients(

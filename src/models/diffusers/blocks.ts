@@ -1,7 +1,6 @@
 import { attention } from '../../ops/attention.js';
 import { averagePool } from '../../ops/pooling.js';
 import { resize, upsampleNearest } from '../../ops/resampling.js';
-import { linear } from '../../ops/matmul.js';
 import { pad, reshape, split } from '../../ops/movement.js';
 import { modulate } from '../../ops/normalization.js';
 import { gelu, mish, relu, silu } from '../../ops/activations.js';
@@ -12,6 +11,7 @@ import {
   affineLayerNorm,
   applyConvolution,
   applyLinear,
+  applyMatrix,
   convolutionParameters,
   linearParameters,
   normParameters,
@@ -201,9 +201,9 @@ export function pixelTransformer(name: string, options: PixelTransformerOptions)
   ];
   const attend = (p: Parameters, part: string, x: Tensor, keys: Tensor) => {
     const [q, k, v] = [
-      linear(x, p(`${part}.to_q.weight`)),
-      linear(keys, p(`${part}.to_k.weight`)),
-      linear(keys, p(`${part}.to_v.weight`)),
+      applyMatrix(p, `${part}.to_q.weight`, x),
+      applyMatrix(p, `${part}.to_k.weight`, keys),
+      applyMatrix(p, `${part}.to_v.weight`, keys),
     ];
     return applyLinear(p, `${part}.to_out.0`, attention(q, k, v, heads));
   };

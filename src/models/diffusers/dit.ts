@@ -1,7 +1,6 @@
 import * as z from 'zod';
 import { gelu, geluTanh, quickGelu, silu } from '../../ops/activations.js';
 import { attention } from '../../ops/attention.js';
-import { linear } from '../../ops/matmul.js';
 import { patchify, permute, reshape, split } from '../../ops/movement.js';
 import { layerNorm, modulate } from '../../ops/normalization.js';
 import { add, mul } from '../../ops/pointwise.js';
@@ -9,6 +8,7 @@ import { gridPositions, normal, xavier, zeros } from '../../nn/initializers.js';
 import {
   affineLayerNorm,
   applyLinear,
+  applyMatrix,
   embedGuidance,
   embedJump,
   embedLabels,
@@ -153,7 +153,7 @@ function build(options: z.infer<typeof schema>, { twoTime, checkpointBlocks, gui
       const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation(p, `${name}.norm1.linear`, c, 6);
       const seen = modulate(layerNorm(h, headEpsilon), scale1, shift1);
       const [q, k, v] = projections.map((part) =>
-        linear(seen, p(`${name}.attn1.${part}.weight`), biased ? p(`${name}.attn1.${part}.bias`) : undefined),
+        applyMatrix(p, `${name}.attn1.${part}.weight`, seen, biased ? `${name}.attn1.${part}.bias` : undefined),
       );
       const attended = add(h, mul(gate1, applyLinear(p, `${name}.attn1.to_out.0`, attention(q, k, v, heads))));
       const norm3 = affine ? affineLayerNorm(p, `${name}.norm3`, attended, norm_eps) : layerNorm(attended, norm_eps);
@@ -172,6 +172,7 @@ function build(options: z.infer<typeof schema>, { twoTime, checkpointBlocks, gui
     nullClass: true,
     parameters,
     adapted: /^transformer_blocks\.\d+\.(attn1|ff)\./,
+    opens: /^transformer_blocks\.\d+\.(attn1|ff)\./,
     apply: (p, { x, time, jump, labels, guidance: w }) => {
       const waves = timestepSinusoids(time, frequencies, { flipSinToCos: true, freqShift: 1 });
       const extras = [...(jump ? [embedJump(p, jump)] : []), ...(w ? [embedGuidance(p, w)] : [])];

@@ -16,6 +16,7 @@ import { blockTypes, only, unused } from './options.js';
 import { fitSides, pictureInputs } from './pictures.js';
 import {
   adaptedLayers,
+  openedLayers,
   applyStages,
   channelsFirst,
   channelsLast,
@@ -257,6 +258,7 @@ function build(config: Config, options: BuildOptions): ModelParts {
       ...convolutionParameters('conv_out', widths[0], config.out_channels, config.conv_out_kernel),
     ],
     adapted: adaptedLayers,
+    opens: openedLayers,
     apply: (p, given) => {
       const pictures = inputs.pictures(given);
       const centred = config.center_input_sample ? sub(mul(pictures, 2), 1) : pictures;

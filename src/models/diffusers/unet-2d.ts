@@ -17,6 +17,7 @@ import { blockTypes, unused } from './options.js';
 import { fitSides, pictureInputs } from './pictures.js';
 import {
   adaptedLayers,
+  openedLayers,
   applyStages,
   channelsFirst,
   channelsLast,
@@ -156,6 +157,7 @@ function build(config: z.infer<typeof schema>, options: BuildOptions): ModelPart
       ...convolutionParameters('conv_out', widths[0], config.out_channels, 3),
     ],
     adapted: adaptedLayers,
+    opens: openedLayers,
     apply: (p, given) => {
       const pictures = inputs.pictures(given);
       const centred = config.center_input_sample ? sub(mul(pictures, 2), 1) : pictures;

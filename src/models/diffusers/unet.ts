@@ -115,6 +115,9 @@ export const residualBlocks =
 export const adaptedLayers =
   /(to_[qkv]|to_out\.0|proj_in|proj_out|ff\.net\.(0\.proj|2)|conv1|conv2|conv_shortcut|time_emb_proj|samplers\.0\.conv)\.weight$/;
 
+/** Layers beside which a student's jumps open products of low rank: half of the convolutions of each block, and attention. */
+export const openedLayers = /(to_[qkv]|to_out\.0|ff\.net\.(0\.proj|2)|conv2)\.weight$/;
+
 /** The change of size at the end of a stage on the way up: a convolution, or a residual block that doubles. */
 export function enlargement(
   name: string,
