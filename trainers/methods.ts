@@ -67,12 +67,15 @@ export const methods: Readonly<Record<string, Method>> = {
     summary:
       "a short run from a flow map (--student): the default, and its samples' distribution (DMD, Yin et al., 2024)",
     changes: ({ lambda, batch, labelDropout }) => {
-      const others = Object.values(lambda).reduce((sum, value) => sum + value, 0);
+      const jumps = Object.values(lambda).reduce((sum, value) => sum + value, 0);
+      // All weights learn, so the velocity is held where the default need not.
+      const diagonal = lambda.diagonal || jumps / 4;
+      const others = jumps - lambda.diagonal + diagonal;
       return {
         steps: 500,
         // Half of the rows more: the others are as many as without.
         batch: Math.ceil(1.5 * batch),
-        lambda: { ...lambda, distribution: others / 2 },
+        lambda: { ...lambda, diagonal, distribution: others / 2 },
         epsilon: { kind: 'constant' },
         optimizer: { warmup: 20 },
         // One jump from noise is where a map blurs most; where there are classes, guidance leads it to their middle.
@@ -120,8 +123,7 @@ function changed(name: string, defaults: DistillationConfig): DistillationConfig
   const { changes } = methodNamed(name);
   const part = typeof changes === 'function' ? changes(defaults) : changes;
   const { lambda, ...rest } = { ...part, method: name };
-  // A short run from a flow map learns as that did.
-  const from = name === 'fmap' || name === 'distribution' ? defaults : override(defaults, alike);
+  const from = name === 'fmap' ? defaults : override(defaults, alike);
   return { ...override(from, rest), ...(lambda && { lambda: lambdaOf(lambda as Record<string, number>) }) };
 }
 
