@@ -16,7 +16,7 @@ import { add, mul } from '../src/ops/pointwise.js';
 import { Tensor } from '../src/tensor/tensor.js';
 import { checkFit, type SampleSet } from '../trainers/batches.js';
 import { distillationDefaults, lambdaOf, override, type DistillationConfig } from '../trainers/config.js';
-import { methodRecipe } from '../trainers/methods.js';
+import { checkRecipe, methodRecipe } from '../trainers/methods.js';
 import { registerObjective } from '../trainers/objectives/index.js';
 import { distil } from '../trainers/runs.js';
 
@@ -107,6 +107,34 @@ describe('rates of a student', () => {
     const steps = await moved(student);
     expect(steps.inherited).toBeCloseTo(inherited, 5);
     expect(steps.own).toBeCloseTo(own, 5);
+  });
+});
+
+describe('the diagonal of the data', () => {
+  it('is that of a student which the data leads, whoever the teacher is', async () => {
+    const defaults = distillationDefaults([2], 'velocity', true);
+    const after = async (changes: Partial<DistillationConfig>) => {
+      const run = await distil(
+        { device, teacher: network(true), data: set([0, 1, 2]) },
+        { ...defaults, batch: 8, ...changes },
+      );
+      await run.trainer.advance(4);
+      const { weights, layout } = await run.now();
+      run.dispose();
+      return layout.collect(weights);
+    };
+    const [own, led, taught] = [
+      await after({ lambda: lambdaOf({ dataDiagonal: 1 }) }),
+      await after({ velocity: 'data', lambda: lambdaOf({ diagonal: 1 }) }),
+      await after({ lambda: lambdaOf({ diagonal: 1 }) }),
+    ];
+    expect(own).toEqual(led);
+    expect(own).not.toEqual(taught);
+  });
+  it('is that of no guidance', () => {
+    const recipe = distillationDefaults([1, 4, 4], 'velocity', true, false);
+    const changes = { lambda: lambdaOf({ emd: 1, dataDiagonal: 0.3 }), guidance: { from: 2, to: 2 } };
+    expect(() => checkRecipe({ ...recipe, ...changes }, true)).toThrow(/dataDiagonal teaches the velocity of the data/);
   });
 });
 

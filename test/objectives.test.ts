@@ -72,6 +72,7 @@ function inputs(
     epsilon: of(2),
     fraction: of(2),
     teacher: askable(velocity),
+    pair: velocity(x, t),
     target: askable(exact),
     student: stopGradient(map(x, t, s)),
     solver: 'euler',
@@ -238,7 +239,7 @@ describe('the gradient of each objective at the true flow map of a Gaussian', ()
     expect(Math.log2(size(coarse) / size(fine))).toBeGreaterThan(order - 0.35);
     expect(Math.log2(size(coarse) / size(fine))).toBeLessThan(order + 0.9);
   });
-  it.each(['semigroup', 'diagonal'] as const)('%s: vanishes', async (name) => {
+  it.each(['semigroup', 'diagonal', 'dataDiagonal'] as const)('%s: vanishes', async (name) => {
     expect(size(await gradientAt(name, 0.3, 0))).toBeLessThan(2e-6);
   });
   // With the exact target network fixed, the loss of u + a x is least at a = 0: its slope there is 2 a E[x²].

@@ -242,6 +242,7 @@ describe('a recipe', () => {
     ['guidance', guided],
     ['a range of it', { guidance: { from: 1, to: 3 } }],
     ['data that lead', { velocity: 'data' }],
+    ['the diagonal of the data', { lambda: lambdaOf({ emd: 1, dataDiagonal: 0.25 }) }],
     ['a start from nothing', { student: { ...images.student, init: 'scratch' } }],
     ['an adapter', { student: { ...images.student, loraRank: 2 } }],
   ];

@@ -58,6 +58,7 @@ export function distillationLoss(
     const askTeacher = askable((x: Tensor, t: Tensor, told: Condition) =>
       velocityOf(teacher!.model, teacherWeights!, teacher!.description, told)(x, t),
     );
+    const pair = sub(z, x0);
     const asking = parts.map((part) => {
       const { objective, of } = part;
       const { name } = objective;
@@ -68,9 +69,8 @@ export function distillationLoss(
         s: part.s,
         epsilon: of(epsilon),
         fraction: of(fraction),
-        teacher: teacherWeights
-          ? (x, t) => askTeacher(x, t, toldOf(told.teacher))
-          : () => Question.answered(of(sub(z, x0))),
+        teacher: teacherWeights ? (x, t) => askTeacher(x, t, toldOf(told.teacher)) : () => Question.answered(of(pair)),
+        pair: of(pair),
         target: (x, t, s) => askTarget(x, t, s, toldOf(told.student)),
         student: of(stopGradient(u)),
         solver: (config.solver[name] as Solver | undefined) ?? 'euler',

@@ -108,12 +108,14 @@ function methodNamed(name: string): Method {
  * Whether a student's velocity is its teacher's own, which it can then keep for good: not where it is guided, that of the data,
  * or learned from nothing, nor in an adapter.
  */
-export const keepsVelocity = ({ velocity, guidance, student }: DistillationConfig): boolean =>
-  velocity === 'teacher' &&
-  guidance.from === 1 &&
-  guidance.to === 1 &&
-  student.init === 'teacher' &&
-  student.loraRank === 0;
+export const keepsVelocity = (recipe: DistillationConfig): boolean =>
+  recipe.velocity === 'teacher' &&
+  !isGuided(recipe) &&
+  !usedObjectives(recipe).some(({ ofData }) => ofData) &&
+  recipe.student.init === 'teacher' &&
+  recipe.student.loraRank === 0;
+
+const isGuided = ({ guidance: { from, to } }: DistillationConfig): boolean => from !== 1 || to !== 1;
 
 /** Weights that all learn alike, by which the figures of the other methods were reached. */
 const alike = { student: { jumpRank: 0, rates: { inherited: 1, own: 1 } } };
@@ -202,8 +204,14 @@ export function checkRecipe(recipe: DistillationConfig, hasTeacher: boolean): vo
       `${judged.name} compares with samples of one guidance, and the student is to learn a range: give one scale`,
       'guidance',
     );
-  if (velocity === 'data' && (guidance.from !== 1 || guidance.to !== 1))
+  if (velocity === 'data' && isGuided(recipe))
     throw new UserError('guidance is that of a teacher, and the data leads: leave it at 1', 'guidance');
+  const free = used.find(({ ofData }) => ofData);
+  if (free && isGuided(recipe))
+    throw new UserError(
+      `${free.name} teaches the velocity of the data, which nothing guides, beside jumps of a guided one: leave it at 1`,
+      'guidance',
+    );
   if (guidance.to < guidance.from)
     throw new UserError(
       `${guidance.from}..${guidance.to}: a range goes from the smaller to the larger scale`,

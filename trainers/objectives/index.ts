@@ -1,6 +1,7 @@
 import { UserError } from '../../src/errors.js';
 import { issueText } from '../../src/issue.js';
 import { consistency } from './consistency.js';
+import { dataDiagonal } from './data-diagonal.js';
 import { diagonal } from './diagonal.js';
 import { distribution } from './distribution.js';
 import { eulerian } from './eulerian.js';
@@ -19,6 +20,7 @@ const registry: Objective[] = [
   trajectory,
   meanVelocity,
   diagonal,
+  dataDiagonal,
   distribution,
 ];
 

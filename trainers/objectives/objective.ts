@@ -16,6 +16,8 @@ export interface ObjectiveInputs {
   readonly fraction: Tensor;
   /** Asks for the teacher's velocity; for that of the pair (x0, z), z - x0, where the data leads. */
   readonly teacher: (x: Tensor, t: Tensor) => Question;
+  /** z - x0 of each pair of data and noise, [B, ...]: what the velocity of the data is the mean of. */
+  readonly pair: Tensor;
   /** Asks for u⁻ of the averaged student, the target network. */
   readonly target: (x: Tensor, t: Tensor, s: Tensor) => Question;
   /** u of the student itself at (x, t, s), without gradient. */
@@ -79,6 +81,8 @@ export interface Objective {
   readonly unweighted?: boolean;
   /** Whether it asks for the velocity elsewhere than at (x, t), where only a teacher can say it. */
   readonly needsTeacher?: boolean;
+  /** Whether it teaches the velocity of the data, whatever that of the teacher is. */
+  readonly ofData?: boolean;
   /** Whether it divides by a small step, which half precision cannot: always, or in the limit form of the tangent alone. */
   readonly smallDivisor?: 'always' | 'limit';
   /** How a flow map that learned this alone is sampled, where its jumps are not meant for it. */
@@ -104,6 +108,7 @@ export const objectiveSchema = z.strictObject({
   fake: z.boolean().optional(),
   unweighted: z.boolean().optional(),
   needsTeacher: z.boolean().optional(),
+  ofData: z.boolean().optional(),
   smallDivisor: z.enum(['always', 'limit']).optional(),
   sampler: z.enum(['consistency', 'euler']).optional(),
   target: z.custom<Objective['target']>((value) => typeof value === 'function', 'a function of the inputs'),
