@@ -323,10 +323,14 @@ export function createProgram(): Command {
 
   program
     .command('merge')
-    .description('fold low-rank adapters into a network, those of `train --lora-rank` or of others')
+    .description(
+      'fold into a network what changes it: low-rank adapters, of `train --lora-rank` or of others, or a weaker network',
+    )
     .requiredOption('--model <file>', 'the network')
     .option('--arch <yaml or module>', 'what the network is, where its file does not say so')
-    .requiredOption('--lora <file[:scale]>', adapterHelp, several)
+    .option('--lora <file[:scale]>', adapterHelp, several)
+    .option('--weak <file>', 'a weaker teacher of its kind, such as its own earlier weights, that it is led away from')
+    .option('--autoguidance <scale>', 'how far, such as 2: 1 is not at all')
     .requiredOption('--out <file>', 'safetensors')
     .action(async (flags) => (await import('./merge.js')).merge(flags));
 

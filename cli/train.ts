@@ -248,7 +248,7 @@ export async function prepare(flags: TrainFlags, given?: RecipeFile): Promise<Pr
   const { sampleShape, nullClass, opens } = buildModel(description.architecture);
   // A flow map that keeps no velocity so far does not begin to.
   const start = student === undefined ? null : (await readNetwork(student)).description;
-  const able = opens !== null && (!start || start.jumpRank !== undefined);
+  const able = opens !== null && description.autoguidance === undefined && (!start || start.jumpRank !== undefined);
   const defaultsFor = (keeps: boolean) =>
     distillationDefaults(sampleShape, description.prediction, nullClass, able && keeps);
   return {

@@ -97,8 +97,9 @@ export function studentDescription(base: Description, config: DistillationConfig
   const { guidance, times, student } = config;
   const used = usedObjectives(config);
   const sampler = used.length === 1 ? used[0].sampler : undefined;
+  const { autoguidance: _, ...kept } = base;
   return {
-    ...base,
+    ...kept,
     role: 'flow-map',
     ...(sampler && { sampler }),
     ...(times.forwardShare > 0 && { forward: true }),
@@ -190,6 +191,11 @@ function studentNetwork(subject: DistillationSubject, recipe: DistillationConfig
       ? studentOf(teacher, description, seed, checkpointBlocks)
       : createNetwork(description, seed, checkpointBlocks);
   const network = subject.start ? withWeightsOf(fresh, subject.start) : fresh;
+  if (base.autoguidance !== undefined && start.init === 'teacher' && start.rates.inherited === 0)
+    throw new UserError(
+      'the teacher is led away from a weaker network, and weights of it that do not learn keep another velocity: let them (above 0)',
+      'student.rates.inherited',
+    );
   if (jumpRank && !network.model.opens)
     throw new UserError(
       `the backbone "${description.architecture.kind}" names no weights beside which jumps open others (opens): leave the rank at 0, and let what is inherited learn`,

@@ -75,6 +75,8 @@ const fields = z.strictObject({
   forward: z.boolean().optional(),
   /** Of a flow map: the rank of the products that its jumps open beside weights of its backbone; left out, none. */
   jumpRank: z.number().int().positive().optional(),
+  /** Of a teacher: how far it is led away from a weaker network, whose weights its file has behind `weak.`; 1 is not at all. */
+  autoguidance: z.number().optional(),
   /** Between which times guidance of a teacher counts (Kynkäänniemi et al., 2024); elsewhere it is 1. Left out, everywhere. */
   guidanceTimes: z.strictObject({ from: z.number().min(0).max(1), to: z.number().min(0).max(1) }).optional(),
   /** Of a flow map: the classifier-free guidance that it learned; a range is an input of the network. */
@@ -82,7 +84,8 @@ const fields = z.strictObject({
 });
 
 /** @see fields */
-export const descriptionSchema = fields.superRefine(({ prediction, path, time, guidanceTimes }, context) => {
+export const descriptionSchema = fields.superRefine((description, context) => {
+  const { role, prediction, path, time, guidanceTimes, autoguidance } = description;
   const refuse = (key: string, message: string) => context.addIssue({ code: 'custom', path: [key], message });
   if (path.kind !== 'straight' && time === 'data-at-1')
     refuse('time', `a ${path.kind} path counts its own levels of noise: leave time out`);
@@ -92,6 +95,8 @@ export const descriptionSchema = fields.superRefine(({ prediction, path, time, g
     refuse('path', `betas are a list for each of ${path.steps} steps, and belong to the schedule betas`);
   if (prediction === 'v' && path.kind !== 'vp') refuse('prediction', 'v = α z - σ x0 belongs to a vp path');
   if (prediction === 'edm' && path.kind !== 've') refuse('prediction', 'edm belongs to a ve path');
+  if (role === 'flow-map' && autoguidance !== undefined)
+    refuse('autoguidance', 'it is that of a teacher: a flow map learns the guided flow as its own');
   if (guidanceTimes && guidanceTimes.from >= guidanceTimes.to)
     refuse(
       'guidanceTimes',

@@ -4,6 +4,7 @@ import type { SafetensorsFile, StreamedTensor } from '../checkpoint/safetensors.
 import type { Profile } from '../gpu/profile.js';
 import { bytesPerElement, TensorStorage, type DType, type Filler } from '../gpu/storage.js';
 import type { InputShapes } from '../models/backbone.js';
+import { autoguided, weakPrefix } from '../models/autoguided.js';
 import { buildModel, fitArchitecture } from '../models/index.js';
 import type { Model } from '../models/model.js';
 import { sameShape, sizeOf, type Shape } from '../tensor/shape.js';
@@ -100,9 +101,11 @@ export const checkpointed = (network: Network): Network => ({
 });
 
 /** The model that a description describes. */
-function modelOf({ role, guidance, architecture, jumpRank }: Description, checkpointBlocks: boolean): Model {
+function modelOf(description: Description, checkpointBlocks: boolean): Model {
+  const { role, guidance, architecture, jumpRank, autoguidance } = description;
   const guided = guidance !== undefined && guidance.from < guidance.to;
-  return buildModel(architecture, { twoTime: role === 'flow-map', checkpointBlocks, guided, jumpRank });
+  const model = buildModel(architecture, { twoTime: role === 'flow-map', checkpointBlocks, guided, jumpRank });
+  return autoguidance === undefined ? model : autoguided(model, autoguidance);
 }
 
 /** @throws UserError where a mixture's centres are not places of samples */
@@ -212,19 +215,47 @@ export function tensorsOf({ parameters }: ParameterLayout, weights: Weights): We
 }
 
 /**
+ * A teacher that is led away from a weaker one of its kind, such as its own earlier weights, wherever it is asked.
+ * @param scale 1 is the teacher as it is
+ * @throws UserError where the two are not of one kind
+ */
+export function autoguidedNetwork(strong: Network, weak: Network, scale: number): Network {
+  const [own, other] = [strong, weak].map(({ description }) => {
+    const { role, architecture, prediction, path, time, timeScale, minimumTime, autoguidance } = description;
+    return { role, architecture, prediction, path, time, timeScale, minimumTime, autoguidance };
+  });
+  const differing = (Object.keys(own) as (keyof typeof own)[]).find(
+    (key) => JSON.stringify(own[key]) !== JSON.stringify(other[key]),
+  );
+  if (differing)
+    throw new UserError(`the weaker network must be one of the same kind, and its ${differing} is another`, 'weak');
+  if (own.role !== 'teacher' || own.autoguidance !== undefined)
+    throw new UserError('it is teachers that are led away from weaker ones, and each once', 'model');
+  const description = { ...strong.description, autoguidance: scale };
+  const weights = joinedWeights(
+    { dtype: 'f32', read: (name) => weak.weights.read(name.slice(weakPrefix.length)) },
+    (name) => name.startsWith(weakPrefix),
+    strong.weights,
+  );
+  return networkOf(modelOf(description, false), description, weights);
+}
+
+/**
  * The two-time student of a teacher: the same backbone with a second time input whose last layer is zero,
- * all else copied, so that at the start u(x, t, s) = v(x, t) exactly.
+ * all else copied, so that at the start u(x, t, s) = v(x, t) exactly, of an autoguided teacher the velocity of the stronger
+ * network.
  * @param description the student's, which may add to the teacher's how it is sampled and guided
  */
 export function studentOf(
   teacher: Network,
-  description: Description = { ...teacher.description, role: 'flow-map' },
+  description: Description = { ...teacher.description, role: 'flow-map', autoguidance: undefined },
   seed = 0,
   checkpointBlocks = false,
 ): Network {
   const model = modelOf(description, checkpointBlocks);
   const student = networkOf(model, description, seed);
-  student.layout.check(parametersByName(teacher.layout), 'the teacher', model.studentParameters);
+  const copied = new Map([...parametersByName(teacher.layout)].filter(([name]) => !name.startsWith(weakPrefix)));
+  student.layout.check(copied, 'the teacher', model.studentParameters);
   const own = new Set(teacher.layout.parameters.map(({ name }) => name));
   return { ...student, weights: joinedWeights(teacher.weights, (name) => own.has(name), student.weights) };
 }

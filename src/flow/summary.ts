@@ -8,7 +8,7 @@ export function networkSummary(
   file: Pick<SafetensorsFile, 'tensors'>,
   { description, model, layout }: Network,
 ): (readonly [string, string])[] {
-  const { role, architecture, data, dataRange, guidanceTimes, jumpRank, ...rest } = description;
+  const { role, architecture, data, dataRange, guidanceTimes, jumpRank, autoguidance, ...rest } = description;
   const shape = model.sampleShape.join(' × ');
   const { kind, module, ...sizes } = architecture;
   return [
@@ -24,6 +24,9 @@ export function networkSummary(
     ['source', source(rest.source)],
     ...(role === 'flow-map' ? [['sampling', sampling(rest)] as [string, string]] : []),
     ...(jumpRank ? [['jumps', `open products of rank ${jumpRank} beside weights`] as [string, string]] : []),
+    ...(autoguidance === undefined
+      ? []
+      : [['autoguidance', `${autoguidance} away from the weaker network that it holds`] as [string, string]]),
     ...(guidanceTimes
       ? [['guidance', `counts between t = ${guidanceTimes.from} and ${guidanceTimes.to}`] as [string, string]]
       : []),
