@@ -383,9 +383,11 @@ describe('a run', () => {
       for (const none of [false, true]) {
         const before = distillationDefaults(shape, 'velocity', none);
         const { lambda, batch, distribution } = methodRecipe('distribution', before, true);
-        const total = Object.values(before.lambda).reduce((sum, value) => sum + value, 0);
+        const jumps = Object.values({ ...before.lambda, diagonal: 0 }).reduce((sum, value) => sum + value, 0);
+        const diagonal = before.lambda.diagonal || jumps / 4;
         expect(batch).toBe(1.5 * before.batch);
-        expect(lambda).toEqual({ ...before.lambda, distribution: total / 2 });
+        expect(lambda.diagonal).toBeGreaterThan(0);
+        expect(lambda).toEqual({ ...before.lambda, diagonal, distribution: (jumps + diagonal) / 2 });
         expect(distribution.guidance).toBe(none ? 1.5 : 1);
       }
   });

@@ -223,7 +223,9 @@ describe('a recipe', () => {
     expect(free.lambda.diagonal).toBeGreaterThan(0);
     for (const name of methodNames) {
       const { student } = methodRecipe(name, images, true);
-      expect(student, name).toMatchObject(name === 'fmap' ? images.student : { jumpRank: 0, rates: alike });
+      const others = { jumpRank: 0, rates: name === 'distribution' ? { inherited: 1, own: 0.2 } : alike };
+      expect(student, name).toMatchObject(name === 'fmap' ? images.student : others);
+      expect(methodRecipe(name, free, true).student).toMatchObject({ jumpRank: 0, rates: alike });
       expect(methodRecipe(name, points, true).student).toMatchObject({ jumpRank: 0, rates: alike });
     }
     expect(methodRecipe('emd', images, false).student.jumpRank).toBe(0);

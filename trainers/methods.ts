@@ -66,7 +66,7 @@ export const methods: Readonly<Record<string, Method>> = {
   distribution: {
     summary:
       "a short run from a flow map (--student): the default, and its samples' distribution (DMD, Yin et al., 2024)",
-    changes: ({ lambda, batch, labelDropout }) => {
+    changes: ({ lambda, batch, labelDropout, student: { jumpRank } }) => {
       const jumps = Object.values(lambda).reduce((sum, value) => sum + value, 0);
       // All weights learn, so the velocity is held where the default need not.
       const diagonal = lambda.diagonal || jumps / 4;
@@ -78,6 +78,8 @@ export const methods: Readonly<Record<string, Method>> = {
         lambda: { ...lambda, diagonal, distribution: others / 2 },
         epsilon: { kind: 'constant' },
         optimizer: { warmup: 20 },
+        // What a jump opens would take all of it, and short jumps would have nothing of it.
+        student: { rates: { inherited: 1, own: jumpRank ? 0.2 : 1 } },
         // One jump from noise is where a map blurs most; where there are classes, guidance leads it to their middle.
         distribution: { guidance: labelDropout > 0 ? 1.5 : 1 },
       };
