@@ -370,9 +370,10 @@ export {
   type TeacherConfig,
 } from './trainers/config.js';
 export {
+  canBeKept,
   checkRecipe,
-  learnsFromData,
   keepsVelocity,
+  learnsFromData,
   methodRecipe,
   methods,
   type Method,

@@ -1,6 +1,13 @@
 import { basename } from 'node:path';
 import { distillationDefaults, distillationSchema, type DistillationConfig } from '../trainers/config.js';
-import { checkRecipe, keepsVelocity, learnsFromData, methodNames, methodRecipe } from '../trainers/methods.js';
+import {
+  canBeKept,
+  checkRecipe,
+  keepsVelocity,
+  learnsFromData,
+  methodNames,
+  methodRecipe,
+} from '../trainers/methods.js';
 import { RunFiles } from '../trainers/run-files.js';
 import { distil } from '../trainers/runs.js';
 import { folderStore } from '../node/folder.js';
@@ -245,12 +252,12 @@ export async function prepare(flags: TrainFlags, given?: RecipeFile): Promise<Pr
     ? await readTeacher(path, arch, lora)
     : await fresh(flags, data, made.description === undefined ? undefined : described);
   const description = 'weights' in from ? from.description : from;
-  const { sampleShape, nullClass, opens } = buildModel(description.architecture);
+  const model = buildModel(description.architecture);
   // A flow map that keeps no velocity so far does not begin to.
   const start = student === undefined ? null : (await readNetwork(student)).description;
-  const able = opens !== null && description.autoguidance === undefined && (!start || start.jumpRank !== undefined);
+  const able = canBeKept(model, description) && (!start || start.jumpRank !== undefined);
   const defaultsFor = (keeps: boolean) =>
-    distillationDefaults(sampleShape, description.prediction, nullClass, able && keeps);
+    distillationDefaults(model.sampleShape, description.prediction, model.nullClass, able && keeps);
   return {
     from,
     recipe: recipeOf(flags, file, defaultsFor, path !== undefined),

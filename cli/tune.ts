@@ -12,6 +12,7 @@ import { keepChoices } from '../src/tuning/cache.js';
 import { trialsOf } from '../src/tuning/trials.js';
 import { tune, type Found } from '../src/tuning/tune.js';
 import { distillationDefaults } from '../trainers/config.js';
+import { canBeKept } from '../trainers/methods.js';
 import { planDistillation } from '../trainers/runs.js';
 import { numberBetween, wholeNumber } from './arguments.js';
 import { readNetwork } from './networks.js';
@@ -73,7 +74,7 @@ function programsOf(device: Device, network: Network, batch: number, precision: 
     model.sampleShape,
     description.prediction,
     model.nullClass,
-    model.opens !== null,
+    canBeKept(model, description),
   );
   const recipe = { ...defaults, batch, precision };
   const { members } = planDistillation({ device, teacher: network }, recipe);

@@ -11,7 +11,8 @@ import { autoguidedNetwork, createNetwork, exportNetwork, studentOf, type Networ
 import { Runner } from '../src/flow/runner.js';
 import { random } from '../src/tensor/philox.js';
 import { distillationDefaults } from '../trainers/config.js';
-import { distil, studentDescription } from '../trainers/runs.js';
+import { canBeKept } from '../trainers/methods.js';
+import { distil, planDistillation, studentDescription } from '../trainers/runs.js';
 import { runHere } from './support/command-line.js';
 import { changed } from './support/weights.js';
 
@@ -107,10 +108,13 @@ describe('a teacher that is led away from a weaker one', () => {
     // What it learns is the guided velocity: so all of it learns, by the command line without being told.
     const { output } = await runHere(['train', '--teacher', out, '--print-config']);
     expect(parse(output).recipe.student).toMatchObject({ jumpRank: 0, rates: { inherited: 1, own: 1 } });
-    const data = { shape: [1, 4, 4], count: 8, values: x.slice(0, 128 - 48), range: [0, 1] as const };
+    expect(canBeKept(strong.model, strong.description)).toBe(true);
+    expect(canBeKept(away.model, away.description)).toBe(false);
+    const set = { shape: [1, 4, 4], count: 5, values: x, range: [0, 1] as const, labels };
     const kept = distillationDefaults([1, 4, 4], 'velocity');
-    const set = { ...data, count: 5, labels };
     await expect(distil({ device, teacher: away, data: set }, kept)).rejects.toThrow(/keep another velocity/);
+    // Tuning plans a step of the default, which must be one that such a teacher can have.
+    planDistillation({ device, teacher: away, data: set }, { ...recipe, batch: 8 });
   });
 
   it('is refused where the two are not of one kind', async () => {

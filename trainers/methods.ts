@@ -1,4 +1,6 @@
 import { UserError } from '../src/errors.js';
+import type { Description } from '../src/flow/description.js';
+import type { Model } from '../src/models/model.js';
 import { lambdaOf, override, type DistillationConfig } from './config.js';
 import { objectiveNamed, objectives } from './objectives/index.js';
 import type { Objective } from './objectives/objective.js';
@@ -67,15 +69,14 @@ export const methods: Readonly<Record<string, Method>> = {
     summary:
       "a short run from a flow map (--student): the default, and its samples' distribution (DMD, Yin et al., 2024)",
     changes: ({ lambda, batch, labelDropout, student: { jumpRank } }) => {
-      const jumps = Object.values(lambda).reduce((sum, value) => sum + value, 0);
+      const jumps = Object.values({ ...lambda, diagonal: 0 }).reduce((sum, value) => sum + value, 0);
       // All weights learn, so the velocity is held where the default need not.
       const diagonal = lambda.diagonal || jumps / 4;
-      const others = jumps - lambda.diagonal + diagonal;
       return {
         steps: 500,
         // Half of the rows more: the others are as many as without.
         batch: Math.ceil(1.5 * batch),
-        lambda: { ...lambda, diagonal, distribution: others / 2 },
+        lambda: { ...lambda, diagonal, distribution: (jumps + diagonal) / 2 },
         epsilon: { kind: 'constant' },
         optimizer: { warmup: 20 },
         // What a jump opens would take all of it, and short jumps would have nothing of it.
@@ -116,6 +117,13 @@ export const keepsVelocity = (recipe: DistillationConfig): boolean =>
   !usedObjectives(recipe).some(({ ofData }) => ofData) &&
   recipe.student.init === 'teacher' &&
   recipe.student.loraRank === 0;
+
+/**
+ * Whether a teacher's velocity is one that its student can keep: that of weights which the student has as well, and beside which
+ * jumps can open others.
+ */
+export const canBeKept = ({ opens }: Pick<Model, 'opens'>, { autoguidance }: Description): boolean =>
+  opens !== null && autoguidance === undefined;
 
 const isGuided = ({ guidance: { from, to } }: DistillationConfig): boolean => from !== 1 || to !== 1;
 

@@ -254,7 +254,11 @@ export function studentOf(
 ): Network {
   const model = modelOf(description, checkpointBlocks);
   const student = networkOf(model, description, seed);
-  const copied = new Map([...parametersByName(teacher.layout)].filter(([name]) => !name.startsWith(weakPrefix)));
+  // Of an autoguided teacher the stronger network.
+  const away = teacher.description.autoguidance !== undefined;
+  const copied = new Map(
+    [...parametersByName(teacher.layout)].filter(([name]) => !(away && name.startsWith(weakPrefix))),
+  );
   student.layout.check(copied, 'the teacher', model.studentParameters);
   const own = new Set(teacher.layout.parameters.map(({ name }) => name));
   return { ...student, weights: joinedWeights(teacher.weights, (name) => own.has(name), student.weights) };

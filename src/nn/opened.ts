@@ -1,3 +1,8 @@
+/**
+ * Weights that a jump opens: beside y = W x a student has y + (t - s) · B A x, of low rank. Where s = t nothing of it is
+ * left, so what learns long jumps cannot overwrite the velocity that the student has from its teacher, and between them it
+ * counts as far as the jump goes, as the path's bend does (docs/recipes.md).
+ */
 import { conv2d, type ConvolutionOptions } from '../ops/convolution.js';
 import { linear } from '../ops/matmul.js';
 import { reshape } from '../ops/movement.js';
@@ -7,11 +12,6 @@ import type { Tensor } from '../tensor/tensor.js';
 import { normal, zeros } from './initializers.js';
 import type { Parameter, Parameters } from './parameters.js';
 
-/**
- * Weights that a jump opens: beside y = W x a student has y + (t - s) · B A x, of low rank. Where s = t nothing of it is
- * left, so what learns long jumps cannot overwrite the velocity that the student has from its teacher, and between them it
- * counts as far as the jump goes, as the path's bend does (docs/recipes.md).
- */
 const prefix = 'jump_opened.';
 const keysOf = (weight: string) => ({ a: `${prefix}${weight}.a`, b: `${prefix}${weight}.b` });
 

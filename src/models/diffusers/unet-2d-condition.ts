@@ -16,12 +16,12 @@ import { blockTypes, only, unused } from './options.js';
 import { fitSides, pictureInputs } from './pictures.js';
 import {
   adaptedLayers,
-  openedLayers,
   applyStages,
   channelsFirst,
   channelsLast,
   commonOptions,
   enlargement,
+  openedLayers,
   residualBlocks,
   stageParameters,
   type Stage,

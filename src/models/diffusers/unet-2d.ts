@@ -17,12 +17,12 @@ import { blockTypes, unused } from './options.js';
 import { fitSides, pictureInputs } from './pictures.js';
 import {
   adaptedLayers,
-  openedLayers,
   applyStages,
   channelsFirst,
   channelsLast,
   commonOptions,
   enlargement,
+  openedLayers,
   residualBlocks,
   stageParameters,
   type Stage,
