@@ -2,14 +2,16 @@ enable subgroups;
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] where subgroups have exactly 8 lanes (plain family: software Vulkan).
 // Includes: lib/matmul-tile.wgsl, lib/matmul-operand.wgsl, lib/matmul-product.wgsl.
 // Contract: ROWS (16 or 32), COLS (32), TRANSPOSE_A (A is stored [b, K, M]), TRANSPOSE_B (B is stored [b, N, K]); numbers
-// BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts); load_a4, load_b4 read, store4 writes. With SUMS, of an A
-// that is stored transposed, store_second4 writes the sums of its rows, [M], for a batch of one.
+// BATCH, M, N, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts); PRODUCTS, inner_of, read_a4, read_b4 of lib/matmul-one.wgsl
+// or lib/matmul-two.wgsl read, store4 writes. With SUMS, of one A that is stored transposed, store_second4 writes the sums
+// of its rows, [M], for a batch of one.
 // Mapping: a workgroup is one subgroup and owns ROWS x COLS of C; lane l owns columns 4l ... 4l + 3 of all rows. In each
 // step of 4 k the lanes load blocks of 16 x 4 of A together and hand them round by subgroupBroadcast: a load costs a
 // branch per lane and element there, arithmetic next to nothing. 32 rows are 10-15 % faster than 16 and compile twice as
 // long (0.8 s against 0.4 s); a K unrolled by 8 is slower.
 // Dispatch: BATCH * ceil(M / ROWS) * ceil(N / COLS) workgroups of 8, columns fastest.
-// Numerics: one chain of f32 fma over k = 0 ... K - 1 an element, so the result does not depend on the tiling.
+// Numerics: one chain of f32 fma over k = 0 ... K - 1 an element, of one product and then the other, so the result does not
+// depend on the tiling.
 
 // 16 rows of the lane's four columns of C, each matrix a list of 4 rows.
 struct Rows16 {
@@ -21,13 +23,14 @@ struct Rows16 {
 
 // The lane's half (0 or 1) of the 16 x 4 block at A[row, k]: row + 8 half + lane or, where A is stored transposed, four
 // rows of k + 2 half + lane / 4. Elements beyond K are 0, so that whatever they meet in B adds nothing.
-fn block_a(base: u32, row: u32, k: u32, lane: u32, half: u32) -> vec4f {
+fn block_a(which: u32, base: u32, row: u32, k: u32, lane: u32, half: u32) -> vec4f {
+  let inner = inner_of(which);
   if (TRANSPOSE_A) {
     let column = k + 2u * half + lane / 4u;
     let m = inside(row + lane % 4u * 4u, numbers.M);
-    return select(vec4f(), load_a4(base + min(column, numbers.K - 1u) * numbers.M + m, valid(m, numbers.M)), column < numbers.K);
+    return select(vec4f(), read_a4(which, base + min(column, inner - 1u) * numbers.M + m, valid(m, numbers.M)), column < inner);
   }
-  return load_a4(base + min(row + 8u * half + lane, numbers.M - 1u) * numbers.K + k, valid(k, numbers.K));
+  return read_a4(which, base + min(row + 8u * half + lane, numbers.M - 1u) * inner + k, valid(k, inner));
 }
 
 // c + a b for four rows; a comes as rows or, where A is stored transposed, as columns.
@@ -85,48 +88,58 @@ fn shift16(c: Rows16, next: vec4f) -> Rows16 {
   return Rows16(shift4(c.r0, c.r4[0]), shift4(c.r4, c.r8[0]), shift4(c.r8, c.r12[0]), shift4(c.r12, next));
 }
 
+// What a lane has of a tile: four columns of its rows, and its part of the sums of A's rows.
+struct Sums {
+  upper: Rows16,
+  lower: Rows16,
+  upper_a: vec4f,
+  lower_a: vec4f,
+}
+
+// Adds a product to a tile.
+fn accumulate(which: u32, tile: Tile, lane: u32, c: ptr<function, Sums>) {
+  let col = tile.col + lane * 4u;
+  let base_a = tile.batch * numbers.A_BATCH_STRIDE;
+  let base_b = tile.batch * numbers.B_BATCH_STRIDE;
+  for (var k = 0u; k < inner_of(which); k += 4u) {
+    let b = block_b(which, base_b, k, col);
+    let x = block_a(which, base_a, tile.row, k, lane, 0u);
+    let y = block_a(which, base_a, tile.row, k, lane, 1u);
+    (*c).upper = product16(x, y, b, (*c).upper);
+    if (SUMS) { (*c).upper_a += x + y; }
+    if (ROWS == 32u) {
+      let next_x = block_a(which, base_a, tile.row + 16u, k, lane, 0u);
+      let next_y = block_a(which, base_a, tile.row + 16u, k, lane, 1u);
+      (*c).lower = product16(next_x, next_y, b, (*c).lower);
+      if (SUMS) { (*c).lower_a += next_x + next_y; }
+    }
+  }
+}
+
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) w: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let tile = tile_of(workgroup_index(w));
   if (tile.batch >= numbers.BATCH) { return; }
-  let batch = tile.batch;
-  let row = tile.row;
-  let col = tile.col + lane * 4u;
-  let base_a = batch * numbers.A_BATCH_STRIDE;
-  let base_b = batch * numbers.B_BATCH_STRIDE;
-  var upper = Rows16();
-  var lower = Rows16();
-  var upper_sum = vec4f();
-  var lower_sum = vec4f();
-  for (var k = 0u; k < numbers.K; k += 4u) {
-    let b = block_b(base_b, k, col);
-    let x = block_a(base_a, row, k, lane, 0u);
-    let y = block_a(base_a, row, k, lane, 1u);
-    upper = product16(x, y, b, upper);
-    if (SUMS) { upper_sum += x + y; }
-    if (ROWS == 32u) {
-      let next_x = block_a(base_a, row + 16u, k, lane, 0u);
-      let next_y = block_a(base_a, row + 16u, k, lane, 1u);
-      lower = product16(next_x, next_y, b, lower);
-      if (SUMS) { lower_sum += next_x + next_y; }
-    }
-  }
+  var c = Sums();
+  accumulate(0u, tile, lane, &c);
+  if (PRODUCTS == 2u) { accumulate(1u, tile, lane, &c); }
   if (SUMS) {
-    upper_sum = sum_of_rows(upper_sum);
-    lower_sum = sum_of_rows(lower_sum);
+    let upper = sum_of_rows(c.upper_a);
+    let lower = sum_of_rows(c.lower_a);
     // The first tile of a row of tiles speaks for all.
-    let m = row + lane * 4u;
+    let m = tile.row + lane * 4u;
     if (tile.col == 0u && lane < 4u) {
-      if (m < numbers.M) { store_second4(m, upper_sum, valid(m, numbers.M)); }
-      if (ROWS == 32u && m + 16u < numbers.M) { store_second4(m + 16u, lower_sum, valid(m + 16u, numbers.M)); }
+      if (m < numbers.M) { store_second4(m, upper, valid(m, numbers.M)); }
+      if (ROWS == 32u && m + 16u < numbers.M) { store_second4(m + 16u, lower, valid(m + 16u, numbers.M)); }
     }
   }
+  let col = tile.col + lane * 4u;
   if (col >= numbers.N) { return; }
   // The rows move up through the registers past one store: the epilogue inlined for each row would compile slowly.
-  let rows = min(ROWS, numbers.M - row);
+  let rows = min(ROWS, numbers.M - tile.row);
   for (var r = 0u; r < rows; r++) {
-    store4((batch * numbers.M + row + r) * numbers.N + col, upper.r0[0], valid(col, numbers.N));
-    upper = shift16(upper, lower.r0[0]);
-    lower = shift16(lower, vec4f());
+    store4((tile.batch * numbers.M + tile.row + r) * numbers.N + col, c.upper.r0[0], valid(col, numbers.N));
+    c.upper = shift16(c.upper, c.lower.r0[0]);
+    c.lower = shift16(c.lower, vec4f());
   }
 }

@@ -4,9 +4,9 @@ enable chromium_experimental_subgroup_matrix;
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // C[b,m,n] = sum over k of A[b,m,k] B[b,k,n] on tensor cores (tensor family: subgroup matrices f16 x f16 -> f32, 16^3).
 // Includes: lib/matmul-tile.wgsl.
-// Contract: ROWS, COLS (64), numbers BATCH, M, N, K, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored
-// [b, K, M]), TRANSPOSE_B (B is stored [b, N, K]); load_a4, load_b4 read, store4 writes. Extents along memory are
-// multiples of 4.
+// Contract: ROWS, COLS (64), numbers BATCH, M, N, A_BATCH_STRIDE, B_BATCH_STRIDE (0 broadcasts), TRANSPOSE_A (A is stored
+// [b, K, M]), TRANSPOSE_B (B is stored [b, N, K]); PRODUCTS, inner_of, read_a4, read_b4 of lib/matmul-one.wgsl or
+// lib/matmul-two.wgsl read, store4 writes. Extents along memory are multiples of 4.
 // Mapping: a workgroup of 4 subgroups of 32 owns ROWS x COLS of C, a subgroup 32 x 32 of them as 2 x 2 matrices. For each
 // DEPTH steps of k both tiles come to workgroup memory as f16 in their stored orientation; a matrix is then loaded by rows
 // or by columns. Tiles have 2 vectors of padding a row against bank conflicts.
@@ -43,40 +43,43 @@ fn main(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) id: u3
   let y = group / 2u * 32u;
   let x = group % 2u * 32u;
   var sums: array<array<Result, 2>, 2>;
-  for (var k = 0u; k < numbers.K; k += DEPTH) {
-    for (var i = id; i < ROWS * DEPTH / 4u; i += 128u) {
-      let at = place(i, !TRANSPOSE_A);
-      let m = row + at.y;
-      let c = k + at.x;
-      var value = vec4f();
-      if (m < numbers.M && c < numbers.K) { value = load_a4(base_a + select(m * numbers.K + c, c * numbers.M + m, TRANSPOSE_A), 4u); }
-      tile_a[at.z] = vec4<f16>(value);
-    }
-    for (var i = id; i < COLS * DEPTH / 4u; i += 128u) {
-      let at = place(i, TRANSPOSE_B);
-      let n = col + at.y;
-      let c = k + at.x;
-      var value = vec4f();
-      if (n < numbers.N && c < numbers.K) { value = load_b4(base_b + select(c * numbers.N + n, n * numbers.K + c, TRANSPOSE_B), 4u); }
-      tile_b[at.z] = vec4<f16>(value);
-    }
-    workgroupBarrier();
-    for (var j = 0u; j < DEPTH; j += 16u) {
-      for (var p = 0u; p < 2u; p++) {
-        let m = y + 16u * p;
-        var a: Left;
-        if (TRANSPOSE_A) { a = subgroupMatrixLoad<Left, col_major>(&tile_a, j * WIDE + m / 4u, WIDE); }
-        else { a = subgroupMatrixLoad<Left, row_major>(&tile_a, m * LONG + j / 4u, LONG); }
-        for (var q = 0u; q < 2u; q++) {
-          let n = x + 16u * q;
-          var b: Right;
-          if (TRANSPOSE_B) { b = subgroupMatrixLoad<Right, col_major>(&tile_b, n * LONG + j / 4u, LONG); }
-          else { b = subgroupMatrixLoad<Right, row_major>(&tile_b, j * WIDE + n / 4u, WIDE); }
-          sums[p][q] = subgroupMatrixMultiplyAccumulate(a, b, sums[p][q]);
+  for (var which = 0u; which < PRODUCTS; which++) {
+    let inner = inner_of(which);
+    for (var k = 0u; k < inner; k += DEPTH) {
+      for (var i = id; i < ROWS * DEPTH / 4u; i += 128u) {
+        let at = place(i, !TRANSPOSE_A);
+        let m = row + at.y;
+        let c = k + at.x;
+        var value = vec4f();
+        if (m < numbers.M && c < inner) { value = read_a4(which, base_a + select(m * inner + c, c * numbers.M + m, TRANSPOSE_A), 4u); }
+        tile_a[at.z] = vec4<f16>(value);
+      }
+      for (var i = id; i < COLS * DEPTH / 4u; i += 128u) {
+        let at = place(i, TRANSPOSE_B);
+        let n = col + at.y;
+        let c = k + at.x;
+        var value = vec4f();
+        if (n < numbers.N && c < inner) { value = read_b4(which, base_b + select(c * numbers.N + n, n * inner + c, TRANSPOSE_B), 4u); }
+        tile_b[at.z] = vec4<f16>(value);
+      }
+      workgroupBarrier();
+      for (var j = 0u; j < DEPTH; j += 16u) {
+        for (var p = 0u; p < 2u; p++) {
+          let m = y + 16u * p;
+          var a: Left;
+          if (TRANSPOSE_A) { a = subgroupMatrixLoad<Left, col_major>(&tile_a, j * WIDE + m / 4u, WIDE); }
+          else { a = subgroupMatrixLoad<Left, row_major>(&tile_a, m * LONG + j / 4u, LONG); }
+          for (var q = 0u; q < 2u; q++) {
+            let n = x + 16u * q;
+            var b: Right;
+            if (TRANSPOSE_B) { b = subgroupMatrixLoad<Right, col_major>(&tile_b, n * LONG + j / 4u, LONG); }
+            else { b = subgroupMatrixLoad<Right, row_major>(&tile_b, j * WIDE + n / 4u, WIDE); }
+            sums[p][q] = subgroupMatrixMultiplyAccumulate(a, b, sums[p][q]);
+          }
         }
       }
+      workgroupBarrier();
     }
-    workgroupBarrier();
   }
   // One 16 x 16 matrix of each subgroup at a time goes through workgroup memory to the epilogue.
   for (var part = 0u; part < 4u; part++) {

@@ -193,6 +193,20 @@ const cases: Record<Exclude<OpName, Elsewhere>, Case[] | Through> = {
       [3, 4, 5],
       [3, 4, 7],
     ]),
+    // Two products that one kernel sums, stored both ways, of inner extents that end within a step and within a tile.
+    ...[false, true].flatMap((transposeB) =>
+      [
+        [33, 36, 4, 40],
+        [1, 3, 21, 4],
+        [70, 68, 129, 72],
+      ].map(([m, k, second, n]): Case => {
+        const right = (inner: number) => (transposeB ? [n, inner] : [inner, n]);
+        return {
+          inputs: [[m, k], right(k), [m, second], right(second)],
+          apply: (a, b, c, d) => activation.silu(add(matmul(a, b, { transposeB }), matmul(c, d, { transposeB }))),
+        };
+      }),
+    ),
     one((a, b, bias, gate) => add(mul(activation.geluTanh(add(matmul(a, b), bias)), gate), gate), undefined, [
       [9, 8],
       [8, 12],

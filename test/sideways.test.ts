@@ -9,7 +9,7 @@ import type { Device } from '../src/gpu/device.js';
 import { silu } from '../src/ops/activations.js';
 import { attention } from '../src/ops/attention.js';
 import { sum } from '../src/ops/broadcast.js';
-import { linear } from '../src/ops/matmul.js';
+import { linear, matmul } from '../src/ops/matmul.js';
 import { concat, reshape, slice } from '../src/ops/movement.js';
 import { layerNorm } from '../src/ops/normalization.js';
 import { add, cos, mul, sin } from '../src/ops/pointwise.js';
@@ -132,6 +132,22 @@ describe.each(['plain', 'tiled'] as const)('kernels that do what others would, %
     // The sums of a bias come with the product where its columns are whole vectors and the kernel is that of subgroups.
     const joined = device.profile.family === 'plain' && device.profile.subgroupSize === 8 && outputs % 4 === 0;
     expect(labels.filter((label) => label.startsWith('reduce')).length).toBe(joined ? 0 : 1);
+  });
+
+  it('a sum of two products, forward and back, and what nobody else reads of them', async () => {
+    const products = async (outputs: Record<string, Tensor>) =>
+      (await run(outputs)).filter((label) => label.startsWith('matmul')).length;
+    const [x, weight, down, up] = [numbers(3, 11, 8), numbers(12, 8), numbers(4, 8), numbers(12, 4)];
+    const hidden = linear(x, down);
+    const beside = linear(hidden, up);
+    expect(await products({ y: add(add(linear(x, weight), beside), numbers(12)) })).toBe(2);
+    // A third product is added to what the kernel has in its registers.
+    expect(await products({ y: add(add(linear(x, weight), beside), linear(sin(x), weight)) })).toBe(3);
+    expect(await products({ y: add(linear(x, weight), beside), beside })).toBe(3);
+    const [g] = gradients(sum(mul(sin(numbers(3, 11, 12)), add(linear(x, weight), beside))), [x]);
+    expect(await products({ g })).toBe(2);
+    // Products of matrices that are stored differently stay apart.
+    expect(await products({ y: add(linear(x, weight), matmul(hidden, numbers(4, 12))) })).toBe(3);
   });
 
   it('what follows a product, and the product itself', async () => {

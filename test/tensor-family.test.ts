@@ -64,6 +64,10 @@ describe('the tensor family on the null backend', () => {
       const [a, b] = [filled(3, 65, 8), filled(3, 8, 66)];
       return { y: matmul(a, b), inputs: [a, b] };
     },
+    'sum of two products': () => {
+      const [a, b, c, d] = [filled(70, 36), filled(36, 52), filled(70, 8), filled(8, 52)];
+      return { y: add(matmul(a, b), matmul(c, d)), inputs: [a, b, c, d] };
+    },
     attention: () => {
       const [q, k, v] = [filled(2, 36, 24), filled(2, 36, 24), filled(2, 36, 24)];
       return { y: attention(q, k, v, 3), inputs: [q, k, v] };

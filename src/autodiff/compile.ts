@@ -15,6 +15,7 @@ import { layOut, type Arena } from './arena.js';
 import { leavesOf, schedule, type Task } from './schedule.js';
 import { separate, writesOf } from './separate.js';
 import { shareCommon } from './share.js';
+import { sumProducts } from './sum-products.js';
 
 /** What a program computes, and who is told of its making. */
 export interface CompileOptions {
@@ -170,7 +171,7 @@ export function planProgram(
   const profile = { ...device, half };
   const merged = shareCommon(decompose([...Object.values(wanted), ...effects], profile));
   // What products that are put together are made of may be too much for one kernel.
-  const shared = decompose(batchProducts(merged), profile);
+  const shared = decompose(sumProducts(batchProducts(merged)), profile);
   const separated = separate(shared.slice(0, names.length), shared.slice(names.length));
   const { outputs } = separated;
   const { tasks, tabulated } = schedule(separated, profile);

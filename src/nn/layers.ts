@@ -43,8 +43,8 @@ export const applyLinear = (parameters: Parameters, name: string, x: Tensor): Te
 /** x times the weight of that name, transposed, with the bias of another name if there is one. */
 export function applyMatrix(parameters: Parameters, name: string, x: Tensor, bias?: string): Tensor {
   const weight = parameters(name);
-  const y = linear(x, reshape(weight, [weight.shape[0], -1]), bias === undefined ? undefined : parameters(bias));
-  return besideMatrix(parameters, name, x, y);
+  const y = besideMatrix(parameters, name, x, linear(x, reshape(weight, [weight.shape[0], -1])));
+  return bias === undefined ? y : add(y, parameters(bias));
 }
 
 /** Weights that are put together for one product: more are not worth the copy. */
@@ -158,8 +158,8 @@ export function applyConvolution(
   options: ConvolutionOptions = {},
 ): Tensor {
   const weight = `${name}.weight`;
-  const y = conv2d(x, parameters(weight), parameters(`${name}.bias`), options);
-  return besideConvolution(parameters, weight, x, y, options);
+  const y = besideConvolution(parameters, weight, x, conv2d(x, parameters(weight), undefined, options), options);
+  return add(y, parameters(`${name}.bias`));
 }
 
 /** The convolution of that name over lines [N, L, C]. */

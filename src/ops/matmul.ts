@@ -157,18 +157,34 @@ const unshaped = (x: Tensor): Tensor => (x.op === 'reshape' ? unshaped(x.inputs[
 
 /** What a product is, as far as its speed depends on it. */
 function productKey(node: Tensor<'matmul'>, profile: Profile): string {
-  const { batch, m, n, k } = extentsOf(node);
+  const { batch, m, n, k, second } = extentsOf(node);
   const { transposeA, transposeB } = node.attributes;
   const patches = node.inputs.some(gathers) ? ' of patches' : '';
   const stored = profile.half ? ' in f16' : '';
-  return `${sourceFor(profile)} ${[batch, m, k, n].map(about).join('x')}${transposeA ? ' A^T' : ''}${transposeB ? ' B^T' : ''}${patches}${stored}`;
+  const inner = second ? `${about(k)}+${about(second)}` : about(k);
+  return `${sourceFor(profile)} ${[about(batch), about(m), inner, about(n)].join('x')}${transposeA ? ' A^T' : ''}${transposeB ? ' B^T' : ''}${patches}${stored}`;
 }
 
 const gathers = (x: Tensor): boolean => x.op === 'im2col' || (x.op === 'reshape' && gathers(x.inputs[0]));
 
-function extentsOf({ inputs: [a], attributes: { transposeA }, shape }: Tensor<'matmul'>) {
+function extentsOf({ inputs: [a, , c], attributes: { transposeA }, shape }: Tensor<'matmul'>) {
   const [m, n] = shape.slice(-2);
-  return { batch: sizeOf(shape.slice(0, -2)), m, n, k: ordered(a, transposeA)[1] };
+  const second = c && ordered(c, transposeA)[1];
+  return { batch: sizeOf(shape.slice(0, -2)), m, n, k: ordered(a, transposeA)[1], second };
+}
+
+/** Of two products of matrices, A · B and C · D, stored alike and of one shape: their sum, [M, N]. */
+export function sumOfTwo(first: Tensor<'matmul'>, second: Tensor<'matmul'>): Tensor {
+  return new Tensor('matmul', [...first.inputs, ...second.inputs], first.attributes, first.shape);
+}
+
+/** Whether `sumOfTwo` takes two products: none of them is such a sum itself, or the gradient of a weight. */
+export function canBeSummed(first: Tensor<'matmul'>, second: Tensor<'matmul'>): boolean {
+  const alike = (['transposeA', 'transposeB'] as const).every(
+    (key) => first.attributes[key] === second.attributes[key],
+  );
+  const plain = [first, second].every(({ inputs, shape }) => inputs.length === 2 && shape.length === 2);
+  return alike && plain && !first.attributes.transposeA && sameShape(first.shape, second.shape);
 }
 
 function tileChoice(node: Tensor<'matmul'>, profile: Profile): Choice<Tile> {
@@ -208,15 +224,14 @@ export const matmulRule: KernelRule<'matmul'> = {
     return { value: reshape(sum(products, [0]), node.shape) };
   },
   kernel: (node, profile) => {
-    const {
-      inputs: [a, b],
-      attributes: { transposeA, transposeB },
-    } = node;
-    const { batch, m, n, k } = extentsOf(node);
+    const { inputs, attributes } = node;
+    const { transposeA, transposeB } = attributes;
+    const { batch, m, n, k, second } = extentsOf(node);
     const tile = taken(tileChoice(node, profile), profile);
     const { rows, columns, side, depth, stages } = tile;
     return {
       source: sourceFor(profile),
+      library: second ? 'matmul-two' : 'matmul-one',
       constants: {
         ROWS: u32(rows),
         COLS: u32(columns),
@@ -225,14 +240,19 @@ export const matmulRule: KernelRule<'matmul'> = {
         TRANSPOSE_B: bool(transposeB),
         ...(summing(profile) && { SUMS: 'false' }),
       },
-      numbers: { BATCH: batch, M: m, N: n, K: k, A_BATCH_STRIDE: m * k, B_BATCH_STRIDE: k * n },
-      operands: [
-        { name: 'a', tensor: a, fusion: 'views', run: a.shape.at(-1)! },
-        { name: 'b', tensor: b, fusion: 'views', run: b.shape.at(-1)! },
-      ],
+      numbers: {
+        BATCH: batch,
+        M: m,
+        N: n,
+        K: k,
+        A_BATCH_STRIDE: m * k,
+        B_BATCH_STRIDE: k * n,
+        ...(second && { K2: second }),
+      },
+      operands: inputs.map((tensor, i) => ({ name: 'abcd'[i], tensor, fusion: 'views', run: tensor.shape.at(-1)! })),
       workgroups: batch * Math.ceil(m / rows) * Math.ceil(n / columns),
       run: n,
-      flops: 2 * batch * m * n * k,
+      flops: 2 * batch * m * n * (k + (second ?? 0)),
     };
   },
   // The gradient of a bias: columns of what the gradient of the weight is made of, summed.
@@ -250,6 +270,7 @@ export const matmulRule: KernelRule<'matmul'> = {
     const kernel = matmulRule.kernel(node, profile);
     return { ...kernel, constants: { ...kernel.constants, SUMS: 'true' }, secondary: m };
   },
+  // Sums of two are made of graphs that have their gradients already.
   gradient: ({ inputs: [a, b], attributes: { transposeA, transposeB } }, g) => [
     transposeA ? product(b, g, transposeB, true) : product(g, b, false, !transposeB),
     transposeB ? product(g, a, true, transposeA) : product(a, g, !transposeA, false),
