@@ -23,15 +23,32 @@ import { full } from './support/full.js';
 import { interpret } from './support/interpreter.js';
 import { openNullDevice } from './support/null-device.js';
 
-/** A fault planted in one candidate: the short tile of lanes adds a thousandth to products of 40 rows. */
+/**
+ * Faults planted in one candidate each: the short tile of lanes adds a thousandth to products of 40 rows, and has one element
+ * of 44 that is no number; attention by 7 keys a workgroup adds a hundredth to the gradient of its values.
+ */
 vi.mock('../kernels/sources.js', async (original) => {
   const { sources } = await original<typeof import('../kernels/sources.js')>();
-  const name = 'matmul-subgroup';
-  const planted = sources[name].replace(
-    'upper.r0[0], valid',
-    'upper.r0[0] * select(1.0, 1.001, ROWS == 16u && numbers.M == 40u), valid',
-  );
-  return { sources: { ...sources, [name]: planted } };
+  const planted = (name: keyof typeof sources, right: string, wrong: string) => {
+    if (!sources[name].includes(right)) throw new Error(`${name} has no ${right}`);
+    return { [name]: sources[name].replace(right, wrong) };
+  };
+  const none = 'select(0.0, sqrt(-f32(numbers.M)), ROWS == 16u && numbers.M == 44u && tile.row + col + r == 0u)';
+  return {
+    sources: {
+      ...sources,
+      ...planted(
+        'matmul-subgroup',
+        'c.upper.r0[0], valid',
+        `c.upper.r0[0] * select(1.0, 1.001, ROWS == 16u && numbers.M == 40u) + ${none}, valid`,
+      ),
+      ...planted(
+        'attention-gradient-kv-subgroup',
+        'store_second4(at, y, valid',
+        'store_second4(at, y * select(1.0, 1.01, ROWS == 7u), valid',
+      ),
+    },
+  };
 });
 
 const drawn = (seed: number, ...shape: number[]) => {
@@ -80,6 +97,12 @@ describe('what a program leaves open', () => {
       ).toBe(true);
     const weights = trials.map(({ weight }) => weight);
     expect(weights).toEqual([...weights].sort((a, b) => b - a));
+  });
+
+  it('is a sum of two products where a program has one, not the two', () => {
+    const [a, b, c, d] = [drawn(1, 33, 24), drawn(2, 24, 36), drawn(3, 33, 16), drawn(4, 16, 36)];
+    const keys = choicesOf(nowhere.profile, { y: add(matmul(a, b), matmul(c, d)) }).map(({ choice }) => choice.key);
+    expect(keys.filter((key) => key.startsWith('matmul'))).toEqual(['matmul-tiled 1x32x32+16x32']);
   });
 
   it('compiles by every candidate, for the trial that compares them too', async () => {
@@ -204,17 +227,30 @@ describe('on the device', () => {
   };
   afterAll(() => devices.forEach((device) => device.dispose()));
 
-  it('a candidate that computes wrongly is never taken, were it the table’s own and the fastest', async () => {
+  it.each([40, 44])('a candidate that computes wrongly is never taken, were it the fastest: %i rows', async (rows) => {
     const device = await open();
-    const outputs = { y: matmul(drawn(1, 40, 24), drawn(2, 24, 36)) };
+    const outputs = { y: matmul(drawn(1, rows, 24), drawn(2, 24, 36)) };
     const trials = choicesOf(device.profile, outputs).filter(({ choice }) => choice.key.startsWith('matmul-subgroup'));
     expect(trials).toHaveLength(1);
     const { choices, found } = await tune(device, trials, { rounds: 3 });
     const [one] = found;
-    expect(one.measured[0].refused).toMatch(/wrong/);
+    expect(one.measured[0].refused).toMatch(rows === 40 ? /wrong: off by/ : /wrong: not a number/);
     expect(one.measured[0].candidate).toEqual({ rows: 16, columns: 32 });
     expect(one.best).toEqual({ rows: 32, columns: 32 });
     expect(choices).toEqual({ [one.key]: one.best });
+  });
+
+  it('nor one whose second output alone is wrong', async () => {
+    const device = await open();
+    const [q, k, v] = [1, 2, 3].map((seed) => drawn(seed, 1, 20, 16));
+    const [dk, dv] = gradients(sum(mul(attention(q, k, v, 2), drawn(4, 1, 20, 16))), [k, v]);
+    const trials = choicesOf(device.profile, { dk, dv }).filter(({ choice: { key } }) =>
+      key.startsWith('attentionGradientKV'),
+    );
+    const { found } = await tune(device, trials, { rounds: 3 });
+    const refused = found.flatMap(({ measured }) => measured.filter((one) => one.refused));
+    expect(refused.map(({ candidate }) => candidate)).toEqual([{ rows: 8 }]);
+    expect(refused[0].refused).toMatch(/wrong: off by/);
   });
 
   /** A product with extents that no tile divides, by each of the tiled kernel's tiles; in FULL each way that operands can lie. */

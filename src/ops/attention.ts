@@ -8,7 +8,7 @@ import { max, sum } from './broadcast.js';
 import { matmul } from './matmul.js';
 import { softmax } from './normalization.js';
 import { secondary } from './memory.js';
-import { about, taken, type Choice } from './choice.js';
+import { about, stored, taken, type Choice } from './choice.js';
 import { add, exp, greater, log, mul, sub, toFloat, where } from './pointwise.js';
 import { bool, f32, u32, type Kernel, type KernelRule, type Operand } from './rule.js';
 
@@ -203,7 +203,7 @@ function attentionChoice(node: AttentionNode, profile: Profile): Choice<{ rows: 
   const all = width / heads > deepestHead ? [0] : usesTensorCores(profile) ? [0, ...rows] : kept ? [...rows, 0] : rows;
   const extents = [batch, heads, queries, keys, width / heads].map(about).join('x');
   return {
-    key: `${node.op} ${variantOf(profile)} ${extents}${causal ? ' causal' : ''}${profile.half ? ' in f16' : ''}`,
+    key: `${node.op} ${variantOf(profile)} ${extents}${causal ? ' causal' : ''}${stored(profile)}`,
     candidates: all.map((count) => ({ rows: count })),
   };
 }

@@ -2,7 +2,7 @@ import { UserError } from '../errors.js';
 import type { Profile } from '../gpu/profile.js';
 import { axisOf, broadcastShapes, sameShape, sizeOf, stridesOf, type Shape } from '../tensor/shape.js';
 import { Tensor, withGradient } from '../tensor/tensor.js';
-import { about, taken, type Choice } from './choice.js';
+import { about, stored, taken, type Choice } from './choice.js';
 import { requireFloats } from './floats.js';
 import { concat, reshape, slice } from './movement.js';
 import { rowChoice, rowKernel } from './rows.js';
@@ -174,7 +174,7 @@ function columnChoice(
   profile: Profile,
 ): Choice<{ lanes: number }> {
   return {
-    key: `reduce-columns ${[outer, length, inner].map(about).join('x')}`,
+    key: `reduce-columns ${[outer, length, inner].map(about).join('x')}${stored(profile)}`,
     candidates: (profile.family === 'plain' ? [1] : [8, 1, 4, 16]).map((lanes) => ({ lanes })),
   };
 }

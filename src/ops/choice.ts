@@ -28,3 +28,6 @@ export const sameCandidate = (a: Candidate, b: Candidate): boolean => {
 
 /** An extent to the nearest power of two: what is fastest for 60 is so for 64. */
 export const about = (extent: number): number => 2 ** Math.round(Math.log2(extent));
+
+/** What is fastest may be another way where operands lie in memory as f16. */
+export const stored = ({ half }: Profile): string => (half ? ' in f16' : '');

@@ -3,7 +3,7 @@ import { usesTensorCores, type Candidate, type Profile } from '../gpu/profile.js
 import { broadcastShapes, sameShape, sizeOf } from '../tensor/shape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { expand, sum } from './broadcast.js';
-import { about, taken, type Choice } from './choice.js';
+import { about, stored, taken, type Choice } from './choice.js';
 import { requireFloats } from './floats.js';
 import { pad, reshape, slice } from './movement.js';
 import { add } from './pointwise.js';
@@ -160,9 +160,8 @@ function productKey(node: Tensor<'matmul'>, profile: Profile): string {
   const { batch, m, n, k, second } = extentsOf(node);
   const { transposeA, transposeB } = node.attributes;
   const patches = node.inputs.some(gathers) ? ' of patches' : '';
-  const stored = profile.half ? ' in f16' : '';
   const inner = second ? `${about(k)}+${about(second)}` : about(k);
-  return `${sourceFor(profile)} ${[about(batch), about(m), inner, about(n)].join('x')}${transposeA ? ' A^T' : ''}${transposeB ? ' B^T' : ''}${patches}${stored}`;
+  return `${sourceFor(profile)} ${[about(batch), about(m), inner, about(n)].join('x')}${transposeA ? ' A^T' : ''}${transposeB ? ' B^T' : ''}${patches}${stored(profile)}`;
 }
 
 const gathers = (x: Tensor): boolean => x.op === 'im2col' || (x.op === 'reshape' && gathers(x.inputs[0]));

@@ -1,7 +1,7 @@
 import type { Profile } from '../gpu/profile.js';
 import type { Shape } from '../tensor/shape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { about, taken, type Choice } from './choice.js';
+import { about, stored, taken, type Choice } from './choice.js';
 import { bool, u32, type Kernel } from './rule.js';
 
 const vectorsOf = ([, positions, channels]: Shape, groups: number) => positions * Math.ceil(channels / groups / 4);
@@ -18,7 +18,7 @@ export function rowChoice(source: string, profile: Profile, shape: Shape, groups
           ? [8, 1]
           : [1, 8];
   return {
-    key: `${source} ${about(shape[0] * groups)} rows of ${about(vectors)}${profile.family === 'plain' ? '' : ' tiled'}`,
+    key: `${source} ${about(shape[0] * groups)} rows of ${about(vectors)}${profile.family === 'plain' ? '' : ' tiled'}${stored(profile)}`,
     candidates: lanes.map((count) => ({ lanes: count })),
   };
 }

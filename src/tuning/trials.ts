@@ -1,13 +1,16 @@
 import type { PlannedProgram } from '../autodiff/compile.js';
 import { reachable } from '../autodiff/gradients.js';
 import { shareCommon } from '../autodiff/share.js';
+import { sumProducts } from '../autodiff/sum-products.js';
 import { TensorStorage } from '../gpu/storage.js';
 import type { Profile } from '../gpu/profile.js';
 import type { Choice } from '../ops/choice.js';
+import { secondary } from '../ops/memory.js';
 import { pointwiseChoice } from '../ops/optimizer.js';
 import { add, mul } from '../ops/pointwise.js';
 import { ruleOf } from '../ops/table.js';
 import { random } from '../tensor/philox.js';
+import type { Shape } from '../tensor/shape.js';
 import { fromStorage, Tensor } from '../tensor/tensor.js';
 
 /** A choice that a program meets, and a small graph by which its candidates are compared. */
@@ -31,11 +34,16 @@ export function trialsOf(programs: readonly PlannedProgram[]): Trial[] {
       else if (choice.candidates.length > 1) found.set(choice.key, { choice, weight, graph: make, half: profile.half });
     };
     // Operations in whose place others may run, and whatever runs.
-    const replaceable = reachable(shareCommon(graph)).filter((node) => ruleOf(node).decompose);
+    const asked = reachable(sumProducts(shareCommon(graph)));
+    const replaceable = asked.filter((node) => ruleOf(node).decompose);
     const nodes = new Set([...replaceable, ...tasks.map(({ core }) => core)]);
+    const read = [...asked, ...tasks.flatMap(({ reads }) => [...reads])];
+    const seconds = new Map(
+      read.filter(({ op }) => op === 'secondary').map(({ inputs: [node], shape }) => [node, shape]),
+    );
     for (const node of nodes)
       for (const choice of ruleOf(node).choices?.(node as never, profile) ?? [])
-        meet(choice, workOf(node, profile), () => [standalone(node, profile.half)]);
+        meet(choice, workOf(node, profile), () => standalone(node, seconds.get(node), profile.half));
     for (const { kernel, output } of tasks)
       if (kernel.source === 'pointwise')
         meet(pointwiseChoice(output.size), output.size, () => [sumOfProducts(output.size)]);
@@ -49,8 +57,11 @@ function workOf(node: Tensor, profile: Profile): number {
   return (rule.kind === 'kernel' && rule.kernel(node as never, profile).flops) || node.size;
 }
 
-/** A node over random numbers of its own; of its inputs are kept views, which its kernel evaluates, and what is dependent. */
-function standalone(node: Tensor, half: boolean): Tensor {
+/**
+ * A node over random numbers of its own, and its second output where that is read; of its inputs are kept views, which its
+ * kernel evaluates, and what is dependent.
+ */
+function standalone(node: Tensor, second: Shape | undefined, half: boolean): Tensor[] {
   const made = new Map<Tensor, Tensor>();
   const copy = (from: Tensor): Tensor =>
     new Tensor(from.op, from.inputs.map(visit), from.attributes, from.shape, from.dtype);
@@ -63,7 +74,8 @@ function standalone(node: Tensor, half: boolean): Tensor {
     made.set(from, tensor);
     return tensor;
   };
-  return copy(node);
+  const alone = copy(node);
+  return second ? [alone, secondary(alone, second)] : [alone];
 }
 
 /** Random numbers in the place of a tensor. */

@@ -139,10 +139,10 @@ function differs(actual: ArrayLike<number>[], expected: ArrayLike<number>[], all
     for (let i = 0; i < reference.length; i++) {
       largest = Math.max(largest, Math.abs(reference[i]));
       const error = Math.abs(actual[k][i] - reference[i]);
-      // A NaN is never less than anything.
-      if (!(error <= worst)) worst = error;
+      if (Number.isNaN(error)) return 'wrong: not a number where a value is expected';
+      worst = Math.max(worst, error);
     }
-    if (!(worst <= allowed * Math.max(largest, 1e-6)))
+    if (worst > allowed * Math.max(largest, 1e-6))
       return `wrong: off by ${worst.toExponential(1)} where values reach ${largest.toExponential(1)}`;
   }
   return '';
