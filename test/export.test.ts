@@ -124,7 +124,9 @@ async function reference(
   const step = samplerEntry(name).step!;
   const given = { velocity, average, strength: constant(strengthOf({ name }), [1]), noise: x };
   if (steps === undefined) return interpret([step({ x, t, s, ...given })])[0];
-  const times = typeof steps === 'number' ? equalSteps(steps).map((done) => 1 - done) : steps;
+  const { timeShift = 1 } = description;
+  const equal = (n: number) => equalSteps(n).map((done) => (1 - done) / (1 - done + done / timeShift));
+  const times = typeof steps === 'number' ? equal(steps) : steps;
   const at = (time: number) => constant(time, [count]);
   let y: Tensor = x;
   for (const [i, to] of times.slice(1).entries()) y = step({ x: y, t: at(times[i]), s: at(to), ...given });
@@ -178,6 +180,7 @@ describe('ONNX in onnxruntime', () => {
       { steps: [0.9, 0.5, 0.2], sampler: { name: 'heun' } },
     ],
     ['edm', { prediction: 'edm', path: { kind: 've' } }, false, { steps: [1, 0.4, 0], sampler: { name: 'rk4' } }],
+    ['equal steps that are closer in noise', { timeShift: 3 }, false, { steps: 4 }],
     ['jumps over times of its own', {}, true, { steps: [1, 0.7, 0.2, 0] }],
     ['jumps that open weights', { jumpRank: 3 }, true, { steps: [1, 0.6, 0] }],
     ['jumps that open convolutions', { architecture: pictures.unet, jumpRank: 2 }, true, { steps: 2 }],

@@ -2,9 +2,9 @@ import { UserError } from '../errors.js';
 import { fileDescription, metadataKey } from '../flow/description.js';
 import { averageVelocityOf, velocityOf, type Condition } from '../flow/field.js';
 import type { Network } from '../flow/network.js';
-import { checkGuidance, equalSteps, guidanceOf, isGuided } from '../flow/runner.js';
+import { checkGuidance, guidanceOf, isGuided } from '../flow/runner.js';
 import { samplerEntry, strengthOf, type Sampler } from '../flow/samplers.js';
-import { samplerOf } from '../flow/sampling.js';
+import { samplerOf, timesOf } from '../flow/sampling.js';
 import { TensorStorage } from '../gpu/storage.js';
 import type { Parameters } from '../nn/parameters.js';
 import { permute } from '../ops/movement.js';
@@ -137,7 +137,7 @@ function traced(
   const reach = (x: Tensor, t: Tensor, s: Tensor) =>
     step({ x, t, s, velocity, average, strength: constant(strength, [1]), noise });
   if (steps === undefined) return { output: reach(input.x, input.t, input.s), names };
-  const times = typeof steps === 'number' ? equalSteps(steps).map((done) => 1 - done) : steps;
+  const times = timesOf(steps, description);
   const at = (time: number) => constant(time, [batch]);
   const output = times.slice(1).reduce((x, s, i) => reach(x, at(times[i]), at(s)), input.x);
   return { output, names };

@@ -9,7 +9,7 @@ export function exportStateDict(network: Network): WeightsFile {
 
 /** The lines of Python that load it, and say what is in it beyond the public model and how the output is meant. */
 export function loadingLines({ model, description }: Network, file: string): string {
-  const { architecture, role, prediction, path, time, timeScale } = description;
+  const { architecture, role, prediction, path, time, timeScale, autoguidance } = description;
   const student = [...model.studentParameters];
   const own = time === 'data-at-1' ? '1 - t' : 't';
   const scaled = timeScale === 1 ? own : `${timeScale} * (${own})`;
@@ -22,6 +22,12 @@ export function loadingLines({ model, description }: Network, file: string): str
           '# the second time input: docs/export.md has its six lines',
         ]
       : []),
+    ...(autoguidance === undefined
+      ? []
+      : [
+          "weak = {name[5:]: state.pop(name) for name in list(state) if name.startswith('weak.')}",
+          `# for a weaker model of the same class; together they are weak + ${autoguidance} * (model - weak)`,
+        ]),
     'model.load_state_dict(state)',
     path.kind === 'straight' && prediction === 'velocity'
       ? `# u = model(x, ${scaled}${role === 'flow-map' ? ', …' : ''}); ${role === 'flow-map' ? 'f(x, t, s) = x + (s - t) * u' : 'dx/dt = u'}${time === 'data-at-1' ? ', of the other sign' : ''}, t = 1 noise, 0 data`

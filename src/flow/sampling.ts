@@ -107,7 +107,7 @@ export async function drawSamplesBy(
   const { model, description } = runner.network;
   const noise = sourceNoise(description.source, count, runner.sampleSize, seed);
   const labels = model.classes ? labelsFor(options, model.classes) : undefined;
-  const times = typeof steps === 'number' ? equalSteps(steps).map((done) => shifted(1 - done, description)) : steps;
+  const times = timesOf(steps, description);
   const [first, last] = [times[0], times[times.length - 1]];
   const [t, s] = [first, last].map((time) => new Float32Array(count).fill(time));
   const batch = { x: noise, t, s, labels, conditions, negative };
@@ -116,8 +116,11 @@ export async function drawSamplesBy(
   return { noise, x, labels, evaluations };
 }
 
-/** A time of equal steps, where a description says that they are to be closer in noise. */
-const shifted = (t: number, { timeShift = 1 }: Description): number => (timeShift * t) / (1 + (timeShift - 1) * t);
+/** The times from noise to data of so many equal steps, which a description may want closer in noise; or those that are given. */
+export const timesOf = (steps: number | readonly number[], { timeShift = 1 }: Description): readonly number[] =>
+  typeof steps === 'number'
+    ? equalSteps(steps).map((done) => (timeShift * (1 - done)) / (1 + (timeShift - 1) * (1 - done)))
+    : steps;
 
 function labelsFor({ count, seed, label, randomLabels }: Omit<SampleOptions, 'steps'>, classes: number): Uint32Array {
   if (label !== undefined) return new Uint32Array(count).fill(label);

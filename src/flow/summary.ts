@@ -2,6 +2,7 @@
 import type { SafetensorsFile, TensorEntry } from '../checkpoint/safetensors.js';
 import type { Description } from './description.js';
 import type { Network } from './network.js';
+import { isPoints } from '../models/model.js';
 
 /** What is known of a network in a file, a name and a line each. */
 export function networkSummary(
@@ -15,7 +16,7 @@ export function networkSummary(
     ['architecture', `${kind}, ${inline(sizes)}`],
     ...(module ? [['module', `${module.name}, sha256 ${module.sha256}`] as [string, string]] : []),
     ['parameters', `${layout.count} in ${layout.parameters.length} tensors, ${storageSummary(file)}`],
-    ['samples', model.sampleShape.length === 1 ? `points of ${shape} coordinates` : `images of ${shape}`],
+    ['samples', isPoints(model.sampleShape) ? `points of ${shape} coordinates` : `images of ${shape}`],
     ...told(model),
     ['classes', model.classes ? `${model.classes}${model.nullClass ? ', and none' : ''}` : 'none: not conditional'],
     ['time', time(rest)],
@@ -44,7 +45,7 @@ export function networkSummary(
 export const missingSummary = [
   ['architecture', "the kind of network (mlp, sit, vit, unet or one's own) and its sizes"],
   ['time', "noise-at-1 or data-at-1: which end of the network's own time is noise"],
-  ['prediction', 'velocity or data'],
+  ['prediction', 'velocity, data, noise, v or edm'],
 ] as const;
 
 /** What a network is told beside time and class. */
@@ -84,8 +85,9 @@ function path(law: Description['path']): string {
   if (law.kind === 'straight') return 'straight, (1 - t) x₀ + t z';
   if (law.kind === 'vp') {
     const { schedule, steps, betaStart, betaEnd, zeroTerminal } = law;
-    const ends = betaStart === undefined && betaEnd === undefined ? '' : `, β from ${betaStart} to ${betaEnd}`;
-    return `VP, ${schedule}, ${steps} levels${ends}${zeroTerminal ? ', the last one noise alone' : ''}`;
+    const from = betaStart === undefined ? '' : ` from ${betaStart}`;
+    const to = betaEnd === undefined ? '' : ` to ${betaEnd}`;
+    return `VP, ${schedule}, ${steps} levels${from || to ? `, β${from}${to}` : ''}${zeroTerminal ? ', the last one noise alone' : ''}`;
   }
   return `VE, σ from ${law.sigmaMin} to ${law.sigmaMax}, σ of the data ${law.sigmaData}`;
 }

@@ -1,7 +1,7 @@
 import { UserError } from '../errors.js';
 import type { Description } from '../flow/description.js';
 import type { Network } from '../flow/network.js';
-import { equalSteps } from '../flow/runner.js';
+import { timesOf } from '../flow/sampling.js';
 import { samplerEntry, schedulerFor, strengthOf, type Sampler } from '../flow/samplers.js';
 import { lawOf } from '../flow/scheduler-config.js';
 import { scheduleOf } from '../flow/schedulers/plan.js';
@@ -138,13 +138,10 @@ const clean: Pick<ScheduledStep, 'signal' | 'noise'> = { signal: 1, noise: 0 };
 
 /** On the straight path, by a sampler of velocities or of jumps. */
 function straightWalk(
-  { timeShift = 1 }: Description,
+  description: Description,
   { sampler, steps, strength, seed }: WalkOptions,
 ): (asking: Answering) => Walk {
-  const times = equalSteps(steps)
-    .map((done) => 1 - done)
-    .map((t) => (timeShift * t) / (1 + (timeShift - 1) * t))
-    .slice(skippedSteps(steps, strength));
+  const times = timesOf(steps, description).slice(skippedSteps(steps, strength));
   return (asking) => {
     let state = new Float64Array(0);
     return {
