@@ -12,7 +12,7 @@ import type { PlannedTraining } from '../trainers/trainer.js';
 import { prepareSampling, type SampleFlags } from './sample.js';
 import { memoryOf, openSession, type DeviceFlags } from './session.js';
 import { prepareTeacher, reopenTeacher, type TeacherFlags } from './teacher.js';
-import { prepare, reopen, type TrainFlags } from './train.js';
+import { prepare, readStudent, reopen, type TrainFlags } from './train.js';
 
 /** What `plan` takes beside the flags of what is planned. */
 export interface PlanFlags {
@@ -22,17 +22,18 @@ export interface PlanFlags {
 
 /** `semiflow plan train`: what a training would need. */
 export async function planTrain(flags: TrainFlags & PlanFlags): Promise<void> {
-  const { from, recipe, data, teacher: path } = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
+  const run = flags.resume ? await reopen(flags.resume, flags) : await prepare(flags);
+  const { from, recipe, data, teacher: path } = run;
   if (await areCaptions(path, data))
     throw new UserError('captions become latents when a training starts: give the file that it keeps of them', 'data');
   const [given, student] = 'weights' in from ? [from, undefined] : [null, from];
   const range = (student ?? given!.description).dataRange;
   const set = data ? await loadDataset(data, { range }) : null;
   const teacher = given && set ? fitNetwork(given, { sample: set.shape }) : given;
+  const start = run.student === undefined ? undefined : await readStudent(run.student, recipe);
+  const subject = { teacher, student, start, data: set };
   await planned(flags, (device, memory) =>
-    trainingNeeds(
-      planDistillation({ device, teacher, student, data: set }, recipe, { memory, accumulate: flags.accumulate }),
-    ),
+    trainingNeeds(planDistillation({ device, ...subject }, recipe, { memory, accumulate: flags.accumulate })),
   );
 }
 

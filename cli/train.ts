@@ -3,6 +3,7 @@ import { distillationDefaults, distillationSchema, type DistillationConfig } fro
 import {
   canBeKept,
   checkRecipe,
+  hasKept,
   keepsVelocity,
   learnsFromData,
   methodNames,
@@ -253,14 +254,20 @@ export async function prepare(flags: TrainFlags, given?: RecipeFile): Promise<Pr
     : await fresh(flags, data, made.description === undefined ? undefined : described);
   const description = 'weights' in from ? from.description : from;
   const model = buildModel(description.architecture);
-  // A flow map that keeps no velocity so far does not begin to.
-  const start = student === undefined ? null : (await readNetwork(student)).description;
-  const able = canBeKept(model, description) && (!start || start.jumpRank !== undefined);
+  const start = student === undefined ? null : await readNetwork(student);
+  // A flow map that has kept no velocity so far does not begin to.
+  const able = canBeKept(model, description) && (!start || ('weights' in from && (await hasKept(start, from))));
   const defaultsFor = (keeps: boolean) =>
     distillationDefaults(model.sampleShape, description.prediction, model.nullClass, able && keeps);
   return {
     from,
-    recipe: recipeOf(flags, file, defaultsFor, path !== undefined),
+    recipe: recipeOf(
+      flags,
+      file,
+      defaultsFor,
+      path !== undefined,
+      start ? (start.description.jumpRank ?? 0) : undefined,
+    ),
     ...(path ? { teacher: path, arch, lora } : { description }),
     ...(student !== undefined && { student }),
     ...(objectives.length && { objectives }),
@@ -272,12 +279,14 @@ export async function prepare(flags: TrainFlags, given?: RecipeFile): Promise<Pr
 /**
  * The recipe that a method, a file and flags make of defaults.
  * @param defaultsFor by whether the student keeps its teacher's velocity
+ * @param opened the rank of what jumps open in the flow map that goes on learning, where one does
  */
 function recipeOf(
   flags: TrainFlags,
   file: RecipeFile | undefined,
   defaultsFor: (keeps: boolean) => DistillationConfig,
   hasTeacher?: boolean,
+  opened?: number,
 ): DistillationConfig {
   const { recipe: given, locate } = parseRecipe(file);
   const stated = given.method;
@@ -294,11 +303,28 @@ function recipeOf(
   const method = String(flags.method ?? stated ?? defaults.method);
   const led = hasTeacher ?? !learnsFromData(method, defaults);
   const resolved = (defaults: DistillationConfig) =>
-    resolveConfig(distillationSchema(), methodRecipe(method, defaults, led), distillationKnobs(), flags, file);
+    resolveConfig(distillationSchema(), methodRecipe(method, defaults, led, opened), distillationKnobs(), flags, file);
   const kept = resolved(defaults);
   const recipe = keepsVelocity(kept) ? kept : resolved(defaultsFor(false));
   checkRecipe(recipe, led);
+  checkOwn(recipe, opened);
   return recipe;
+}
+
+/** Refuses what was asked of weights that a student has beyond its teacher, where it would say nothing. */
+function checkOwn({ student: { init, loraRank, jumpRank, rates } }: DistillationConfig, opened?: number): void {
+  if (opened !== undefined && jumpRank !== opened)
+    throw new UserError(
+      `the flow map that goes on learning ${opened ? `opens weights of rank ${opened}` : 'opens none'}: leave it out`,
+      'student.jumpRank',
+    );
+  if (loraRank && jumpRank)
+    throw new UserError('an adapter opens no weights: leave one of them out', 'student.jumpRank');
+  if ((loraRank || init === 'scratch') && (rates.inherited !== 1 || rates.own !== 1))
+    throw new UserError(
+      `all weights of ${loraRank ? 'an adapter' : 'a student from scratch'} are its own: leave it out`,
+      `student.rates.${rates.inherited === 1 ? 'own' : 'inherited'}`,
+    );
 }
 
 /** What a network is that learns from data alone: as a run's configuration describes it, or as flags and data make it. */
@@ -335,7 +361,7 @@ export async function reopen(path: string, flags: TrainFlags = {}): Promise<Prep
  * A flow map that goes on learning.
  * @throws UserError where it is none, or the recipe starts otherwise
  */
-async function readStudent(path: string, { student }: DistillationConfig): Promise<Network> {
+export async function readStudent(path: string, { student }: DistillationConfig): Promise<Network> {
   const network = await readNetwork(path);
   if (network.description.role !== 'flow-map')
     throw new UserError(`${path} is a teacher: what goes on learning is a flow map`, 'student');

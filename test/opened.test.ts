@@ -1,10 +1,14 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import * as z from 'zod';
+import { writeSafetensors } from '../node/files.js';
 import { gradients } from '../src/autodiff/gradients.js';
 import { random } from '../src/tensor/philox.js';
 import { parseDescription } from '../src/flow/description.js';
-import { createNetwork, studentOf } from '../src/flow/network.js';
+import { createNetwork, exportNetwork, studentOf, type Network } from '../src/flow/network.js';
 import { defineBackbone } from '../src/models/backbone.js';
 import { buildModel, registerBackbone, type Architecture } from '../src/models/index.js';
 import type { Model, NetworkInputs } from '../src/models/model.js';
@@ -223,12 +227,16 @@ describe('a recipe', () => {
     expect(free.lambda.diagonal).toBeGreaterThan(0);
     for (const name of methodNames) {
       const { student } = methodRecipe(name, images, true);
-      const others = { jumpRank: 0, rates: name === 'distribution' ? { inherited: 1, own: 0.2 } : alike };
-      expect(student, name).toMatchObject(name === 'fmap' ? images.student : others);
+      expect(student, name).toMatchObject(name === 'fmap' ? images.student : { jumpRank: 0, rates: alike });
       expect(methodRecipe(name, free, true).student).toMatchObject({ jumpRank: 0, rates: alike });
       expect(methodRecipe(name, points, true).student).toMatchObject({ jumpRank: 0, rates: alike });
     }
     expect(methodRecipe('emd', images, false).student.jumpRank).toBe(0);
+    // What a flow map has opened already, by which it goes on, learns slowly where its samples are judged.
+    for (const defaults of [images, free]) {
+      const { student } = methodRecipe('distribution', defaults, true, 5);
+      expect(student).toMatchObject({ jumpRank: 5, rates: { inherited: 1, own: 0.2 } });
+    }
     // By distribution matching all weights learn, and its shares are the same whatever it starts from.
     const shares = [images, free].map((defaults) => sharesOf(methodRecipe('distribution', defaults, true).lambda, 96));
     const rows = shares.map((all) => all.map(({ objective, rows }) => [objective.name, rows]));
@@ -252,6 +260,13 @@ describe('a recipe', () => {
     expect(keepsVelocity(images)).toBe(true);
     expect(keepsVelocity({ ...images, ...changes })).toBe(false);
   });
+  it('that opens nothing, or has learn what is inherited, keeps none', () => {
+    const { student } = images;
+    expect(keepsVelocity({ ...images, student: { ...student, rates: { inherited: 0.1, own: 4 } } })).toBe(false);
+    const closed = { ...images, student: { ...student, jumpRank: 0 } };
+    expect(keepsVelocity(closed)).toBe(false);
+    expect(() => checkRecipe(closed, true)).toThrow(/which jumps open: give those a rank/);
+  });
   it('that is to learn another velocity and cannot is refused', () => {
     const { student } = images;
     for (const changes of [guided, { velocity: 'data' as const, lambda: lambdaOf({ emd: 1 }) }]) {
@@ -270,10 +285,93 @@ describe('a recipe', () => {
       ['--guidance', '2'],
       ['--lora-rank', '4'],
       ['--method', 'ctm'],
+      ['--jump-rank', '0'],
     ])
       expect(await of(...flags)).toMatchObject({ jumpRank: 0, rates: alike });
+    // Where it can move, the velocity is held on the diagonal.
+    for (const flags of [
+      ['--jump-rank', '0'],
+      ['--inherited-rate', '0.1'],
+    ])
+      expect((await printed(...flags)).lambda.diagonal).toBeGreaterThan(0);
     const before = ['--method', 'distribution', '--student', 'checkpoints/flow-map-fashion-mnist.safetensors'];
     expect(await of(...before)).toMatchObject({ jumpRank: 0, rates: alike });
+  });
+
+  describe('of a flow map that goes on learning', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'opened-'));
+    afterAll(() => rmSync(folder, { recursive: true }));
+    const path = (name: string) => join(folder, `${name}.safetensors`);
+    const teacher = createNetwork(base, 1);
+    const map = studentOf(teacher, { ...studentDescription(base, images), jumpRank: 3 });
+    const inherited = teacher.layout.parameters.at(-1)!.name;
+    const moved = (name: string, values: Float32Array) =>
+      name === inherited ? values.map((value, i) => (i === 2 ? value + 1e-3 : value)) : values;
+    beforeAll(async () => {
+      for (const [name, network, change] of [
+        ['teacher', teacher],
+        ['kept', map],
+        ['moved', map, moved],
+      ] as [string, Network, typeof moved | undefined][]) {
+        const weights = { ...network.weights, read: async (key: string) => network.weights.read(key) };
+        if (change) weights.read = async (key) => change(key, await network.weights.read(key));
+        const { tensors, metadata } = exportNetwork({ ...network, weights });
+        await writeSafetensors(path(name), tensors, metadata);
+      }
+    });
+    const printed = async (name: string, ...flags: string[]) => {
+      const asked = ['train', '--teacher', path('teacher'), '--student', path(name), '--print-config', ...flags];
+      const { output, error } = await runHere(asked);
+      return error ?? parse(output).recipe;
+    };
+
+    it('holds its rank, and its velocity by what became of its weights', async () => {
+      expect(await printed('kept')).toMatchObject({
+        student: { jumpRank: 3, rates: { inherited: 0, own: 4 } },
+        lambda: { diagonal: 0 },
+      });
+      const { student, lambda } = await printed('moved');
+      expect(student).toMatchObject({ jumpRank: 3, rates: alike });
+      expect(lambda.diagonal).toBeGreaterThan(0);
+      for (const flags of [[], ['--guidance', '2']]) {
+        const judged = await printed('kept', '--method', 'distribution', ...flags);
+        expect(judged.student).toMatchObject({ jumpRank: 3, rates: { inherited: 1, own: 0.2 } });
+      }
+    });
+
+    it('takes no other rank', async () => {
+      expect(String(await printed('kept', '--jump-rank', '4'))).toMatch(
+        /the flow map that goes on learning opens weights of rank 3: leave it out/,
+      );
+      expect(await printed('kept', '--jump-rank', '3')).toMatchObject({ student: { jumpRank: 3 } });
+    });
+
+    it('is planned as it will run', async () => {
+      const planned = async (...flags: string[]) => {
+        const asked = ['plan', 'train', '--teacher', path('teacher'), '--limits', 'default', '--batch', '6', ...flags];
+        const { output, error } = await runHere(asked);
+        expect(error).toBeUndefined();
+        return Number(/kernels a step +(\d+)/.exec(output)![1]);
+      };
+      const without = await planned('--method', 'distribution');
+      expect(await planned('--method', 'distribution', '--student', path('kept'))).toBeGreaterThan(without);
+    });
+  });
+
+  it('refuses what would say nothing of a student that has nothing beyond its teacher', async () => {
+    const fashion = ['train', '--teacher', 'checkpoints/rf-fashion-mnist.safetensors', '--print-config'];
+    for (const [flags, line] of [
+      [['--lora-rank', '4', '--jump-rank', '2'], /an adapter opens no weights/],
+      [['--lora-rank', '4', '--own-rate', '2'], /all weights of an adapter are its own/],
+      [['--init', 'scratch', '--inherited-rate', '0.5'], /all weights of a student from scratch/],
+    ] as [string[], RegExp][])
+      expect(String((await runHere([...fashion, ...flags])).error)).toMatch(line);
+    const teacher = createNetwork(base, 1);
+    const recipe = { ...images, lambda: lambdaOf({ emd: 1, dataDiagonal: 0.25 }) };
+    const learning = { ...recipe, student: { ...recipe.student, rates: alike } };
+    expect(() => planDistillation({ device: null as never, teacher }, learning)).toThrow(
+      /dataDiagonal learns the velocity of data, and there are none/,
+    );
   });
 
   it('has a student start as its teacher, and say in its file what its jumps open', () => {

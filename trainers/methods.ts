@@ -1,5 +1,6 @@
 import { UserError } from '../src/errors.js';
 import type { Description } from '../src/flow/description.js';
+import type { Network } from '../src/flow/network.js';
 import type { Model } from '../src/models/model.js';
 import { lambdaOf, override, type DistillationConfig } from './config.js';
 import { objectiveNamed, objectives } from './objectives/index.js';
@@ -79,7 +80,7 @@ export const methods: Readonly<Record<string, Method>> = {
         lambda: { ...lambda, diagonal, distribution: (jumps + diagonal) / 2 },
         epsilon: { kind: 'constant' },
         optimizer: { warmup: 20 },
-        // What a jump opens would take all of it, and short jumps would have nothing of it.
+        // What a jump of the flow map opens would take all of it, and short jumps would have nothing of it.
         student: { rates: { inherited: 1, own: jumpRank ? 0.2 : 1 } },
         // One jump from noise is where a map blurs most; where there are classes, guidance leads it to their middle.
         distribution: { guidance: labelDropout > 0 ? 1.5 : 1 },
@@ -108,15 +109,19 @@ function methodNamed(name: string): Method {
 }
 
 /**
- * Whether a student's velocity is its teacher's own, which it can then keep for good: not where it is guided, that of the data,
- * or learned from nothing, nor in an adapter.
+ * Whether a student's velocity is to be its teacher's own, which it could keep for good: not where it is guided, that of the
+ * data, or learned from nothing, nor in an adapter.
  */
-export const keepsVelocity = (recipe: DistillationConfig): boolean =>
+const sharesVelocity = (recipe: DistillationConfig): boolean =>
   recipe.velocity === 'teacher' &&
   !isGuided(recipe) &&
   !usedObjectives(recipe).some(({ ofData }) => ofData) &&
   recipe.student.init === 'teacher' &&
   recipe.student.loraRank === 0;
+
+/** Whether it does keep it: what it inherits does not learn, and a jump opens weights beside that. */
+export const keepsVelocity = (recipe: DistillationConfig): boolean =>
+  sharesVelocity(recipe) && recipe.student.rates.inherited === 0 && recipe.student.jumpRank > 0;
 
 /**
  * Whether a teacher's velocity is one that its student can keep: that of weights which the student has as well, and beside which
@@ -125,17 +130,30 @@ export const keepsVelocity = (recipe: DistillationConfig): boolean =>
 export const canBeKept = ({ opens }: Pick<Model, 'opens'>, { autoguidance }: Description): boolean =>
   opens !== null && autoguidance === undefined;
 
+/** Whether a flow map has kept the velocity of a teacher so far: each weight of it as it is there, and others beside them. */
+export async function hasKept(map: Network, teacher: Network): Promise<boolean> {
+  if (!map.description.jumpRank) return false;
+  const known = new Set(map.layout.parameters.map(({ name }) => name));
+  for (const { name } of teacher.layout.parameters) {
+    if (!known.has(name)) return false;
+    const [own, given] = await Promise.all([map.weights.read(name), teacher.weights.read(name)]);
+    if (own.length !== given.length || own.some((value, i) => value !== given[i])) return false;
+  }
+  return true;
+}
+
 const isGuided = ({ guidance: { from, to } }: DistillationConfig): boolean => from !== 1 || to !== 1;
 
 /** Weights that all learn alike, by which the figures of the other methods were reached. */
 const alike = { student: { jumpRank: 0, rates: { inherited: 1, own: 1 } } };
 
 /** A method's own changes of the defaults, whoever leads. */
-function changed(name: string, defaults: DistillationConfig): DistillationConfig {
+function changed(name: string, defaults: DistillationConfig, opened?: number): DistillationConfig {
   const { changes } = methodNamed(name);
-  const part = typeof changes === 'function' ? changes(defaults) : changes;
+  const plain = name === 'fmap' ? defaults : override(defaults, alike);
+  const from = opened === undefined ? plain : override(plain, { student: { jumpRank: opened } });
+  const part = typeof changes === 'function' ? changes(from) : changes;
   const { lambda, ...rest } = { ...part, method: name };
-  const from = name === 'fmap' ? defaults : override(defaults, alike);
   return { ...override(from, rest), ...(lambda && { lambda: lambdaOf(lambda as Record<string, number>) }) };
 }
 
@@ -149,10 +167,16 @@ export const learnsFromData = (name: string, defaults: DistillationConfig): bool
 
 /**
  * A method's recipe over the defaults.
+ * @param opened the rank of what jumps open in the flow map that goes on learning, where one does
  * @throws UserError where the name is none, or the method needs a teacher and there is none
  */
-export function methodRecipe(name: string, defaults: DistillationConfig, hasTeacher: boolean): DistillationConfig {
-  const recipe = changed(name, defaults);
+export function methodRecipe(
+  name: string,
+  defaults: DistillationConfig,
+  hasTeacher: boolean,
+  opened?: number,
+): DistillationConfig {
+  const recipe = changed(name, defaults, opened);
   if (hasTeacher) return recipe;
   if (!learnsFromData(name, defaults)) {
     const without = methodNames.filter((other) => learnsFromData(other, defaults));
@@ -188,7 +212,9 @@ export function checkRecipe(recipe: DistillationConfig, hasTeacher: boolean): vo
     );
   if (student.rates.inherited === 0 && student.init === 'teacher' && !student.loraRank && !keepsVelocity(recipe))
     throw new UserError(
-      'weights of the teacher that do not learn keep its velocity, and the student is to learn another: let them (above 0)',
+      sharesVelocity(recipe)
+        ? 'weights of the teacher that do not learn need others beside them, which jumps open: give those a rank, or let these learn (above 0)'
+        : 'weights of the teacher that do not learn keep its velocity, and the student is to learn another: let them (above 0)',
       'student.rates.inherited',
     );
   const used = usedObjectives(recipe);

@@ -182,6 +182,9 @@ function studentNetwork(subject: DistillationSubject, recipe: DistillationConfig
       'data',
     );
   if (!teacher && !data) throw new UserError('without a teacher a flow map learns from data: give some', 'data');
+  const ofData = usedObjectives(recipe).find((objective) => objective.ofData);
+  if (ofData && !data)
+    throw new UserError(`${ofData.name} learns the velocity of data, and there are none: give some`, 'data');
   // Whatever the recipe says, weights that are there already are those of a network of their own rank.
   const { jumpRank } = subject.start?.description ?? studentDescription(base, recipe);
   const description = { ...studentDescription(base, recipe), jumpRank };
@@ -297,7 +300,7 @@ function distillationSavings(subject: DistillationSubject, recipe: DistillationC
     ...(isJudged(recipe) && !recipe.distribution.rank
       ? [{ changes: { 'distribution.rank': String(proposedRank) }, recipe: lowFake }]
       : []),
-    ...(subject.teacher && !recipe.student.loraRank && recipe.student.init === 'teacher'
+    ...(subject.teacher && !subject.start && !recipe.student.loraRank && recipe.student.init === 'teacher'
       ? [{ changes: { 'student.loraRank': String(proposedRank) }, recipe: adapted }]
       : []),
   ];
