@@ -8,9 +8,11 @@ import type { Network } from '../src/flow/network.js';
 import type { Device } from '../src/gpu/device.js';
 import type { Candidate } from '../src/gpu/profile.js';
 import { textTable } from '../src/report/table.js';
+import { sizeOf, type Shape } from '../src/tensor/shape.js';
 import { keepChoices } from '../src/tuning/cache.js';
 import { trialsOf } from '../src/tuning/trials.js';
 import { tune, type Found } from '../src/tuning/tune.js';
+import type { SampleSet } from '../trainers/batches.js';
 import { distillationDefaults } from '../trainers/config.js';
 import { canBeKept } from '../trainers/methods.js';
 import { planDistillation } from '../trainers/runs.js';
@@ -77,8 +79,22 @@ function programsOf(device: Device, network: Network, batch: number, precision: 
     canBeKept(model, description),
   );
   const recipe = { ...defaults, batch, precision };
-  const { members } = planDistillation({ device, teacher: network }, recipe);
+  const { members } = planDistillation({ device, teacher: network, data: toldOf(network) }, recipe);
   return [...members.map(({ planned }) => planned), sampling];
+}
+
+/** A sample with all that a network is told of it, where it draws none without: nothing of it is read. */
+function toldOf({ model: { sampleShape: shape, conditions, classes } }: Network): SampleSet | undefined {
+  const told = Object.entries(conditions);
+  if (told.every(([, { optional }]) => optional)) return undefined;
+  const zeros = (of: Shape) => ({ shape: of, values: new Float32Array(sizeOf(of)) });
+  return {
+    ...zeros(shape),
+    count: 1,
+    range: [0, 1],
+    ...(classes && { labels: new Uint32Array(1) }),
+    conditions: Object.fromEntries(told.map(([name, condition]) => [name, zeros(condition.shape)])),
+  };
 }
 
 const named = (candidate: Candidate) =>

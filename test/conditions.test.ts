@@ -1,6 +1,10 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import * as z from 'zod';
 import { openDevice } from '../node/device.js';
+import { writeSafetensors } from '../node/files.js';
 import type { Device } from '../src/gpu/device.js';
 import { encodeSafetensors } from '../src/checkpoint/safetensors.js';
 import { readDataset } from '../src/data/read.js';
@@ -8,7 +12,7 @@ import { memoryStore } from '../src/files/store.js';
 import { defineBackbone } from '../src/models/backbone.js';
 import { registerBackbone } from '../src/models/index.js';
 import { parseDescription } from '../src/flow/description.js';
-import { networkOf, type Network } from '../src/flow/network.js';
+import { exportNetwork, networkOf, type Network } from '../src/flow/network.js';
 import { Runner } from '../src/flow/runner.js';
 import { drawSamples } from '../src/flow/sampling.js';
 import { normal } from '../src/nn/initializers.js';
@@ -22,6 +26,7 @@ import type { SampleSet } from '../trainers/batches.js';
 import { distillationDefaults, lambdaOf, teacherDefaults, type DistillationConfig } from '../trainers/config.js';
 import { methodRecipe } from '../trainers/methods.js';
 import { distil, trainTeacher } from '../trainers/runs.js';
+import { runHere } from './support/command-line.js';
 
 /** A velocity that is linear in the point, a context of 2 × 2 and a shift; of outputs beyond the sample, which mean nothing. */
 const told = defineBackbone({
@@ -213,6 +218,19 @@ describe('training', () => {
     for await (const { loss } of guided) metrics.push(loss);
     expect(metrics[0]).toBeGreaterThan(1e-3);
     guided.dispose();
+  });
+
+  it('is tuned for without data', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'told-'));
+    vi.stubEnv('SEMIFLOW_CACHE', folder);
+    const file = join(folder, 'told.safetensors');
+    const { tensors, metadata } = exportNetwork(network);
+    await writeSafetensors(file, tensors, metadata);
+    const { output, error } = await runHere(['tune', '--model', file, '--batch', '4', '--seconds', '1']);
+    vi.unstubAllEnvs();
+    rmSync(folder, { recursive: true });
+    expect(error).toBeUndefined();
+    expect(output).toMatch(/matmul/);
   });
 
   it('of a teacher trains what takes them in, whether it is told something or not', async () => {
