@@ -210,11 +210,9 @@ export function checkRecipe(recipe: DistillationConfig, hasTeacher: boolean): vo
       'uncertainty trains weights beside the network, which an adapter does not have: choose another',
       'weighting.kind',
     );
-  if (student.rates.inherited === 0 && student.init === 'teacher' && !student.loraRank && !keepsVelocity(recipe))
+  if (student.rates.inherited === 0 && student.init === 'teacher' && !student.loraRank && !sharesVelocity(recipe))
     throw new UserError(
-      sharesVelocity(recipe)
-        ? 'weights of the teacher that do not learn need others beside them, which jumps open: give those a rank, or let these learn (above 0)'
-        : 'weights of the teacher that do not learn keep its velocity, and the student is to learn another: let them (above 0)',
+      'weights of the teacher that do not learn keep its velocity, and the student is to learn another: let them (above 0)',
       'student.rates.inherited',
     );
   const used = usedObjectives(recipe);

@@ -34,11 +34,15 @@ export interface Schedule {
 const isIndex = (node: Tensor) => ruleOf(node).kind === 'index';
 const indexRule = (node: Tensor) => ruleOf(node) as unknown as IndexRule<'add'>;
 
-/** A kernel that evaluates a node while it loads an operand; `repeats` counts evaluations of each element. */
+/**
+ * A kernel that evaluates a node while it loads an operand; `repeats` counts evaluations of each element, `unused` those for
+ * elements of a joined tensor that come from another of its parts.
+ */
 interface Use {
   kernel: Tensor;
   fusion: Fusion;
   repeats: number;
+  unused: number;
 }
 
 /**
@@ -58,22 +62,26 @@ export function schedule({ outputs, effects, pinned }: Separated, profile: Profi
     const rule = ruleOf(node);
     if (rule.kind === 'memory') {
       // `secondary` and `pack` keep their inputs as they are; storages have none.
-      for (const input of node.inputs) uses.get(input)!.push({ kernel: node, fusion: 'none', repeats: 1 });
+      for (const input of node.inputs) uses.get(input)!.push({ kernel: node, fusion: 'none', ...once });
     } else if (rule.kind === 'kernel') {
       const kernel = rule.kernel(node as never, profile);
       // A second output that nobody reads is not written.
       if (!seconds.has(node)) delete kernel.secondary;
       kernels.set(node, kernel);
       tabulated.add(node);
-      for (const { tensor, fusion } of kernel.operands) uses.get(tensor)!.push({ kernel: node, fusion, repeats: 1 });
+      for (const { tensor, fusion } of kernel.operands) uses.get(tensor)!.push({ kernel: node, fusion, ...once });
     } else {
       const own = mergeUses(uses.get(node)!);
       const inline = !pinned.has(node) && canInline(node, own);
       if (!inline) tabulated.add(node);
-      const passed = inline ? own : [{ kernel: node, fusion: 'any' as const, repeats: 1 }];
+      const passed = inline ? own : [{ kernel: node, fusion: 'any' as const, ...once }];
       for (const input of node.inputs) {
-        const ratio = rule.access === 'repeated' ? node.size / input.size : 1;
-        uses.get(input)!.push(...passed.map((use) => ({ ...use, repeats: use.repeats * Math.max(1, ratio) })));
+        const ratio = Math.max(1, node.size / input.size);
+        const repeated = rule.access === 'repeated' ? ratio : 1;
+        const joined = isJoinedByColumns(node) ? ratio : 1;
+        uses
+          .get(input)!
+          .push(...passed.map((use) => ({ ...use, repeats: use.repeats * repeated, unused: use.unused * joined })));
       }
     }
   }
@@ -86,15 +94,26 @@ export function schedule({ outputs, effects, pinned }: Separated, profile: Profi
   return { tasks: fusion.ordered(effects), tabulated };
 }
 
+const once = { repeats: 1, unused: 1 };
+
+/** Whether each row of a node comes from a row of each of its parts. */
+const isJoinedByColumns = (node: Tensor): boolean =>
+  node.op === 'concat' && (node as Tensor<'concat'>).attributes.axis > 0;
+
 function mergeUses(uses: readonly Use[]): Use[] {
   const merged = new Map<Tensor, Use>();
   for (const use of uses) {
     const same = merged.get(use.kernel);
     const fusion = same && (same.fusion === 'none' || use.fusion === 'any') ? same.fusion : use.fusion;
-    merged.set(use.kernel, { kernel: use.kernel, fusion, repeats: Math.max(same?.repeats ?? 1, use.repeats) });
+    const most = (name: 'repeats' | 'unused') => Math.max(same?.[name] ?? 1, use[name]);
+    merged.set(use.kernel, { kernel: use.kernel, fusion, repeats: most('repeats'), unused: most('unused') });
   }
   return [...merged.values()];
 }
+
+/** Times that a part is narrower than what it is joined into, from which on a long one has a kernel of its own. */
+const manyColumns = 4;
+const manyInstructions = 64;
 
 // An instruction or two repeated in registers still beats a dispatch and a round trip through memory.
 const cheap = 2;
@@ -107,6 +126,13 @@ function canInline(node: Tensor, uses: readonly Use[]): boolean {
   const isView = rule.cost === 0 || pair;
   const allowed = uses.every(({ fusion }) => fusion === 'any' || (fusion === 'views' && isView && vectorizes));
   if (!allowed) return false;
+  // Joining asks every part for every element: a long expression beside many columns is compiled, and runs, for nothing.
+  if (
+    !isView &&
+    uses.some(({ unused }) => unused >= manyColumns) &&
+    costOf(node, 0, manyInstructions) > manyInstructions
+  )
+    return false;
   if (isView || rule.inline || costFromOne(node) <= cheap || isNumber(node, uses)) return true;
   return uses.length === 1 && (uses[0].repeats === 1 || rule.cost <= cheap);
 }
@@ -133,10 +159,10 @@ const fewInstructions = 12;
 const fewRepeats = 2 ** 12;
 
 /** Instructions for an element, as far as no kernel computes it, on top of others; no further than matters. */
-function costOf(node: Tensor, from: number): number {
-  if (!isIndex(node) || from > fewInstructions) return from;
+function costOf(node: Tensor, from: number, most = fewInstructions): number {
+  if (!isIndex(node) || from > most) return from;
   const { cost, tabulate } = indexRule(node);
-  return tabulate ? from : node.inputs.reduce((sum, input) => costOf(input, sum), from + cost);
+  return tabulate ? from : node.inputs.reduce((sum, input) => costOf(input, sum, most), from + cost);
 }
 
 /** Instructions from the one tensor that an element is computed from at its own place; Infinity where it takes more. */
