@@ -113,7 +113,7 @@ function mergeUses(uses: readonly Use[]): Use[] {
 
 /** Times that a part is narrower than what it is joined into, from which on a long one has a kernel of its own. */
 const manyColumns = 4;
-const manyInstructions = 64;
+const manyInstructions = 40;
 
 // An instruction or two repeated in registers still beats a dispatch and a round trip through memory.
 const cheap = 2;
@@ -127,12 +127,7 @@ function canInline(node: Tensor, uses: readonly Use[]): boolean {
   const allowed = uses.every(({ fusion }) => fusion === 'any' || (fusion === 'views' && isView && vectorizes));
   if (!allowed) return false;
   // Joining asks every part for every element: a long expression beside many columns is compiled, and runs, for nothing.
-  if (
-    !isView &&
-    uses.some(({ unused }) => unused >= manyColumns) &&
-    costOf(node, 0, manyInstructions) > manyInstructions
-  )
-    return false;
+  if (!isView && uses.some(({ unused }) => unused >= manyColumns) && isLongHere(node)) return false;
   if (isView || rule.inline || costFromOne(node) <= cheap || isNumber(node, uses)) return true;
   return uses.length === 1 && (uses[0].repeats === 1 || rule.cost <= cheap);
 }
@@ -157,6 +152,12 @@ const isNumber = (node: Tensor, uses: readonly Use[]): boolean =>
   node.shape.length <= 1 && costOf(node, 0) <= fewInstructions && uses.every(({ repeats }) => repeats <= fewRepeats);
 const fewInstructions = 12;
 const fewRepeats = 2 ** 12;
+
+/** Whether an expression is long, and not by one of its inputs alone, which then is what gets memory. */
+function isLongHere(node: Tensor): boolean {
+  const isLong = (part: Tensor) => costOf(part, 0, manyInstructions) > manyInstructions;
+  return isLong(node) && node.inputs.filter(isLong).length !== 1;
+}
 
 /** Instructions for an element, as far as no kernel computes it, on top of others; no further than matters. */
 function costOf(node: Tensor, from: number, most = fewInstructions): number {
