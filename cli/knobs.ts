@@ -146,7 +146,7 @@ export const distillationKnobs = (): KnobGroup[] => [
       {
         flag: 'distribution-guidance',
         path: 'distribution.guidance',
-        help: "of the teacher it is compared with, times the recipe's: 1 keeps the flow, 1.5 favours one jump",
+        help: "of the teacher it is compared with, unless the recipe's is stronger: 1 keeps the flow, 1.5 favours one jump",
       },
       {
         flag: 'noise-share',

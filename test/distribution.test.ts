@@ -204,6 +204,20 @@ describe('of Gaussians, in float64', () => {
     }
   });
 
+  it('or the guidance of the recipe, where that is stronger', async () => {
+    for (const [scale, judged] of [
+      [2, 1.5],
+      [2, 3],
+      [0.5, 1.5],
+    ]) {
+      const at = Math.max(scale, judged);
+      const real = { mean: own.none + at * (own.mean - own.none), deviation: own.deviation };
+      const config = { ...recipe({ guidance: judged }), guidance: { from: scale, to: scale } };
+      const there = await lossesAt(real, real, config);
+      expect([there.mean, there.deviation].map(Math.abs).every((size) => size < 1e-5)).toBe(true);
+    }
+  });
+
   it('beside objectives that ask the teacher without', async () => {
     const guidance = 1.5;
     const real = { mean: own.none + guidance * (own.mean - own.none), deviation: own.deviation };

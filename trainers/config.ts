@@ -49,7 +49,7 @@ const averageSchema = z.strictObject({
 
 /** How samples of the student are judged by what tells them from the teacher's. */
 const distributionSchema = z.strictObject({
-  /** How much stronger than the recipe's the guidance of the teacher is that samples are compared with. */
+  /** The guidance of the teacher that samples are compared with, where the recipe's is not stronger. */
   guidance: notNegative,
   /** Share of jumps that start from pure noise; the others start where the recipe draws them. */
   noiseShare: share,

@@ -48,8 +48,10 @@ export function fakeOf(
   optimizer: OptimizerOptions,
   adapt: (trained: Parameters) => Parameters = (trained) => trained,
 ): Fake {
-  const { distribution, seed, checkpointBlocks, precision } = config;
-  const { rate, rank, updates, guidance: factor } = distribution;
+  const { distribution, guidance, seed, checkpointBlocks, precision } = config;
+  const { rate, rank, updates } = distribution;
+  const scale = guidance.from;
+  const judgedAt = scale === 1 ? distribution.guidance : Math.max(scale, distribution.guidance);
   const { model, layout, description } = createNetwork(teacher.description, seed, checkpointBlocks);
   const network = { description, model, layout, weights: teacher.weights };
   const adapter = rank ? adapterOf(network, { rank, alpha: rank }, seed) : null;
@@ -103,14 +105,14 @@ export function fakeOf(
           velocityOf(network.model, weights, network.description, told)(x, t),
         );
       const askFake = askWith(network, weightsOf(learners[fakeName].parameters, context));
-      const { labels, conditions, guidance } = told;
+      const { labels, conditions } = told;
       const real =
-        factor === 1
+        judgedAt === scale
           ? { ask: askTeacher, told }
           : // Not together with objectives that ask under another guidance, or under none.
             {
               ask: askWith(teacher, bindNetwork(teacher, 'teacher', profile, precision)),
-              told: { ...told, guidance: guidance ? mul(guidance, factor) : constant(factor, [rows.count]) },
+              told: { ...told, guidance: constant(judgedAt, [rows.count]) },
             };
       const { lowest, highest } = parametrization(description);
       return {
