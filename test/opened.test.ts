@@ -292,7 +292,7 @@ describe('a recipe', () => {
       ['--inherited-rate', '0.1'],
     ])
       expect((await printed(...flags)).lambda.diagonal).toBeGreaterThan(0);
-    const before = ['--method', 'distribution', '--student', 'checkpoints/flow-map-fashion-mnist.safetensors'];
+    const before = ['--method', 'distribution', '--student', 'checkpoints/consistency-fashion-mnist.safetensors'];
     expect(await of(...before)).toMatchObject({ jumpRank: 0, rates: alike });
   });
 
