@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { openDevice } from '../node/device.js';
 import { build, planProgram } from '../src/autodiff/compile.js';
-import { gradients } from '../src/autodiff/gradients.js';
+import { gradients, reachable } from '../src/autodiff/gradients.js';
 import { memoryStore, readText } from '../src/files/store.js';
 import type { Device } from '../src/gpu/device.js';
 import type { Profile } from '../src/gpu/profile.js';
@@ -103,6 +103,16 @@ describe('what a program leaves open', () => {
     const [a, b, c, d] = [drawn(1, 33, 24), drawn(2, 24, 36), drawn(3, 33, 16), drawn(4, 16, 36)];
     const keys = choicesOf(nowhere.profile, { y: add(matmul(a, b), matmul(c, d)) }).map(({ choice }) => choice.key);
     expect(keys.filter((key) => key.startsWith('matmul'))).toEqual(['matmul-tiled 1x32x32+16x32']);
+  });
+
+  // The gradient of a norm of what is its own gradient is nothing, by which no candidate can be judged.
+  it('is tried on other numbers for each thing that is read', () => {
+    const { graph } = choicesOf(nowhere.profile).find(({ choice }) => choice.key.startsWith('normalize-gradient'))!;
+    const texts = reachable(graph()).flatMap((node) =>
+      node.op === 'storage' ? [String((node as Tensor<'storage'>).attributes.storage.initial)] : [],
+    );
+    expect(texts.length).toBeGreaterThan(1);
+    expect(new Set(texts).size).toBe(texts.length);
   });
 
   it('compiles by every candidate, for the trial that compares them too', async () => {

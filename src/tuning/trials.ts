@@ -70,7 +70,7 @@ function standalone(node: Tensor, second: Shape | undefined, half: boolean): Ten
     if (known) return known;
     const rule = ruleOf(from);
     const keep = rule.dependent || (rule.kind === 'index' && rule.cost === 0);
-    const tensor = keep ? copy(from) : numbers(from, half && !rule.precise);
+    const tensor = keep ? copy(from) : numbers(from, made.size, half && !rule.precise);
     made.set(from, tensor);
     return tensor;
   };
@@ -78,11 +78,15 @@ function standalone(node: Tensor, second: Shape | undefined, half: boolean): Ten
   return second ? [alone, secondary(alone, second)] : [alone];
 }
 
-/** Random numbers in the place of a tensor. */
-function numbers({ size, shape, dtype }: Pick<Tensor, 'size' | 'shape' | 'dtype'>, half: boolean): Tensor {
+/** Random numbers in the place of a tensor, others for each of a trial: of equal ones some operations make nothing. */
+function numbers(
+  { size, shape, dtype }: Pick<Tensor, 'size' | 'shape' | 'dtype'>,
+  which: number,
+  half: boolean,
+): Tensor {
   if (dtype === 'u32') return fromStorage(new TensorStorage('numbers', 'u32', size), shape);
   // A few thousand of them over and over: drawing each would take longer than what is measured.
-  const { normal } = random(size);
+  const { normal } = random(which);
   const some = Float32Array.from({ length: Math.min(size, 4093) }, normal);
   const values = new Float32Array(size);
   for (let from = 0; from < size; from += some.length) values.set(some.subarray(0, size - from), from);
@@ -91,6 +95,6 @@ function numbers({ size, shape, dtype }: Pick<Tensor, 'size' | 'shape' | 'dtype'
 
 /** Stands for all pointwise kernels of a size. */
 function sumOfProducts(size: number): Tensor {
-  const [a, b, c] = [0, 1, 2].map(() => numbers({ size, shape: [size], dtype: 'f32' }, false));
+  const [a, b, c] = [0, 1, 2].map((which) => numbers({ size, shape: [size], dtype: 'f32' }, which, false));
   return add(mul(a, b), c);
 }
