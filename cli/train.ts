@@ -249,6 +249,8 @@ export async function prepare(flags: TrainFlags, given?: RecipeFile): Promise<Pr
   const lora = flags.lora ?? (flags.teacher ? undefined : made.lora);
   if (lora && !path) throw new UserError('adapts a teacher: give --teacher', 'lora');
   const described = () => readMadeDescription(made.description, file!.name, locateMade);
+  if (student !== undefined && !path)
+    throw new UserError('a flow map goes on learning beside its teacher: give --teacher', 'student');
   const from = path
     ? await readTeacher(path, arch, lora)
     : await fresh(flags, data, made.description === undefined ? undefined : described);
@@ -257,17 +259,12 @@ export async function prepare(flags: TrainFlags, given?: RecipeFile): Promise<Pr
   const start = student === undefined ? null : await readNetwork(student);
   // A flow map that has kept no velocity so far does not begin to.
   const able = canBeKept(model, description) && (!start || ('weights' in from && (await hasKept(start, from))));
+  const opened = start ? (start.description.jumpRank ?? 0) : undefined;
   const defaultsFor = (keeps: boolean) =>
     distillationDefaults(model.sampleShape, description.prediction, model.nullClass, able && keeps);
   return {
     from,
-    recipe: recipeOf(
-      flags,
-      file,
-      defaultsFor,
-      path !== undefined,
-      start ? (start.description.jumpRank ?? 0) : undefined,
-    ),
+    recipe: recipeOf(flags, file, defaultsFor, path !== undefined, opened),
     ...(path ? { teacher: path, arch, lora } : { description }),
     ...(student !== undefined && { student }),
     ...(objectives.length && { objectives }),

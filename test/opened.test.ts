@@ -337,6 +337,14 @@ describe('a recipe', () => {
       }
     });
 
+    it('is refused without a teacher, whatever it opens', async () => {
+      const alone = ['train', '--data', 'shapes28', '--method', 'meanflow', '--print-config'];
+      for (const map of [path('kept'), 'checkpoints/consistency-fashion-mnist.safetensors'])
+        expect(String((await runHere([...alone, '--student', map])).error)).toMatch(
+          /beside its teacher: give --teacher/,
+        );
+    });
+
     it('takes no other rank', async () => {
       expect(String(await printed('kept', '--jump-rank', '4'))).toMatch(
         /the flow map that goes on learning opens weights of rank 3: leave it out/,

@@ -5,6 +5,7 @@ import { batchProducts } from '../src/autodiff/batch.js';
 import { compile } from '../src/autodiff/compile.js';
 import { gradients, reachable } from '../src/autodiff/gradients.js';
 import { shareCommon } from '../src/autodiff/share.js';
+import { sumProducts } from '../src/autodiff/sum-products.js';
 import type { Device } from '../src/gpu/device.js';
 import { silu } from '../src/ops/activations.js';
 import { attention } from '../src/ops/attention.js';
@@ -148,6 +149,12 @@ describe.each(['plain', 'tiled'] as const)('kernels that do what others would, %
     expect(await products({ g })).toBe(2);
     // Products of matrices that are stored differently stay apart.
     expect(await products({ y: add(linear(x, weight), matmul(hidden, numbers(4, 12))) })).toBe(3);
+  });
+
+  it('but of matrices that are bound in parts each product by itself', () => {
+    const sums = [add(linear(numbers(6, 64), numbers(8, 64)), linear(numbers(6, 4), numbers(8, 4)))];
+    const left = (maxBindingBytes: number) => productsOf(sumProducts(sums, { ...device.profile, maxBindingBytes }));
+    expect([4 * 8 * 64, 4 * 8 * 64 - 1].map(left)).toEqual([1, 2]);
   });
 
   it('what follows a product, and the product itself', async () => {

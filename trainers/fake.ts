@@ -50,6 +50,7 @@ export function fakeOf(
 ): Fake {
   const { distribution, guidance, seed, checkpointBlocks, precision } = config;
   const { rate, rank, updates } = distribution;
+  // One scale: a range of them cannot be judged. Where it is none, samples may be compared with a weaker teacher too.
   const scale = guidance.from;
   const judgedAt = scale === 1 ? distribution.guidance : Math.max(scale, distribution.guidance);
   const { model, layout, description } = createNetwork(teacher.description, seed, checkpointBlocks);

@@ -3,6 +3,7 @@ import { ruleOf } from '../ops/table.js';
 import { sameShape } from '../tensor/shape.js';
 import { constant, Tensor } from '../tensor/tensor.js';
 import { reachable } from './gradients.js';
+import { remade } from './rewrite.js';
 
 type Product = Tensor<'matmul'>;
 
@@ -38,8 +39,7 @@ export function batchProducts(outputs: readonly Tensor[]): readonly Tensor[] {
       if (sums) group.forEach((member, i) => replaced.set(member, replaced.get(sums.nodes[i])!));
       return;
     }
-    // Made anew even when nothing changed, so that ids keep the order of creation.
-    replaced.set(node, inputs.length ? new Tensor(node.op, inputs, node.attributes, node.shape, node.dtype) : node);
+    replaced.set(node, remade(node, inputs));
   };
   for (const node of nodes) {
     const waiting = [node];

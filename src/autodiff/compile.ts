@@ -171,7 +171,7 @@ export function planProgram(
   const profile = { ...device, half };
   const merged = shareCommon(decompose([...Object.values(wanted), ...effects], profile));
   // What products that are put together are made of may be too much for one kernel.
-  const shared = decompose(sumProducts(batchProducts(merged)), profile);
+  const shared = decompose(sumProducts(batchProducts(merged), profile), profile);
   const separated = separate(shared.slice(0, names.length), shared.slice(names.length));
   const { outputs } = separated;
   const { tasks, tabulated } = schedule(separated, profile);

@@ -111,7 +111,7 @@ function mergeUses(uses: readonly Use[]): Use[] {
   return [...merged.values()];
 }
 
-/** Times that a part is narrower than what it is joined into, from which on a long one has a kernel of its own. */
+/** So many times narrower than what it is joined into, and of more instructions than this, a part has a kernel of its own. */
 const manyColumns = 4;
 const manyInstructions = 40;
 

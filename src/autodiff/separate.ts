@@ -2,8 +2,9 @@ import { UserError } from '../errors.js';
 import type { TensorStorage } from '../gpu/storage.js';
 import { barrier } from '../ops/movement.js';
 import { ruleOf } from '../ops/table.js';
-import { Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { reachable } from './gradients.js';
+import { remade } from './rewrite.js';
 
 /** A graph in which no value lies in memory that something else changes or claims. */
 export interface Separated {
@@ -46,8 +47,7 @@ export function separate(outputs: readonly Tensor[], effects: readonly Tensor[])
       if (node.op === 'pack') return pin(same, readers.get(input)! > 1);
       return writesOf(node) && clashes(node, input, changedBefore.get(node)!) ? pin(same, false) : same;
     });
-    // Made anew even when nothing changed, so that ids keep the order of creation.
-    replaced.set(node, inputs.length ? new Tensor(node.op, inputs, node.attributes, node.shape, node.dtype) : node);
+    replaced.set(node, remade(node, inputs));
   }
   const results = outputs.map((output) => {
     const same = replaced.get(output)!;

@@ -1,29 +1,22 @@
-import { Tensor } from '../tensor/tensor.js';
-import { reachable } from './gradients.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { remade, rewrite } from './rewrite.js';
 
 /** Merges nodes that compute the same thing from the same inputs, so that it is computed once. */
 export function shareCommon(outputs: readonly Tensor[]): Tensor[] {
   const canonical = new Map<string, Tensor>();
-  const replaced = new Map<Tensor, Tensor>();
   const identities = new Map<object, number>();
   const identity = (object: object) => {
     if (!identities.has(object)) identities.set(object, identities.size);
     return identities.get(object)!;
   };
-  for (const node of reachable(outputs)) {
-    const inputs = node.inputs.map((input) => replaced.get(input)!);
+  return rewrite(outputs, (node, inputs) => {
     let key = `${node.op}|${node.shape.join()}|${node.dtype}|`;
     for (const { id } of inputs) key += `${id},`;
     key += textOf(node.attributes, identity);
-    let same = canonical.get(key);
-    if (!same) {
-      // Made anew even when nothing changed, so that ids keep the order of creation.
-      same = inputs.length ? new Tensor(node.op, inputs, node.attributes, node.shape, node.dtype) : node;
-      canonical.set(key, same);
-    }
-    replaced.set(node, same);
-  }
-  return outputs.map((output) => replaced.get(output)!);
+    const same = canonical.get(key) ?? remade(node, inputs);
+    canonical.set(key, same);
+    return same;
+  });
 }
 
 /** Attributes by value, storages by identity. */

@@ -1,8 +1,9 @@
 import { reachable } from '../autodiff/gradients.js';
+import { rewrite } from '../autodiff/rewrite.js';
 import type { HostArray, TensorStorage } from '../gpu/storage.js';
 import { materializedAttention } from '../ops/attention.js';
 import { broadcastShapes, sameShape, type Shape } from '../tensor/shape.js';
-import { Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import type { OnnxNode, OnnxTensor } from './onnx-file.js';
 import { onnxForm } from './onnx-operations.js';
 
@@ -56,18 +57,12 @@ export function onnxGraph(trace: (batch: number) => Traced, input: string): Onnx
 
 /** The same graph with all attention written as matrix products. */
 function inProducts(output: Tensor): Tensor {
-  const written = new Map<Tensor, Tensor>();
-  for (const node of reachable([output])) {
-    const inputs = node.inputs.map((input) => written.get(input)!);
-    if (node.op === 'attention') {
-      const { heads, scale, causal } = (node as Tensor<'attention'>).attributes;
-      const [q, k, v] = inputs;
-      written.set(node, materializedAttention(q, k, v, heads, { scale, causal }));
-    } else {
-      written.set(node, inputs.length ? new Tensor(node.op, inputs, node.attributes, node.shape, node.dtype) : node);
-    }
-  }
-  return written.get(output)!;
+  const [written] = rewrite([output], (node, [q, k, v]) => {
+    if (node.op !== 'attention') return null;
+    const { heads, scale, causal } = (node as Tensor<'attention'>).attributes;
+    return materializedAttention(q, k, v, heads, { scale, causal });
+  });
+  return written;
 }
 
 /** Collects nodes and constants while operations say their form. */

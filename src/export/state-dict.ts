@@ -1,3 +1,4 @@
+import { weakPrefix } from '../models/autoguided.js';
 import { exportNetwork, type Network, type WeightsFile } from '../flow/network.js';
 
 /** A network's weights as PyTorch takes them: names, shapes and axes of the public model, which is what files always have. */
@@ -25,7 +26,7 @@ export function loadingLines({ model, description }: Network, file: string): str
     ...(autoguidance === undefined
       ? []
       : [
-          "weak = {name[5:]: state.pop(name) for name in list(state) if name.startswith('weak.')}",
+          `weak = {name[${weakPrefix.length}:]: state.pop(name) for name in list(state) if name.startswith('${weakPrefix}')}`,
           `# for a weaker model of the same class; together they are weak + ${autoguidance} * (model - weak)`,
         ]),
     'model.load_state_dict(state)',

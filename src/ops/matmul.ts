@@ -177,13 +177,22 @@ export function sumOfTwo(first: Tensor<'matmul'>, second: Tensor<'matmul'>): Ten
   return new Tensor('matmul', [...first.inputs, ...second.inputs], first.attributes, first.shape);
 }
 
-/** Whether `sumOfTwo` takes two products: none of them is such a sum itself, or the gradient of a weight. */
-export function canBeSummed(first: Tensor<'matmul'>, second: Tensor<'matmul'>): boolean {
-  const alike = (['transposeA', 'transposeB'] as const).every(
-    (key) => first.attributes[key] === second.attributes[key],
+/**
+ * Whether `sumOfTwo` takes two products: none of them is such a sum itself or the gradient of a weight, and each of the four
+ * matrices is bound as a whole, so that one kernel has bindings enough.
+ */
+export function canBeSummed(
+  first: Tensor<'matmul'>,
+  second: Tensor<'matmul'>,
+  { maxBindingBytes }: Pick<Profile, 'maxBindingBytes'>,
+): boolean {
+  const products = [first, second];
+  const plain = products.every(
+    ({ inputs, shape, attributes }) => inputs.length === 2 && shape.length === 2 && !attributes.transposeA,
   );
-  const plain = [first, second].every(({ inputs, shape }) => inputs.length === 2 && shape.length === 2);
-  return alike && plain && !first.attributes.transposeA && sameShape(first.shape, second.shape);
+  const alike = first.attributes.transposeB === second.attributes.transposeB && sameShape(first.shape, second.shape);
+  const whole = products.every(({ inputs }) => inputs.every(({ size }) => 4 * size <= maxBindingBytes));
+  return plain && alike && whole;
 }
 
 function tileChoice(node: Tensor<'matmul'>, profile: Profile): Choice<Tile> {

@@ -34,7 +34,7 @@ export function trialsOf(programs: readonly PlannedProgram[]): Trial[] {
       else if (choice.candidates.length > 1) found.set(choice.key, { choice, weight, graph: make, half: profile.half });
     };
     // Operations in whose place others may run, and whatever runs.
-    const asked = reachable(sumProducts(shareCommon(graph)));
+    const asked = reachable(sumProducts(shareCommon(graph), profile));
     const replaceable = asked.filter((node) => ruleOf(node).decompose);
     const nodes = new Set([...replaceable, ...tasks.map(({ core }) => core)]);
     const read = [...asked, ...tasks.flatMap(({ reads }) => [...reads])];
